@@ -1,0 +1,37 @@
+PYTHON ?= python3
+BIN := .venv/bin
+SOURCES := core service trainer worker migrations tests benchmarks
+
+.PHONY: setup demo serve test test-slow check bench-trainer openapi migrate
+
+setup: .venv/installed
+
+.venv/installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[cpu,train,dev]'
+	touch $@
+
+demo: setup
+	$(BIN)/anchorhood demo $(if $(DATA),--data $(DATA)) $(if $(EVAL),--eval $(EVAL))
+
+serve: setup
+	$(BIN)/anchorhood serve
+
+migrate: setup
+	$(BIN)/anchorhood migrate
+
+test: setup
+	$(BIN)/pytest
+
+test-slow: setup
+	$(BIN)/pytest -m 'slow or postgres or redis'
+
+check: setup
+	$(BIN)/ruff format --check $(SOURCES)
+	$(BIN)/ruff check $(SOURCES)
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/pytest -m drift tests/test_drift.py
+
+openapi: setup
+	$(BIN)/python -m service.openapi docs/openapi.json

@@ -1,0 +1,163 @@
+"""Looking into an uploaded archive without trusting a word of it: not its paths, its sizes or its kinds of entry."""
+
+import re
+import stat
+import tarfile
+import zipfile
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+from core.errors import BadArchive
+
+HEADER_BYTES = 512  # enough of a file's start for ``kind_of``
+_JUNK = re.compile(r"(^|/)(__MACOSX/.*|\.DS_Store|Thumbs\.db|desktop\.ini)$")
+_ARCHIVE_MAGIC = (b"PK\x03\x04", b"PK\x05\x06", b"\x1f\x8b", b"BZh", b"\xfd7zXZ\x00", b"7z\xbc\xaf\x27\x1c", b"Rar!")
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A file of an archive: its bytes, or the code and reason for which they are refused."""
+
+    path: str
+    data: bytes = b""
+    code: str = ""
+    reason: str = ""
+
+
+def kind_of(header: bytes) -> str | None:
+    """``zip``, ``tar`` or ``tar.gz`` by a file's first bytes, ``None`` for anything else."""
+    if header.startswith((b"PK\x03\x04", b"PK\x05\x06")):
+        return "zip"
+    if header.startswith(b"\x1f\x8b"):
+        return "tar.gz"
+    if header[257:262] == b"ustar":
+        return "tar"
+    return None
+
+
+def entries(path: Path, *, max_entries: int, max_bytes: int) -> Iterator[Entry]:
+    """Every file of an archive in its order, read into memory one at a time; nothing is ever written.
+
+    Args:
+        path: a zip, tar or tar.gz.
+        max_entries: most entries of an archive.
+        max_bytes: largest file, counted while unpacking.
+
+    Raises:
+        BadArchive: not an archive, damaged as a whole, or too many entries.
+    """
+    with open(path, "rb") as file:
+        kind = kind_of(file.read(HEADER_BYTES))
+    if kind is None:
+        raise BadArchive("not a zip, tar or tar.gz archive")
+    try:
+        yield from (_zip if kind == "zip" else _tar)(path, max_entries, max_bytes)
+    except (zipfile.BadZipFile, tarfile.TarError, EOFError, zlib.error, OSError) as error:
+        raise BadArchive(f"the {kind} archive is damaged: {error}") from error
+
+
+def _zip(path: Path, max_entries: int, max_bytes: int) -> Iterator[Entry]:
+    with zipfile.ZipFile(path) as archive:
+        infos = archive.infolist()
+        if len(infos) > max_entries:
+            raise BadArchive(f"{len(infos):,} entries; at most {max_entries:,} are allowed")
+        occupied = {folder for info in infos for folder in _parents(info.filename)}
+        for info in infos:
+            name = _clean(info.filename)
+            if _JUNK.search(name):
+                continue
+            if info.is_dir():
+                if info.filename.rstrip("/") not in occupied:
+                    yield Entry(name, code="empty_folder", reason="a folder without a file in it")
+                continue
+            mode = info.external_attr >> 16
+            refusal = _refuse_name(name) or _refuse_kind(mode)
+            if refusal:
+                yield refusal.at(name)
+                continue
+            if info.flag_bits & 0x1:
+                yield Entry(name, code="encrypted", reason="encrypted; upload it without a password")
+                continue
+            try:
+                with archive.open(info) as file:
+                    yield _read(name, file, max_bytes)
+            except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError) as error:
+                yield Entry(name, code="damaged", reason=f"cannot be unpacked: {error}")
+
+
+def _tar(path: Path, max_entries: int, max_bytes: int) -> Iterator[Entry]:
+    folders: dict[str, str] = {}
+    occupied: set[str] = set()
+    with tarfile.open(path, "r|*") as archive:
+        for number, member in enumerate(archive, start=1):
+            if number > max_entries:
+                raise BadArchive(f"more than {max_entries:,} entries, which is the most allowed")
+            name = _clean(member.name)
+            if _JUNK.search(name):
+                continue
+            occupied.update(_parents(name))
+            if member.isdir():
+                folders[name.rstrip("/")] = name
+                continue
+            kind = stat.S_IFREG if member.isreg() else stat.S_IFLNK if member.issym() or member.islnk() else stat.S_IFIFO
+            refusal = _refuse_name(name) or _refuse_kind(kind)
+            if refusal:
+                yield refusal.at(name)
+                continue
+            file = archive.extractfile(member)
+            if file is not None:
+                yield _read(name, file, max_bytes)
+    for folder, name in folders.items():
+        if folder not in occupied:
+            yield Entry(name, code="empty_folder", reason="a folder without a file in it")
+
+
+@dataclass(frozen=True)
+class _Refusal:
+    code: str
+    reason: str
+
+    def at(self, path: str) -> Entry:
+        return Entry(path, code=self.code, reason=self.reason)
+
+
+def _refuse_name(name: str) -> _Refusal | None:
+    parts = re.split(r"[/\\]", name)
+    if name.startswith(("/", "\\")) or re.match(r"^[A-Za-z]:", name):
+        return _Refusal("unsafe_path", "an absolute path; only paths within the archive are allowed")
+    if ".." in parts:
+        return _Refusal("unsafe_path", "a path that leaves the archive")
+    return None
+
+
+def _refuse_kind(mode: int) -> _Refusal | None:
+    kind = stat.S_IFMT(mode)
+    if kind == stat.S_IFLNK:
+        return _Refusal("link", "a link; only files are allowed")
+    if kind not in (0, stat.S_IFREG):
+        return _Refusal("special_file", "a device or another special file; only files are allowed")
+    return None
+
+
+def _read(name: str, file: IO[bytes], max_bytes: int) -> Entry:
+    data = file.read(max_bytes + 1)
+    if len(data) > max_bytes:
+        return Entry(name, code="too_large", reason=f"more than {max_bytes:,} bytes, which is the most allowed")
+    if data.startswith(_ARCHIVE_MAGIC) or data[257:262] == b"ustar":
+        return Entry(name, code="nested_archive", reason="an archive within the archive; unpack it first")
+    return Entry(name, data)
+
+
+def _clean(name: str) -> str:
+    """A name that any database and any JSON parser can hold."""
+    text = name.encode("utf-8", "replace").decode("utf-8")
+    return re.sub(r"[\x00-\x1f\x7f]", "\ufffd", text)
+
+
+def _parents(name: str) -> Iterator[str]:
+    while "/" in name.rstrip("/"):
+        name = name.rstrip("/").rpartition("/")[0]
+        yield name

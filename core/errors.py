@@ -1,0 +1,102 @@
+"""Everything that can be wrong with a request or a file. ``code`` is stable; the message names what is allowed.
+
+AnchorhoodError
+  NotFound            DatasetNotFound, JobNotFound, ModelNotFound, ImageNotFound
+  BadRequest          BadArchive, BadParameters, BadImage, BadQuery, BadSettings
+  Conflict            DatasetNotReady, DatasetInUse, NoModel, JobOver, DataDirInUse
+  TooLarge
+  StaleAttempt        a worker that lost its job
+"""
+
+
+class AnchorhoodError(Exception):
+    """Base of all domain errors."""
+
+    code = "error"
+
+
+class NotFound(AnchorhoodError):
+    """The thing named does not exist."""
+
+    kind = "thing"
+
+    def __init__(self, id_: object) -> None:
+        super().__init__(f"there is no {self.kind} {id_}")
+
+
+class DatasetNotFound(NotFound):
+    code, kind = "dataset_not_found", "dataset"
+
+
+class JobNotFound(NotFound):
+    code, kind = "job_not_found", "job"
+
+
+class ModelNotFound(NotFound):
+    code, kind = "model_not_found", "model"
+
+
+class ImageNotFound(NotFound):
+    code, kind = "image_not_found", "image"
+
+
+class BadRequest(AnchorhoodError):
+    """The input cannot be used."""
+
+    code = "bad_request"
+
+
+class BadArchive(BadRequest):
+    code = "bad_archive"
+
+
+class BadParameters(BadRequest):
+    code = "bad_parameters"
+
+
+class BadImage(BadRequest):
+    code = "bad_image"
+
+
+class BadQuery(BadRequest):
+    code = "bad_query"
+
+
+class BadSettings(BadRequest):
+    code = "bad_settings"
+
+
+class TooLarge(AnchorhoodError):
+    """More bytes than allowed."""
+
+    code = "too_large"
+
+
+class Conflict(AnchorhoodError):
+    """The request is fine but the state of things does not allow it."""
+
+
+class DatasetNotReady(Conflict):
+    code = "dataset_not_ready"
+
+
+class DatasetInUse(Conflict):
+    code = "dataset_in_use"
+
+
+class NoModel(Conflict):
+    code = "no_model"
+
+
+class JobOver(Conflict):
+    code = "job_over"
+
+
+class DataDirInUse(Conflict):
+    code = "data_dir_in_use"
+
+
+class StaleAttempt(AnchorhoodError):
+    """This worker no longer owns the job: it was swept, cancelled or taken over. Stop at once and write nothing."""
+
+    code = "stale_attempt"

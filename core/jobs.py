@@ -1,0 +1,279 @@
+"""The job protocol: claim, heartbeat, finish, release, cancel and sweep, each one conditional UPDATE.
+
+The row is the truth and the broker only a doorbell. Every write of an owner carries its attempt and must change exactly
+one row; a stale owner gets ``StaleAttempt`` and stops.
+"""
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import func, select, update
+from sqlalchemy.orm import Session, aliased
+
+from core.db import Database
+from core.errors import JobNotFound, JobOver, StaleAttempt
+from core.models import Dataset, DatasetStatus, Job, JobEvent, JobKind, JobStatus, Metric, Queue, new_id, now
+
+FRUITLESS_LIMIT = 3
+CANCELLED_UPLOAD = {"code": "cancelled", "message": "the validation of the upload was cancelled"}
+QUEUE_OF = {JobKind.INGEST: Queue.TASKS, JobKind.TRAIN: Queue.TRAINING}
+
+Event = tuple[str, dict[str, Any]]
+
+
+@dataclass(frozen=True)
+class Claim:
+    """The right to work on a job, good for one attempt."""
+
+    job_id: str
+    attempt: int
+    kind: JobKind
+
+
+def create(
+    session: Session,
+    kind: JobKind,
+    dataset_id: str,
+    *,
+    params: dict[str, Any] | None = None,
+    evaluation_dataset_id: str | None = None,
+    name: str | None = None,
+    metadata: dict[str, Any] | None = None,
+) -> Job:
+    """Insert a queued job; ring its queue after the commit."""
+    job = Job(
+        id=new_id("job"),
+        kind=kind,
+        queue=QUEUE_OF[kind],
+        dataset_id=dataset_id,
+        evaluation_dataset_id=evaluation_dataset_id,
+        status=JobStatus.QUEUED,
+        name=name,
+        params=params or {},
+        job_metadata=metadata or {},
+        created_at=now(),
+    )
+    session.add(job)
+    session.flush()
+    append_events(session, job.id, [("queued", {})])
+    return job
+
+
+def get(session: Session, job_id: str) -> Job:
+    """Raises ``JobNotFound``."""
+    job = session.scalar(select(Job).where(Job.id == job_id))
+    if job is None:
+        raise JobNotFound(job_id)
+    return job
+
+
+def claim(db: Database, queue: Queue, worker: str) -> Claim | None:
+    """Take the oldest claimable job of a queue; training waits until its datasets are ready."""
+    while True:
+        with db.read() as session:
+            found = session.execute(_claimable(queue).limit(1)).first()
+        if found is None:
+            return None
+        job_id, attempt, kind = found
+        with db.write() as session:
+            taken = update(Job).where(Job.id == job_id, Job.attempt == attempt, Job.status == JobStatus.QUEUED)
+            values = {
+                "status": JobStatus.RUNNING,
+                "attempt": Job.attempt + 1,
+                "heartbeat": Job.heartbeat + 1,
+                "worker": worker,
+                "mark_at_claim": Job.mark,
+                "started_at": func.coalesce(Job.started_at, now()),
+            }
+            if _changes_one(session, taken.values(values)):
+                append_events(session, job_id, [("running", {"attempt": attempt + 1})])
+                return Claim(job_id, attempt + 1, JobKind(kind))
+
+
+def waiting(db: Database, queue: Queue) -> bool:
+    """Whether a job of the queue could be claimed now."""
+    with db.read() as session:
+        return session.execute(_claimable(queue).limit(1)).first() is not None
+
+
+def _claimable(queue: Queue) -> Any:
+    judged = aliased(Dataset)
+    return (
+        select(Job.id, Job.attempt, Job.kind)
+        .join(Dataset, Dataset.id == Job.dataset_id)
+        .outerjoin(judged, judged.id == Job.evaluation_dataset_id)
+        .where(
+            Job.queue == queue,
+            Job.status == JobStatus.QUEUED,
+            (Job.kind != JobKind.TRAIN) | (Dataset.status == DatasetStatus.READY),
+            Job.evaluation_dataset_id.is_(None) | (judged.status == DatasetStatus.READY),
+        )
+        .order_by(Job.seq)
+    )
+
+
+def own(session: Session, owner: Claim, **values: Any) -> None:
+    """Write to the job as its owner; with no values, only make sure of the ownership for this transaction.
+
+    Raises:
+        StaleAttempt: the attempt is over.
+    """
+    mine = update(Job).where(Job.id == owner.job_id, Job.attempt == owner.attempt, Job.status == JobStatus.RUNNING)
+    if not _changes_one(session, mine.values(values or {"attempt": owner.attempt})):
+        raise StaleAttempt(f"attempt {owner.attempt} no longer owns {owner.job_id}")
+
+
+def beat(db: Database, owner: Claim, mark: str | None = None) -> bool:
+    """A sign of life, with the name of the newest checkpoint if there is one.
+
+    Returns:
+        Whether the job was asked to cancel.
+    """
+    with db.write() as session:
+        own(session, owner, heartbeat=Job.heartbeat + 1, **({"mark": mark} if mark else {}))
+        return bool(session.scalar(select(Job.cancel_requested).where(Job.id == owner.job_id)))
+
+
+def finish(session: Session, owner: Claim, status: JobStatus, *, error: dict[str, str] | None = None, **values: Any) -> None:
+    """End the owned job. Success is refused, as ``StaleAttempt``, once a cancel was asked for."""
+    mine = update(Job).where(Job.id == owner.job_id, Job.attempt == owner.attempt, Job.status == JobStatus.RUNNING)
+    if status is JobStatus.SUCCEEDED:
+        mine = mine.where(Job.cancel_requested.is_(False))
+    if not _changes_one(session, mine.values(status=status, error=error, finished_at=now(), **values)):
+        raise StaleAttempt(f"attempt {owner.attempt} cannot end {owner.job_id}")
+    append_events(session, owner.job_id, [(status, error or {})])
+
+
+def release(db: Database, owner: Claim) -> None:
+    """Hand the job back, for a worker that is shutting down; costs nothing of its tries."""
+    with db.write() as session:
+        own(session, owner, status=JobStatus.QUEUED, worker=None)
+        append_events(session, owner.job_id, [("queued", {"reason": "its worker is shutting down"})])
+
+
+def request_cancel(session: Session, job_id: str) -> Job:
+    """Cancel a queued job at once, ask the owner of a running one to stop; cancelling twice is fine.
+
+    Raises:
+        JobNotFound: no such job.
+        JobOver: it already succeeded or failed.
+    """
+    queued = update(Job).where(Job.id == job_id, Job.status == JobStatus.QUEUED)
+    if _changes_one(session, queued.values(status=JobStatus.CANCELLED, cancel_requested=True, finished_at=now())):
+        append_events(session, job_id, [("cancelled", {})])
+        job = get(session, job_id)
+        if job.kind == JobKind.INGEST:
+            fail_dataset(session, job.dataset_id, CANCELLED_UPLOAD)
+    else:
+        running = update(Job).where(Job.id == job_id, Job.status == JobStatus.RUNNING)
+        _changes_one(session, running.values(cancel_requested=True))
+    job = get(session, job_id)
+    if job.status in (JobStatus.SUCCEEDED, JobStatus.FAILED):
+        raise JobOver(f"{job_id} already {job.status}")
+    return job
+
+
+def fail_dataset(session: Session, dataset_id: str, error: dict[str, Any]) -> None:
+    """Mark a dataset as unusable, and fail every queued job that needs it."""
+    failed = {"status": DatasetStatus.FAILED, "error": error}
+    session.execute(update(Dataset).where(Dataset.id == dataset_id).values(failed))
+    needing = (Job.dataset_id == dataset_id) | (Job.evaluation_dataset_id == dataset_id)
+    for job_id in session.scalars(select(Job.id).where(needing, Job.status == JobStatus.QUEUED)).all():
+        queued = update(Job).where(Job.id == job_id, Job.status == JobStatus.QUEUED)
+        if _changes_one(session, queued.values(status=JobStatus.FAILED, error=error, finished_at=now())):
+            append_events(session, job_id, [("failed", error)])
+
+
+def append_events(session: Session, job_id: str, events: Sequence[Event]) -> None:
+    """Number events on from the last; the caller's UPDATE of the job's row in this transaction keeps others out."""
+    last = session.scalar(select(func.max(JobEvent.seq)).where(JobEvent.job_id == job_id)) or 0
+    stamp = now()
+    for seq, (type_, data) in enumerate(events, start=last + 1):
+        session.add(JobEvent(job_id=job_id, seq=seq, type=type_, data=data, created_at=stamp))
+    session.flush()
+
+
+def record(db: Database, owner: Claim, events: Sequence[Event], progress: dict[str, Any] | None) -> None:
+    """Store events of a training process with their metrics; what an earlier attempt already stored is left out."""
+    with db.write() as session:
+        own(session, owner, **({"progress": progress} if progress else {}))
+        known = set(session.execute(select(Metric.round, Metric.epoch).where(Metric.job_id == owner.job_id)).tuples())
+        rounds = select(JobEvent.data).where(JobEvent.job_id == owner.job_id, JobEvent.type == "round")
+        known_rounds = {data["round"] for data in session.scalars(rounds)}
+        fresh: list[Event] = []
+        for type_, data in events:
+            if type_ == "epoch":
+                if (data["round"], data["epoch"]) in known:
+                    continue
+                names = ("round", "epoch", "loss", "learning_rate", "images_per_second", "anchors")
+                session.add(Metric(job_id=owner.job_id, **{name: data[name] for name in names}))
+            elif type_ == "round" and data["round"] in known_rounds:
+                continue
+            fresh.append((type_, data))
+        append_events(session, owner.job_id, fresh)
+
+
+class Sweep:
+    """Gives the jobs of silent workers to others, judged by this process's monotonic clock alone."""
+
+    def __init__(self, db: Database, lost_after: float, clock: Callable[[], float] = time.monotonic) -> None:
+        self._db, self._lost_after, self._clock = db, lost_after, clock
+        self._seen: dict[str, tuple[tuple[int, int], float]] = {}
+
+    def run(self, queue: Queue) -> list[str]:
+        """Look once; returns the jobs that were taken from their workers."""
+        with self._db.read() as session:
+            running = session.execute(
+                select(Job.id, Job.attempt, Job.heartbeat).where(Job.queue == queue, Job.status == JobStatus.RUNNING)
+            ).all()
+        moment, seen, lost = self._clock(), self._seen, []
+        self._seen = {}
+        for job_id, attempt, heartbeat in running:
+            sign = (attempt, heartbeat)
+            before, since = seen.get(job_id, (sign, moment))
+            since = since if before == sign else moment
+            self._seen[job_id] = (sign, since)
+            if moment - since >= self._lost_after and self._requeue(job_id, attempt, heartbeat):
+                lost.append(job_id)
+        return lost
+
+    def _requeue(self, job_id: str, attempt: int, heartbeat: int) -> bool:
+        with self._db.write() as session:
+            same = (Job.attempt == attempt) & (Job.heartbeat == heartbeat)
+            return _give_back(session, job_id, same, "its worker was lost")
+
+
+def lost(db: Database, owner: Claim, reason: str) -> None:
+    """Give up an attempt that was ended from outside; the job runs again unless that keeps happening without progress."""
+    with db.write() as session:
+        if not _give_back(session, owner.job_id, Job.attempt == owner.attempt, reason):
+            raise StaleAttempt(f"attempt {owner.attempt} no longer owns {owner.job_id}")
+
+
+def _give_back(session: Session, job_id: str, condition: Any, reason: str) -> bool:
+    """Requeue a running job, or end it where it was to be cancelled or has had its tries."""
+    job = get(session, job_id)
+    fruitless = job.fruitless + 1 if job.mark == job.mark_at_claim else 0
+    event: Event = ("queued", {"reason": reason})
+    values: dict[str, Any] = {"status": JobStatus.QUEUED, "worker": None, "fruitless": fruitless}
+    if job.cancel_requested:
+        values |= {"status": JobStatus.CANCELLED, "finished_at": now()}
+        event = ("cancelled", {})
+    elif fruitless >= FRUITLESS_LIMIT:
+        error = {"code": "worker_lost", "message": f"given up after {fruitless} attempts without progress: {reason}"}
+        values |= {"status": JobStatus.FAILED, "finished_at": now(), "error": error}
+        event = ("failed", error)
+    running = update(Job).where(Job.id == job_id, Job.status == JobStatus.RUNNING, condition)
+    if not _changes_one(session, running.values(values)):
+        return False
+    append_events(session, job_id, [event])
+    if job.kind == JobKind.INGEST and event[0] != "queued":
+        fail_dataset(session, job.dataset_id, event[1] or CANCELLED_UPLOAD)
+    return True
+
+
+def _changes_one(session: Session, statement: Any) -> bool:
+    result: Any = session.execute(statement.execution_options(synchronize_session=False))
+    return bool(result.rowcount == 1)

@@ -1,0 +1,225 @@
+"""The tables. A row is the truth; files and messages follow it."""
+
+import secrets
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Any, ClassVar
+
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    DateTime,
+    Dialect,
+    ForeignKey,
+    Index,
+    Integer,
+    MetaData,
+    Text,
+    TypeDecorator,
+    UniqueConstraint,
+)
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+
+class DatasetStatus(StrEnum):
+    """``validating`` until every file was looked at, then ``ready``, or ``failed`` with an error."""
+
+    VALIDATING = "validating"
+    READY = "ready"
+    FAILED = "failed"
+
+
+class JobStatus(StrEnum):
+    """``queued -> running -> succeeded | failed | cancelled``, and back to ``queued`` when a worker was lost."""
+
+    QUEUED = "queued"
+    RUNNING = "running"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+    @property
+    def over(self) -> bool:
+        return self in (JobStatus.SUCCEEDED, JobStatus.FAILED, JobStatus.CANCELLED)
+
+
+class JobKind(StrEnum):
+    """What a job does: validate an upload, or train on a dataset."""
+
+    INGEST = "ingest"
+    TRAIN = "train"
+
+
+class Queue(StrEnum):
+    """``training`` runs one job at a time on a device, ``tasks`` everything else."""
+
+    TRAINING = "training"
+    TASKS = "tasks"
+
+
+def now() -> datetime:
+    """The current time in UTC."""
+    return datetime.now(UTC)
+
+
+def new_id(prefix: str) -> str:
+    """A random id such as ``ds_3f9c0e2b7a61d845``."""
+    return f"{prefix}_{secrets.token_hex(8)}"
+
+
+class UtcDateTime(TypeDecorator[datetime]):
+    """Aware datetimes in UTC, on SQLite too, which keeps no zone."""
+
+    impl = DateTime(timezone=True)
+    cache_ok = True
+
+    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        return value.replace(tzinfo=UTC) if value is not None and value.tzinfo is None else value
+
+
+class Base(DeclarativeBase):
+    metadata = MetaData(
+        naming_convention={
+            "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+            "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+            "fk": "fk_%(table_name)s_%(column_0_name)s_%(referred_table_name)s",
+            "pk": "pk_%(table_name)s",
+        }
+    )
+    type_annotation_map: ClassVar[dict[Any, Any]] = {dict[str, Any]: JSON, str: Text, datetime: UtcDateTime}
+
+
+ImageId = BigInteger().with_variant(Integer, "sqlite")
+
+
+class Dataset(Base):
+    """A collection of images from one upload."""
+
+    __tablename__ = "datasets"
+
+    id: Mapped[str] = mapped_column(primary_key=True)
+    name: Mapped[str]
+    status: Mapped[str]
+    labels: Mapped[str]  # "none" or "folders"
+    images: Mapped[int] = mapped_column(default=0)
+    rejected: Mapped[int] = mapped_column(default=0)
+    duplicates: Mapped[int] = mapped_column(default=0)
+    classes: Mapped[int] = mapped_column(default=0)
+    bytes: Mapped[int] = mapped_column(BigInteger, default=0)
+    generation: Mapped[int] = mapped_column(default=0)  # bumped by everything that changes an answer
+    model_id: Mapped[str | None]  # the alias; no foreign key, since models refer to datasets
+    error: Mapped[dict[str, Any] | None]
+    created_at: Mapped[datetime]
+
+
+class Image(Base):
+    """One distinct content; its bytes are ``length`` bytes of the shard from ``offset``."""
+
+    __tablename__ = "images"
+    __table_args__ = (UniqueConstraint("dataset_id", "sha256"), {"sqlite_autoincrement": True})
+
+    id: Mapped[int] = mapped_column(ImageId, primary_key=True)
+    dataset_id: Mapped[str] = mapped_column(ForeignKey("datasets.id", ondelete="CASCADE"))
+    path: Mapped[str]
+    sha256: Mapped[str]
+    shard: Mapped[str]  # relative to the data folder
+    offset: Mapped[int] = mapped_column(BigInteger)
+    length: Mapped[int] = mapped_column(BigInteger)
+    media_type: Mapped[str]
+    width: Mapped[int]
+    height: Mapped[int]
+
+
+class Label(Base):
+    """An image's class."""
+
+    __tablename__ = "labels"
+
+    image_id: Mapped[int] = mapped_column(ImageId, ForeignKey("images.id", ondelete="CASCADE"), primary_key=True)
+    label: Mapped[str]
+
+
+class Rejection(Base):
+    """A file of an upload that is not in the dataset, and why; exact duplicates name the image they repeat."""
+
+    __tablename__ = "rejections"
+    __table_args__ = (Index(None, "dataset_id", "id"), {"sqlite_autoincrement": True})
+
+    id: Mapped[int] = mapped_column(ImageId, primary_key=True)
+    dataset_id: Mapped[str] = mapped_column(ForeignKey("datasets.id", ondelete="CASCADE"))
+    path: Mapped[str]
+    code: Mapped[str]
+    reason: Mapped[str]
+
+
+class Job(Base):
+    """A unit of work; the broker's message only says that there is one."""
+
+    __tablename__ = "jobs"
+    __table_args__ = (Index(None, "queue", "status", "seq"), {"sqlite_autoincrement": True})
+
+    seq: Mapped[int] = mapped_column(ImageId, primary_key=True)  # order of submission
+    id: Mapped[str] = mapped_column(unique=True)
+    kind: Mapped[str]
+    queue: Mapped[str]
+    dataset_id: Mapped[str] = mapped_column(ForeignKey("datasets.id", ondelete="CASCADE"), index=True)
+    evaluation_dataset_id: Mapped[str | None] = mapped_column(ForeignKey("datasets.id"))
+    status: Mapped[str]
+    name: Mapped[str | None]
+    params: Mapped[dict[str, Any]]
+    job_metadata: Mapped[dict[str, Any]]
+    progress: Mapped[dict[str, Any] | None]
+    evaluation: Mapped[dict[str, Any] | None]
+    error: Mapped[dict[str, Any] | None]
+    model_id: Mapped[str | None]
+    attempt: Mapped[int] = mapped_column(default=0)
+    heartbeat: Mapped[int] = mapped_column(default=0)
+    worker: Mapped[str | None]
+    cancel_requested: Mapped[bool] = mapped_column(default=False)
+    mark: Mapped[str] = mapped_column(default="")  # the newest checkpoint
+    mark_at_claim: Mapped[str] = mapped_column(default="")
+    fruitless: Mapped[int] = mapped_column(default=0)  # lost attempts in a row without a newer checkpoint
+    created_at: Mapped[datetime]
+    started_at: Mapped[datetime | None]
+    finished_at: Mapped[datetime | None]
+
+
+class JobEvent(Base):
+    """What happened to a job, in order and without gaps: ``seq`` counts from 1."""
+
+    __tablename__ = "job_events"
+
+    job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id", ondelete="CASCADE"), primary_key=True)
+    seq: Mapped[int] = mapped_column(primary_key=True)
+    type: Mapped[str]
+    data: Mapped[dict[str, Any]]
+    created_at: Mapped[datetime]
+
+
+class Metric(Base):
+    """Figures of one epoch of a training job."""
+
+    __tablename__ = "metrics"
+
+    job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id", ondelete="CASCADE"), primary_key=True)
+    round: Mapped[int] = mapped_column(primary_key=True)
+    epoch: Mapped[int] = mapped_column(primary_key=True)
+    loss: Mapped[float]
+    learning_rate: Mapped[float]
+    images_per_second: Mapped[float]
+    anchors: Mapped[float]
+
+
+class Model(Base):
+    """A published model: an immutable folder ``models/<directory>``."""
+
+    __tablename__ = "models"
+
+    id: Mapped[str] = mapped_column(primary_key=True)
+    dataset_id: Mapped[str] = mapped_column(ForeignKey("datasets.id", ondelete="CASCADE"), index=True)
+    job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id", ondelete="CASCADE"))
+    attempt: Mapped[int]
+    directory: Mapped[str]
+    images: Mapped[int]
+    dim: Mapped[int]
+    created_at: Mapped[datetime]

@@ -1,0 +1,68 @@
+"""Celery, configured so that it can be trusted with a doorbell: messages without content, nothing retried."""
+
+import logging
+from typing import Any
+
+from celery import Celery
+from kombu.entity import Queue as KombuQueue
+from kombu.exceptions import OperationalError
+
+from core.models import Queue
+from core.settings import Settings
+
+TASK = "anchorhood.work"
+_LONGER_THAN_ANY_JOB = 365 * 24 * 3600  # seconds; a message restored while its task runs would only ring in vain
+log = logging.getLogger(__name__)
+
+
+def make_app(settings: Settings) -> Celery:
+    """The Celery application of this deployment, without tasks."""
+    app = Celery("anchorhood", broker=settings.broker)
+    app.conf.update(
+        task_queues=[KombuQueue(queue.value) for queue in Queue],  # type: ignore[no-untyped-call]
+        task_ignore_result=True,
+        task_acks_late=False,
+        worker_concurrency=1,
+        worker_pool="prefork",
+        worker_pool_start_method="spawn",
+        worker_disable_prefetch=True,
+        worker_prefetch_multiplier=1,
+        worker_cancel_long_running_tasks_on_connection_loss=False,
+        worker_hijack_root_logger=False,
+        worker_send_task_events=False,
+        worker_enable_remote_control=False,
+        broker_connection_retry_on_startup=True,
+        broker_connection_max_retries=None,
+        broker_transport_options={
+            "visibility_timeout": _LONGER_THAN_ANY_JOB,
+            "socket_connect_timeout": 2,
+            "socket_timeout": 10,
+        },
+    )
+    return app
+
+
+class Bell:
+    """Rings queues. A lost ring is no loss: the sweep rings again while a claimable job waits."""
+
+    def __init__(self, app: Celery) -> None:
+        self._app = app
+
+    def ring(self, queue: Queue) -> None:
+        """Wake the queue's worker; call it after the commit."""
+        try:
+            self._app.send_task(TASK, args=[queue.value], queue=queue.value, retry=False)
+        except (OperationalError, OSError) as error:
+            log.warning("the broker is away, the sweep will ring later: %s", error)
+
+    def ring_if_silent(self, queue: Queue) -> None:
+        """Wake the queue's worker unless a message waits for it already."""
+        try:
+            with self._app.connection_for_write() as connection:
+                client: Any = connection.default_channel.client
+                waiting = client.llen(queue.value)
+        except (OperationalError, OSError) as error:
+            log.warning("the broker is away: %s", error)
+            return
+        if not waiting:
+            self.ring(queue)

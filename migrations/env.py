@@ -1,0 +1,15 @@
+"""Alembic's environment: the URL comes from the caller, or from the settings on the command line."""
+
+from alembic import context
+
+from core.db import Database
+from core.models import Base
+from core.settings import Settings
+
+database = Database(context.config.get_main_option("sqlalchemy.url") or Settings.load().database)
+with database.engine.connect() as connection:
+    context.configure(connection=connection, target_metadata=Base.metadata, render_as_batch=True, compare_type=True)
+    with context.begin_transaction():
+        context.run_migrations()
+    connection.commit()
+database.dispose()

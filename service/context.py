@@ -1,0 +1,50 @@
+"""What handlers depend on: the settings, a session, the searcher, the bell."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from threading import Event
+from typing import Annotated
+
+from fastapi import Depends, Request
+from sqlalchemy.orm import Session
+
+from core.db import Database
+from core.queue import Bell, make_app
+from core.search import Searcher
+from core.settings import Settings
+
+
+@dataclass
+class Context:
+    """One for each application."""
+
+    settings: Settings
+    db: Database
+    searcher: Searcher
+    bell: Bell
+    stopping: Event = field(default_factory=Event)  # event streams end when it is set
+
+    @classmethod
+    def of(cls, settings: Settings) -> "Context":
+        return cls(settings, Database(settings.database), Searcher(settings), Bell(make_app(settings)))
+
+
+def _context(request: Request) -> Context:
+    context: Context = request.app.state.context
+    return context
+
+
+def _reading(context: Annotated[Context, Depends(_context)]) -> Iterator[Session]:
+    with context.db.read() as session:
+        yield session
+
+
+def _writing(context: Annotated[Context, Depends(_context)]) -> Iterator[Session]:
+    with context.db.write() as session:
+        yield session
+
+
+Ctx = Annotated[Context, Depends(_context)]
+Reading = Annotated[Session, Depends(_reading, scope="function")]
+# With this scope the commit happens before the response is sent, so that a failed one is reported.
+Writing = Annotated[Session, Depends(_writing, scope="function")]

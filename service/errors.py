@@ -1,0 +1,71 @@
+"""Domain errors as RFC 9457 problem documents."""
+
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.encoders import jsonable_encoder
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from starlette.exceptions import HTTPException
+
+from core import errors
+
+MEDIA_TYPE = "application/problem+json"
+
+# The first class that an error is an instance of decides.
+STATUS: tuple[tuple[type[errors.AnchorhoodError], int], ...] = (
+    (errors.NotFound, 404),
+    (errors.TooLarge, 413),
+    (errors.BadRequest, 422),
+    (errors.Conflict, 409),
+)
+TITLES = {
+    400: "Bad request",
+    403: "Forbidden",
+    404: "Not found",
+    405: "Method not allowed",
+    406: "Not acceptable",
+    409: "Conflict",
+    411: "Length required",
+    413: "Too large",
+    415: "Unsupported media type",
+    422: "Unprocessable",
+    500: "Internal error",
+    503: "Not ready",
+}
+
+
+def problem(status: int, code: str, detail: str, **extra: Any) -> JSONResponse:
+    """A problem document; ``code`` is ours and stable."""
+    body = {
+        "type": "about:blank",
+        "title": TITLES.get(status, "Error"),
+        "status": status,
+        "detail": detail,
+        "code": code,
+        **extra,
+    }
+    return JSONResponse(body, status, media_type=MEDIA_TYPE)
+
+
+def install(app: FastAPI) -> None:
+    """Answer every error with a problem document."""
+
+    @app.exception_handler(errors.AnchorhoodError)
+    def domain(_: Request, error: errors.AnchorhoodError) -> JSONResponse:
+        status = next((status for kind, status in STATUS if isinstance(error, kind)), 500)
+        return problem(status, error.code, str(error))
+
+    @app.exception_handler(RequestValidationError)
+    def validation(_: Request, error: RequestValidationError) -> JSONResponse:
+        found = [{"where": ".".join(map(str, item["loc"])), "message": item["msg"]} for item in jsonable_encoder(error.errors())]
+        detail = "; ".join(f"{item['where']}: {item['message']}" for item in found)
+        return problem(422, "bad_request", detail, errors=found)
+
+    @app.exception_handler(HTTPException)
+    def http(_: Request, error: HTTPException) -> JSONResponse:
+        return problem(error.status_code, f"http_{error.status_code}", str(error.detail))
+
+    @app.exception_handler(Exception)
+    def unexpected(_: Request, error: Exception) -> JSONResponse:
+        return problem(500, "internal_error", "something went wrong here; the server's log says what")

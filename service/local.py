@@ -1,0 +1,46 @@
+"""Protection of a service without keys, which listens on loopback only."""
+
+from ipaddress import ip_address
+from urllib.parse import urlsplit
+
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from service.errors import problem
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a name or address can be reached from this machine alone."""
+    if host == "localhost":
+        return True
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+class LocalOnly:
+    """Refuses requests under another name than this machine's (DNS rebinding) and those of another site's page."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        refusal = self._refusal(scope) if scope["type"] == "http" else None
+        if refusal:
+            await problem(403, *refusal)(scope, receive, send)
+        else:
+            await self._app(scope, receive, send)
+
+    @staticmethod
+    def _refusal(scope: Scope) -> tuple[str, str] | None:
+        headers = {name: value.decode("latin-1") for name, value in scope["headers"]}
+        host, origin = headers.get(b"host", ""), headers.get(b"origin", "")
+        try:
+            name = urlsplit(f"//{host}").hostname or ""
+        except ValueError:
+            name = ""
+        if not is_loopback(name):
+            return "foreign_host", f"Host {host!r} is not this machine; use localhost or 127.0.0.1"
+        if origin and urlsplit(origin).netloc != host:
+            return "foreign_origin", f"requests from pages of {origin} are not allowed"
+        return None

@@ -1,0 +1,109 @@
+"""Datasets: upload, look at, delete."""
+
+import shutil
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Query, Request, Response
+from sqlalchemy import select
+from starlette.concurrency import run_in_threadpool
+
+from core import datasets
+from core.models import Dataset, Queue, Rejection
+from service.context import Context, Ctx, Reading
+from service.schemas import DatasetBody, DatasetPage, RejectionPage
+from service.uploads import receive
+
+router = APIRouter(tags=["datasets"])
+Limit = Annotated[int, Query(ge=1, le=1000)]
+
+_FORM: dict[str, Any] = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            "multipart/form-data": {
+                "schema": {
+                    "type": "object",
+                    "required": ["file"],
+                    "properties": {
+                        "file": {"type": "string", "format": "binary", "description": "zip, tar or tar.gz of images"},
+                        "name": {"type": "string", "description": "default: the file's name"},
+                        "labels": {
+                            "type": "string",
+                            "enum": list(datasets.LABEL_MODES),
+                            "default": "none",
+                            "description": "folders: the top folder is the class, for evaluation and classification only",
+                        },
+                    },
+                }
+            }
+        },
+    }
+}
+
+
+@router.post("/datasets", status_code=202, openapi_extra=_FORM)
+async def create_dataset(request: Request, response: Response, context: Ctx) -> DatasetBody:
+    """Upload an archive; it is validated in the background, and every refused file is listed with its reason."""
+    dataset_id = datasets.new_dataset_id()
+    path = datasets.upload_path(context.settings, dataset_id)
+    content_type = request.headers.get("content-type", "")
+    upload = await receive(content_type, request.stream(), path, context.settings.max_upload_bytes)
+    name = upload.fields.get("name") or upload.filename or dataset_id
+
+    def store() -> Dataset:
+        try:
+            with context.db.write() as session:
+                dataset = datasets.create(session, dataset_id, name, upload.fields.get("labels") or "none", upload.size)
+        except BaseException:
+            path.unlink(missing_ok=True)
+            raise
+        context.bell.ring(Queue.TASKS)
+        return dataset
+
+    dataset = await run_in_threadpool(store)
+    response.headers["Location"] = f"/datasets/{dataset.id}"
+    return body(dataset)
+
+
+@router.get("/datasets")
+def list_datasets(session: Reading, limit: Limit = 100, after: str = "") -> DatasetPage:
+    """All datasets by id."""
+    rows = session.scalars(select(Dataset).where(Dataset.id > after).order_by(Dataset.id).limit(limit + 1)).all()
+    return DatasetPage(data=[body(row) for row in rows[:limit]], next=rows[limit - 1].id if len(rows) > limit else None)
+
+
+@router.get("/datasets/{dataset_id}")
+def get_dataset(dataset_id: str, session: Reading) -> DatasetBody:
+    """One dataset."""
+    return body(datasets.get(session, dataset_id))
+
+
+@router.get("/datasets/{dataset_id}/rejections")
+def list_rejections(dataset_id: str, session: Reading, limit: Limit = 100, after: int = 0) -> RejectionPage:
+    """The files that are not in the dataset, and why; exact duplicates have the code ``duplicate``."""
+    datasets.get(session, dataset_id)
+    wanted = select(Rejection).where(Rejection.dataset_id == dataset_id, Rejection.id > after)
+    rows = session.scalars(wanted.order_by(Rejection.id).limit(limit + 1)).all()
+    data = [{"path": row.path, "code": row.code, "reason": row.reason} for row in rows[:limit]]
+    return RejectionPage.model_validate({"data": data, "next": str(rows[limit - 1].id) if len(rows) > limit else None})
+
+
+@router.delete("/datasets/{dataset_id}", status_code=204)
+def delete_dataset(dataset_id: str, context: Ctx) -> None:
+    """Delete a dataset with its images, jobs and models; 409 while a job needs it."""
+    with context.db.write() as session:
+        folders = datasets.remove(session, dataset_id)
+    _delete(context, folders)
+
+
+def _delete(context: Context, folders: list[str]) -> None:
+    for folder in folders:
+        path = context.settings.root / folder
+        if path.is_file():
+            path.unlink(missing_ok=True)
+        shutil.rmtree(path, ignore_errors=True)
+
+
+def body(dataset: Dataset) -> DatasetBody:
+    """A row as the API shows it."""
+    return DatasetBody.model_validate(dataset, from_attributes=True)

@@ -1,0 +1,70 @@
+"""Images: their rows and their bytes."""
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Query
+from fastapi.responses import Response
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from core import datasets
+from core.errors import ImageNotFound
+from core.models import Dataset, Image, Label
+from core.shards import read_range
+from service.context import Ctx, Reading
+from service.schemas import ImageBody, ImagePage
+
+router = APIRouter(tags=["images"])
+
+
+@router.get("/datasets/{dataset_id}/images")
+def list_images(
+    dataset_id: str, session: Reading, limit: Annotated[int, Query(ge=1, le=1000)] = 100, after: int = 0
+) -> ImagePage:
+    """A dataset's images by id."""
+    datasets.get(session, dataset_id)
+    wanted = select(Image, Label.label).outerjoin(Label, Label.image_id == Image.id)
+    wanted = wanted.where(Image.dataset_id == dataset_id, Image.id > after).order_by(Image.id).limit(limit + 1)
+    rows = session.execute(wanted).tuples().all()
+    return ImagePage(
+        data=[_body(image, label, None) for image, label in rows[:limit]],
+        next=str(rows[limit - 1][0].id) if len(rows) > limit else None,
+    )
+
+
+@router.get("/images/{image_id}")
+def get_image(image_id: int, session: Reading, context: Ctx) -> ImageBody:
+    """One image, with how the dataset's current model learned it."""
+    image = _get(session, image_id)
+    label = session.get(Label, image_id)
+    dataset = session.get_one(Dataset, image.dataset_id)
+    provenance = None
+    if dataset.model_id is not None:
+        view = context.searcher.view(session, model_id=dataset.model_id)
+        provenance = view.model.provenance(image_id)
+    return _body(image, label.label if label else None, provenance)
+
+
+@router.get(
+    "/images/{image_id}/file",
+    response_class=Response,
+    responses={200: {"content": {"image/jpeg": {}, "image/png": {}}, "description": "The uploaded file"}},
+)
+def get_image_file(image_id: int, session: Reading, context: Ctx) -> Response:
+    """The file as it was uploaded."""
+    image = _get(session, image_id)
+    data = read_range(context.settings.root / image.shard, image.offset, image.length)
+    headers = {"X-Content-Type-Options": "nosniff", "ETag": f'"{image.sha256}"', "Cache-Control": "private, max-age=31536000"}
+    return Response(data, media_type=image.media_type, headers=headers)
+
+
+def _get(session: Session, image_id: int) -> Image:
+    image = session.get(Image, image_id)
+    if image is None:
+        raise ImageNotFound(image_id)
+    return image
+
+
+def _body(image: Image, label: str | None, provenance: Any) -> ImageBody:
+    columns = {name: getattr(image, name) for name in ("id", "dataset_id", "path", "width", "height")}
+    return ImageBody.model_validate({**columns, "label": label, "provenance": provenance})

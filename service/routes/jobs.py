@@ -1,0 +1,125 @@
+"""Training jobs: submit, follow, cancel."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from typing import Annotated
+
+from fastapi import APIRouter, Header, Query, Request, Response
+from fastapi.responses import StreamingResponse
+from sqlalchemy import select
+from starlette.concurrency import run_in_threadpool
+
+from core import datasets, jobs
+from core.errors import DatasetNotReady
+from core.models import DatasetStatus, Job, JobEvent, JobKind, JobStatus, Queue
+from service.context import Context, Ctx, Reading, Writing
+from service.schemas import EventBody, EventPage, JobBody, JobPage, JobRequest
+
+router = APIRouter(tags=["jobs"])
+Limit = Annotated[int, Query(ge=1, le=1000)]
+_STREAM_PAGE = 500
+_COMMENT_EVERY = 15  # seconds without an event
+
+
+@router.post("/jobs", status_code=202)
+def create_job(request: JobRequest, response: Response, context: Ctx) -> JobBody:
+    """Queue a training job; it starts when its datasets are ready."""
+    with context.db.write() as session:
+        for dataset_id in filter(None, (request.dataset_id, request.evaluation_dataset_id)):
+            dataset = datasets.get(session, dataset_id)
+            if dataset.status == DatasetStatus.FAILED:
+                raise DatasetNotReady(f"{dataset_id} failed validation: {(dataset.error or {}).get('message')}")
+        job = jobs.create(
+            session,
+            JobKind.TRAIN,
+            request.dataset_id,
+            params=request.params.model_dump(exclude_none=True, mode="json"),
+            evaluation_dataset_id=request.evaluation_dataset_id,
+            name=request.name,
+            metadata=request.metadata,
+        )
+    context.bell.ring(Queue.TRAINING)
+    response.headers["Location"] = f"/jobs/{job.id}"
+    return body(job)
+
+
+@router.get("/jobs")
+def list_jobs(session: Reading, limit: Limit = 100, after: str | None = None, kind: JobKind | None = None) -> JobPage:
+    """All jobs in the order of submission."""
+    wanted = select(Job).order_by(Job.seq).limit(limit + 1)
+    if after is not None:
+        wanted = wanted.where(Job.seq > jobs.get(session, after).seq)
+    if kind is not None:
+        wanted = wanted.where(Job.kind == kind)
+    rows = session.scalars(wanted).all()
+    return JobPage(data=[body(row) for row in rows[:limit]], next=rows[limit - 1].id if len(rows) > limit else None)
+
+
+@router.get("/jobs/{job_id}")
+def get_job(job_id: str, session: Reading) -> JobBody:
+    """One job."""
+    return body(jobs.get(session, job_id))
+
+
+@router.post("/jobs/{job_id}/cancel", status_code=202)
+def cancel_job(job_id: str, session: Writing) -> JobBody:
+    """Cancel a job: at once while it is queued, within seconds while it runs."""
+    return body(jobs.request_cancel(session, job_id))
+
+
+@router.get(
+    "/jobs/{job_id}/events",
+    response_model=EventPage,
+    responses={200: {"content": {"text/event-stream": {}}, "description": "A page, or a stream where that is accepted"}},
+)
+async def list_events(
+    job_id: str,
+    request: Request,
+    context: Ctx,
+    limit: Limit = 100,
+    after: Annotated[int, Query(ge=0)] = 0,
+    accept: Annotated[str, Header()] = "*/*",
+    last_event_id: Annotated[int | None, Header(ge=0)] = None,
+) -> Response:
+    """What happened to a job, in order: JSON pages, or server-sent events for ``Accept: text/event-stream``."""
+    await run_in_threadpool(_page, context, job_id, 0, 1)  # 404 before a stream begins
+    if "text/event-stream" in accept:
+        stream = _stream(context, request, job_id, after if last_event_id is None else last_event_id)
+        return StreamingResponse(stream, media_type="text/event-stream", headers={"Cache-Control": "no-store"})
+    events, _ = await run_in_threadpool(_page, context, job_id, after, limit + 1)
+    page = EventPage(data=events[:limit], next=str(events[limit - 1].seq) if len(events) > limit else None)
+    return Response(page.model_dump_json(), media_type="application/json")
+
+
+def _page(context: Context, job_id: str, after: int, limit: int) -> tuple[list[EventBody], bool]:
+    """Events after a number, and whether the job is over."""
+    with context.db.read() as session:
+        over = JobStatus(jobs.get(session, job_id).status).over
+        wanted = select(JobEvent).where(JobEvent.job_id == job_id, JobEvent.seq > after)
+        rows = session.scalars(wanted.order_by(JobEvent.seq).limit(limit)).all()
+    return [EventBody.model_validate(row, from_attributes=True) for row in rows], over
+
+
+async def _stream(context: Context, request: Request, job_id: str, after: int) -> AsyncIterator[str]:
+    """Server-sent events until the job is over, the client is gone or the server stops; one short read a second."""
+    silent = 0
+    while not context.stopping.is_set() and not await request.is_disconnected():
+        events, over = await run_in_threadpool(_page, context, job_id, after, _STREAM_PAGE)
+        for event in events:
+            after = event.seq
+            yield f"id: {event.seq}\nevent: {event.type}\ndata: {json.dumps(event.data)}\n\n"
+        if over and len(events) < _STREAM_PAGE:
+            return
+        if len(events) == _STREAM_PAGE:
+            continue
+        silent = 0 if events else silent + 1
+        if silent and silent % _COMMENT_EVERY == 0:
+            yield ": still here\n\n"
+        await asyncio.sleep(1)
+
+
+def body(job: Job) -> JobBody:
+    """A row as the API shows it."""
+    names = [name for name in JobBody.model_fields if name != "metadata"]
+    return JobBody.model_validate({**{name: getattr(job, name) for name in names}, "metadata": job.job_metadata})

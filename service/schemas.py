@@ -1,0 +1,221 @@
+"""Request and response bodies. Training parameters have the trainer's names and bounds (a test compares them)."""
+
+from datetime import datetime
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, StrictBool
+
+
+class Params(BaseModel):
+    """Training parameters; what is left out comes from the preset. ``docs/presets.md`` explains each."""
+
+    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"preset": "quick", "seed": 0}]})
+
+    preset: Literal["paper", "released", "quick"] | None = Field(None, description="Default: paper with a GPU, quick without.")
+    method: Literal["and"] | None = None
+    backbone: Literal["resnet10", "resnet18"] | None = None
+    image_size: int | None = Field(None, ge=8, le=512, description="Side in pixels; default: chosen from the data.")
+    dim: int | None = Field(None, ge=2, le=2048)
+    rounds: int | None = Field(None, ge=1, le=20)
+    epochs_first: int | None = Field(None, ge=1, le=10_000)
+    epochs: int | None = Field(None, ge=1, le=10_000)
+    select_rate: float | None = Field(None, ge=0, le=1)
+    neighbours: int | None = Field(None, ge=1, le=100)
+    discovery_features: Literal["bank", "encoder"] | None = None
+    temperature: float | None = Field(None, ge=0.01, le=10)
+    memory_momentum: float | None = Field(None, ge=0, le=0.999)
+    batch_size: int | None = Field(None, ge=2, le=8192)
+    learning_rate: float | None = Field(None, ge=1e-6, le=10)
+    learning_rate_next: float | None = Field(None, ge=1e-6, le=10)
+    schedule: Literal["step", "step-late", "cosine"] | None = None
+    weight_decay: float | None = Field(None, ge=0, le=1)
+    crop_scale: tuple[Annotated[float, Field(ge=0.01, le=1)], Annotated[float, Field(ge=0.01, le=1)]] | None = None
+    colour_jitter: Annotated[list[Annotated[float, Field(ge=0, le=1)]], Field(min_length=4, max_length=4)] | None = None
+    greyscale: float | None = Field(None, ge=0, le=1)
+    flip: StrictBool | None = None
+    seed: int | None = Field(None, ge=0, le=2**31 - 1)
+    precision: Literal["auto", "float32", "bfloat16"] | None = None
+    device: str | None = Field(None, pattern=r"^(auto|cpu|cuda(:\d+)?)$")
+    init: str | None = Field(None, pattern=r"^(random|mdl_[0-9a-f]+)$", description="random, or a model's id to start from.")
+
+
+class JobRequest(BaseModel):
+    """Train on a dataset, and judge the result on another one that is labelled."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        json_schema_extra={"examples": [{"dataset_id": "ds_3f9c0e2b7a61d845", "params": {"preset": "quick"}}]},
+    )
+
+    dataset_id: str
+    evaluation_dataset_id: str | None = None
+    params: Params = Params()
+    name: str | None = Field(None, max_length=200)
+    metadata: dict[str, Any] = {}
+
+
+class Error(BaseModel):
+    code: str
+    message: str
+
+
+class DatasetBody(BaseModel):
+    id: str = Field(examples=["ds_3f9c0e2b7a61d845"])
+    name: str
+    status: Literal["validating", "ready", "failed"]
+    images: int = Field(description="Distinct images.")
+    rejected: int = Field(description="Files that cannot be used; see /rejections.")
+    duplicates: int = Field(description="Files with the content of another.")
+    classes: int
+    bytes: int = Field(description="Size of the upload.")
+    model_id: str | None = Field(description="The current model.")
+    created_at: datetime
+    error: Error | None
+
+
+class RejectionBody(BaseModel):
+    path: str
+    code: str = Field(examples=["not_an_image", "truncated", "too_many_pixels", "unsafe_path", "duplicate"])
+    reason: str
+
+
+class Provenance(BaseModel):
+    """How the dataset's current model learned this image."""
+
+    entropy: list[float] = Field(description="Entropy against the memory bank at the end of each round.")
+    anchor_round: int | None = Field(description="The round in which it became an anchor.")
+    neighbours: list[int] = Field(description="Images it was last trained towards.")
+
+
+class ImageBody(BaseModel):
+    id: int
+    dataset_id: str
+    path: str
+    label: str | None
+    width: int
+    height: int
+    provenance: Provenance | None
+
+
+class Progress(BaseModel):
+    """Of a training job these; of a validation the counts so far."""
+
+    model_config = ConfigDict(extra="allow")
+
+    round: int | None = None
+    rounds: int | None = None
+    epoch: int | None = None
+    epochs: int | None = None
+    loss: float | None = None
+    images_per_second: float | None = None
+    anchors: float | None = Field(None, description="Fraction of the images that are anchors.")
+    eta_seconds: float | None = None
+
+
+class JobBody(BaseModel):
+    id: str = Field(examples=["job_0b54c3d2e1f0a987"])
+    kind: Literal["ingest", "train"]
+    dataset_id: str
+    evaluation_dataset_id: str | None
+    status: Literal["queued", "running", "succeeded", "failed", "cancelled"]
+    name: str | None
+    params: dict[str, Any]
+    progress: Progress | None
+    evaluation: dict[str, Any] | None
+    attempt: int
+    error: Error | None
+    model_id: str | None
+    created_at: datetime
+    started_at: datetime | None
+    finished_at: datetime | None
+    metadata: dict[str, Any]
+
+
+class EventBody(BaseModel):
+    seq: int
+    type: str = Field(examples=["queued", "running", "started", "epoch", "round", "evaluating", "succeeded"])
+    data: dict[str, Any]
+    created_at: datetime
+
+
+class Page(BaseModel):
+    """``next`` is the value of ``after`` for the following page, null on the last one."""
+
+    next: str | None
+
+
+class DatasetPage(Page):
+    data: list[DatasetBody]
+
+
+class RejectionPage(Page):
+    data: list[RejectionBody]
+
+
+class ImagePage(Page):
+    data: list[ImageBody]
+
+
+class JobPage(Page):
+    data: list[JobBody]
+
+
+class EventPage(Page):
+    data: list[EventBody]
+
+
+class NeighbourBody(BaseModel):
+    image_id: int
+    score: float = Field(description="Cosine similarity.")
+    path: str
+    label: str | None
+
+
+class NeighboursBody(BaseModel):
+    model_id: str
+    took_ms: float
+    neighbours: list[NeighbourBody]
+
+
+class ClassBody(BaseModel):
+    label: str
+    probability: float
+
+
+class VoterBody(BaseModel):
+    image_id: int
+    score: float
+    label: str | None
+
+
+class ClassifyBody(BaseModel):
+    model_id: str
+    took_ms: float
+    label: str | None = Field(description="Null: the confidence is below min_confidence.")
+    confidence: float
+    classes: list[ClassBody]
+    voters: list[VoterBody]
+
+
+class ModelBody(BaseModel):
+    id: str
+    dataset_id: str
+    job_id: str
+    images: int
+    dim: int
+    created_at: datetime
+    manifest: dict[str, Any]
+
+
+class Health(BaseModel):
+    status: Literal["ok"]
+
+
+class Problem(BaseModel):
+    """RFC 9457."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    code: str

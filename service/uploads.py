@@ -1,0 +1,138 @@
+"""Multipart uploads, streamed to disk as they arrive and refused at the first bytes that cannot be an archive."""
+
+import os
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from python_multipart import MultipartParser
+from python_multipart.exceptions import FormParserError
+from python_multipart.multipart import parse_options_header
+
+from core import archives
+from core.errors import BadArchive, BadRequest, TooLarge
+
+_FIELD_BYTES = 64 * 1024
+
+
+@dataclass
+class Upload:
+    """What a form held: its text fields, and the size and name of its file."""
+
+    fields: dict[str, str] = field(default_factory=dict)
+    filename: str | None = None
+    size: int = 0
+
+
+class _Receiver:
+    """Callbacks of the parser: text fields into memory, the part ``file`` into a file on disk."""
+
+    def __init__(self, path: Path, max_bytes: int) -> None:
+        self.upload = Upload()
+        self.complete = False
+        self._file = open(path, "xb")  # noqa: SIM115 -- closed by close()
+        self._max = max_bytes
+        self._header, self._value, self._headers = b"", b"", dict[bytes, bytes]()
+        self._name, self._is_file, self._text, self._start = "", False, b"", b""
+
+    def callbacks(self) -> dict[str, object]:
+        return {
+            "on_part_begin": self._begin,
+            "on_header_field": self._header_field,
+            "on_header_value": self._header_value,
+            "on_header_end": self._header_end,
+            "on_headers_finished": self._headers_finished,
+            "on_part_data": self._data,
+            "on_part_end": self._end,
+            "on_end": self._finished,
+        }
+
+    def close(self) -> None:
+        self._file.flush()
+        os.fsync(self._file.fileno())
+        self._file.close()
+
+    def _begin(self) -> None:
+        self._headers, self._text = {}, b""
+
+    def _header_field(self, data: bytes, start: int, end: int) -> None:
+        self._header += data[start:end]
+
+    def _header_value(self, data: bytes, start: int, end: int) -> None:
+        self._value += data[start:end]
+
+    def _header_end(self) -> None:
+        self._headers[self._header.lower()] = self._value
+        self._header, self._value = b"", b""
+
+    def _headers_finished(self) -> None:
+        _, options = parse_options_header(self._headers.get(b"content-disposition", b""))
+        self._name = options.get(b"name", b"").decode("utf-8", "replace")
+        self._is_file = self._name == "file"
+        if self._is_file:
+            if self.upload.filename is not None:
+                raise BadRequest("file: send exactly one")
+            self.upload.filename = options.get(b"filename", b"upload").decode("utf-8", "replace")
+
+    def _data(self, data: bytes, start: int, end: int) -> None:
+        part = data[start:end]
+        if not self._is_file:
+            self._text += part
+            if len(self._text) > _FIELD_BYTES:
+                raise TooLarge(f"{self._name}: more than {_FIELD_BYTES:,} bytes")
+            return
+        if self.upload.size < archives.HEADER_BYTES:
+            self._start += part
+            if len(self._start) >= archives.HEADER_BYTES:
+                _require_archive(self._start)
+        self.upload.size += len(part)
+        if self.upload.size > self._max:
+            raise TooLarge(f"file: more than {self._max:,} bytes, which is the most allowed")
+        self._file.write(part)
+
+    def _end(self) -> None:
+        if self._is_file:
+            _require_archive(self._start)
+        else:
+            self.upload.fields[self._name] = self._text.decode("utf-8", "replace")
+
+    def _finished(self) -> None:
+        self.complete = True
+
+
+def _require_archive(header: bytes) -> None:
+    if archives.kind_of(header) is None:
+        raise BadArchive("file: not a zip, tar or tar.gz archive")
+
+
+async def receive(content_type: str, stream: AsyncIterator[bytes], path: Path, max_bytes: int) -> Upload:
+    """Read a multipart form; its part ``file`` is written to ``path`` and fsynced.
+
+    The file is deleted again if anything is wrong with the form.
+
+    Raises:
+        BadRequest: not a multipart form, cut off, or without a file.
+        BadArchive: the file is no archive.
+        TooLarge: more bytes than allowed.
+    """
+    kind, options = parse_options_header(content_type)
+    if kind != b"multipart/form-data" or b"boundary" not in options:
+        raise BadRequest("send multipart/form-data with a part named file")
+    receiver = _Receiver(path, max_bytes)
+    try:
+        parser = MultipartParser(options[b"boundary"], receiver.callbacks())  # type: ignore[arg-type]
+        try:
+            async for chunk in stream:
+                parser.write(chunk)
+        except FormParserError as error:
+            raise BadRequest(f"the multipart form is malformed: {error}") from error
+        if not receiver.complete:
+            raise BadRequest("the upload was cut off")
+        if receiver.upload.filename is None:
+            raise BadRequest("file: is missing")
+        receiver.close()
+    except BaseException:
+        receiver.close()
+        path.unlink(missing_ok=True)
+        raise
+    return receiver.upload

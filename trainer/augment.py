@@ -1,0 +1,176 @@
+"""Random crops, colour jitter, greyscale and flips, batched on the training device.
+
+Every image has parameters of its own, drawn on the CPU from a given generator, so that a run does not depend on the
+device's random numbers. The distributions are torchvision's (``RandomResizedCrop``, ``ColorJitter``,
+``RandomGrayscale``, ``RandomHorizontalFlip``); the resampling is bilinear with antialiasing.
+"""
+
+import math
+
+import torch
+from torch import Tensor
+
+from trainer.config import TrainConfig
+
+_CROP_TRIES = 10  # torchvision's; then the central crop
+_RATIO = (3 / 4, 4 / 3)
+_GREY = (0.299, 0.587, 0.114)  # ITU-R BT.601
+
+
+def augment(pixels: Tensor, sizes: Tensor, config: TrainConfig, rng: torch.Generator) -> Tensor:
+    """Augment a batch.
+
+    Args:
+        pixels: uint8 (B, 3, P, P) on the training device, each the whole image squashed to a square.
+        sizes: float32 (B, 2) on the CPU, true (width, height) of each image.
+        config: resolved parameters; crops become ``image_size`` square.
+        rng: CPU generator for this batch.
+
+    Returns:
+        float32 (B, 3, S, S) in 0..1.
+    """
+    assert config.image_size is not None
+    batch, side = len(pixels), config.image_size
+    boxes = draw_crops(sizes, config.crop_scale, rng)
+    flips = torch.rand(batch, generator=rng) < (0.5 if config.flip else 0.0)
+    images = crop_and_resize(pixels, boxes.to(pixels.device), flips.to(pixels.device), side)
+    images = colour_jitter(images, config.colour_jitter, rng)
+    grey = (torch.rand(batch, generator=rng) < config.greyscale).to(pixels.device)
+    return torch.where(grey.view(-1, 1, 1, 1), _grey(images).expand_as(images), images)
+
+
+def draw_crops(sizes: Tensor, scale: tuple[float, float], rng: torch.Generator) -> Tensor:
+    """Crop boxes as torchvision's ``RandomResizedCrop`` draws them, but not rounded to pixels.
+
+    Args:
+        sizes: (B, 2) width and height in pixels.
+        scale: range of the crop's area over the image's.
+        rng: CPU generator.
+
+    Returns:
+        float32 (B, 4): left, top, width, height as fractions of the image's width and height.
+    """
+    batch = len(sizes)
+    u = torch.rand(5, batch, _CROP_TRIES, generator=rng)
+    width, height = sizes[:, :1].float(), sizes[:, 1:].float()
+    area = width * height * (scale[0] + u[0] * (scale[1] - scale[0]))
+    low, high = math.log(_RATIO[0]), math.log(_RATIO[1])
+    ratio = torch.exp(low + u[1] * (high - low))
+    w, h = torch.sqrt(area * ratio), torch.sqrt(area / ratio)
+    fits = (w <= width) & (h <= height)
+    first = torch.argmax(fits.int(), dim=1, keepdim=True)
+    w, h = w.gather(1, first), h.gather(1, first)
+    left, top = u[2].gather(1, first) * (width - w), u[3].gather(1, first) * (height - h)
+    # No try fitted: the largest central crop whose aspect ratio is within bounds.
+    fallback = ~fits.any(dim=1, keepdim=True)
+    central_w, central_h = torch.minimum(width, height * _RATIO[1]), torch.minimum(height, width / _RATIO[0])
+    w, h = torch.where(fallback, central_w, w), torch.where(fallback, central_h, h)
+    left = torch.where(fallback, (width - w) / 2, left)
+    top = torch.where(fallback, (height - h) / 2, top)
+    return torch.cat([left / width, top / height, w / width, h / height], dim=1)
+
+
+def crop_and_resize(pixels: Tensor, boxes: Tensor, flips: Tensor, side: int) -> Tensor:
+    """Resample a box of each image to ``side`` squared by two small matrix products, one for each axis.
+
+    Args:
+        pixels: uint8 (B, 3, P, P).
+        boxes: (B, 4) left, top, width, height as fractions.
+        flips: bool (B,), mirror left and right.
+        side: S.
+
+    Returns:
+        float32 (B, 3, S, S) in 0..1.
+    """
+    source = pixels.shape[-1]
+    across = _resampling_matrix(boxes[:, 0], boxes[:, 2], source, side)  # (B, S, P)
+    across = torch.where(flips.view(-1, 1, 1), across.flip(1), across)
+    down = _resampling_matrix(boxes[:, 1], boxes[:, 3], source, side)  # (B, S, P)
+    images = pixels.float().mul_(1 / 255)
+    rows = torch.einsum("bsp,bcpq->bcsq", down, images)
+    return torch.einsum("bcsq,btq->bcst", rows, across)
+
+
+def _resampling_matrix(start: Tensor, extent: Tensor, source: int, side: int) -> Tensor:
+    """Rows of bilinear weights, widened where the crop is larger than the result, as Pillow's antialiasing does."""
+    step = extent * source / side  # source pixels for each result pixel
+    grid = torch.arange(side, device=start.device, dtype=torch.float32) + 0.5
+    centre = (start * source)[:, None] + grid * step[:, None]  # (B, S)
+    position = torch.arange(source, device=start.device, dtype=torch.float32) + 0.5
+    support = step.clamp(min=1.0)[:, None, None]
+    weights = (1 - (position - centre[:, :, None]).abs() / support).clamp_(min=0)  # (B, S, P)
+    # A crop ends at its own edge: pixels wholly outside it have no weight.
+    low = (start * source)[:, None, None]
+    high = low + (extent * source)[:, None, None]
+    inside = (position + 0.5 > low + 1e-4) & (position - 0.5 < high - 1e-4)
+    weights = weights * inside
+    return weights / weights.sum(dim=2, keepdim=True)
+
+
+def colour_jitter(images: Tensor, strength: tuple[float, float, float, float], rng: torch.Generator) -> Tensor:
+    """Brightness, contrast, saturation and hue in a random order of its own for every image.
+
+    Args:
+        images: float32 (B, 3, S, S) in 0..1.
+        strength: as in torchvision's ``ColorJitter``; a factor is uniform in [max(0, 1 - s), 1 + s], a hue shift in
+            [-s, s] of the circle.
+        rng: CPU generator.
+
+    Returns:
+        float32 (B, 3, S, S) in 0..1.
+    """
+    batch = len(images)
+    orders = torch.rand(batch, 4, generator=rng).argsort(dim=1)  # (B, 4): which adjustment comes when
+    u = torch.rand(batch, 4, generator=rng)
+    low = torch.tensor([max(0.0, 1 - s) for s in strength[:3]] + [-strength[3]])
+    high = torch.tensor([1 + s for s in strength[:3]] + [strength[3]])
+    amounts = (low + u * (high - low)).to(images.device)
+    images = images.clone()
+    for turn in range(4):
+        for adjustment, adjust in enumerate(_ADJUSTMENTS):
+            if strength[adjustment] > 0:
+                chosen = torch.nonzero(orders[:, turn] == adjustment).flatten().to(images.device)
+                if len(chosen):
+                    images[chosen] = adjust(images[chosen], amounts[chosen, adjustment].view(-1, 1, 1, 1))
+    return images
+
+
+def _grey(images: Tensor) -> Tensor:
+    weights = torch.tensor(_GREY, device=images.device).view(1, 3, 1, 1)
+    return (images * weights).sum(dim=1, keepdim=True)
+
+
+def _blend(images: Tensor, other: Tensor, factor: Tensor) -> Tensor:
+    return (other + factor * (images - other)).clamp_(0, 1)
+
+
+def _brightness(images: Tensor, factor: Tensor) -> Tensor:
+    return (images * factor).clamp_(0, 1)
+
+
+def _contrast(images: Tensor, factor: Tensor) -> Tensor:
+    return _blend(images, _grey(images).mean(dim=(2, 3), keepdim=True), factor)
+
+
+def _saturation(images: Tensor, factor: Tensor) -> Tensor:
+    return _blend(images, _grey(images), factor)
+
+
+def _hue(images: Tensor, shift: Tensor) -> Tensor:
+    """Rotate hue by ``shift`` of the circle in HSV (Smith 1978)."""
+    red, green, blue = images.unbind(dim=1)
+    value, _ = images.max(dim=1)
+    chroma = value - images.min(dim=1).values
+    safe = chroma.clamp(min=1e-12)
+    hue = torch.where(
+        value == red,
+        (green - blue) / safe,
+        torch.where(value == green, 2 + (blue - red) / safe, 4 + (red - green) / safe),
+    )
+    hue = hue + 6 * shift.view(-1, 1, 1)  # in sixths of the circle
+    offsets = torch.tensor([5.0, 3.0, 1.0], device=images.device).view(1, 3, 1, 1)
+    k = torch.remainder(hue.unsqueeze(1) + offsets, 6)
+    return value.unsqueeze(1) - chroma.unsqueeze(1) * torch.minimum(k, 4 - k).clamp(0, 1)
+
+
+_ADJUSTMENTS = (_brightness, _contrast, _saturation, _hue)

@@ -1,0 +1,124 @@
+"""What a finished run leaves behind: encoder, embeddings, neighbourhoods, metrics and a map, in one folder."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+import torch
+from numpy.typing import NDArray
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from trainer.backbones import Encoder
+from trainer.config import TrainConfig
+from trainer.encode import as_input, encode
+from trainer.sources import ImageList, evaluation_batches
+from trainer.train import Run
+
+PARITY = 1e-4  # largest difference allowed between an ONNX Runtime and a torch embedding, per component
+MAP_LIMIT = 200_000  # above this the map is a linear projection: t-SNE would take hours
+
+
+def export(config: TrainConfig, run: Run, images: ImageList, folder: Path) -> None:
+    """Write the run's results; rows are in the order of ``images``.
+
+    Files: ``encoder.onnx``, ``encoder.safetensors``, ``embeddings.npy`` float32 (N, d), ``ids.npy`` int64 (N,),
+    ``neighbourhoods.npz`` (``entropy`` float32 (R, N) at the end of each round; ``anchor_round`` int64 (N,), -1 for never;
+    ``neighbours`` int64 (N, k), ids of the images an anchor was last trained towards, -1 for none), ``projection.npy``
+    float32 (N, 2), ``metrics.jsonl``.
+
+    Raises:
+        RuntimeError: the exported encoder does not agree with the trained one, or an embedding is not finite.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    device = run.bank.rows.device
+    embeddings = encode(run.encoder, images, device)
+    if not bool(torch.isfinite(embeddings).all()):
+        raise RuntimeError("the encoder gives embeddings that are not finite: lower learning_rate or set precision float32")
+    ids = np.array([image.id for image in images.images], dtype=np.int64)
+    np.save(folder / "embeddings.npy", embeddings.numpy())
+    np.save(folder / "ids.npy", ids)
+    towards = run.trained_towards.numpy()
+    np.savez(
+        folder / "neighbourhoods.npz",
+        entropy=torch.stack(run.entropy).numpy(),
+        anchor_round=run.anchor_round.numpy(),
+        neighbours=np.where(towards >= 0, ids[towards], -1),
+    )
+    np.save(folder / "projection.npy", project(embeddings.numpy()))
+    with open(folder / "metrics.jsonl", "w", encoding="utf-8") as file:
+        file.writelines(json.dumps(event) + "\n" for event in run.history if event["type"] == "epoch")
+    encoder = run.encoder.to("cpu").eval()
+    save_file({name: value.contiguous() for name, value in encoder.state_dict().items()}, folder / "encoder.safetensors")
+    assert config.image_size is not None
+    sample = next(iter(evaluation_batches(images, config.image_size, batch=8)))
+    export_onnx(encoder, sample, folder / "encoder.onnx")
+
+
+class _FromBytes(nn.Module):
+    """uint8 (B, S, S, 3), as Pillow and NumPy hold images, to unit vectors."""
+
+    def __init__(self, encoder: Encoder) -> None:
+        super().__init__()
+        self.encoder = encoder
+
+    def forward(self, images: Tensor) -> Tensor:
+        embeddings: Tensor = self.encoder(as_input(images))
+        return embeddings
+
+
+def export_onnx(encoder: Encoder, sample: Tensor, path: Path) -> None:
+    """Write the encoder as ONNX and compare it with torch on real images.
+
+    Args:
+        encoder: in evaluation mode, on the CPU.
+        sample: uint8 (B, S, S, 3).
+        path: the file; its input is ``images`` uint8 (batch, S, S, 3), its output ``embeddings`` float32 (batch, d).
+
+    Raises:
+        RuntimeError: the two differ by more than ``PARITY``.
+    """
+    module = _FromBytes(encoder).eval()
+    with torch.no_grad():
+        expected = module(sample).numpy()
+    program = torch.onnx.export(
+        module,
+        (sample,),
+        dynamo=True,
+        external_data=False,
+        input_names=["images"],
+        output_names=["embeddings"],
+        dynamic_shapes={"images": {0: torch.export.Dim("batch")}},
+        verbose=False,
+    )
+    assert program is not None
+    program.save(str(path), external_data=False)
+    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    for part in (sample, sample[:1]):
+        (actual,) = session.run(None, {"images": part.numpy()})
+        worst = float(np.abs(actual - expected[: len(part)]).max())
+        if not worst <= PARITY:
+            raise RuntimeError(f"the exported encoder differs from the trained one by {worst:.2g} (allowed: {PARITY:g})")
+
+
+def project(embeddings: NDArray[np.float32]) -> NDArray[np.float32]:
+    """A map for people to look at: t-SNE of the cosine distances (van der Maaten and Hinton 2008), started from the two
+    principal components; the principal components alone above ``MAP_LIMIT`` or below 50 rows.
+
+    Args:
+        embeddings: unit rows (N, d).
+
+    Returns:
+        float32 (N, 2).
+    """
+    centred = embeddings - embeddings.mean(axis=0)
+    _, vectors = np.linalg.eigh(centred.T.astype(np.float64) @ centred)
+    principal = (centred @ vectors[:, :-3:-1]).astype(np.float32)
+    if not 50 <= len(embeddings) <= MAP_LIMIT:
+        return np.asarray(principal)
+    from openTSNE import TSNE
+
+    scale = 1e-4 / max(float(principal[:, 0].std()), 1e-12)
+    layout = TSNE(metric="cosine", initialization=principal * scale, random_state=0, n_jobs=1, n_iter=500).fit(embeddings)
+    return np.asarray(layout, dtype=np.float32)

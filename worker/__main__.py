@@ -1,0 +1,62 @@
+"""``python -m worker --queue training|tasks``: one Celery worker, with the sweep beside it."""
+
+import argparse
+import logging
+import os
+import threading
+
+from celery import signals
+
+from core.db import Database
+from core.jobs import Sweep, waiting
+from core.models import Queue
+from core.processes import die_with_parent
+from core.queue import Bell
+from worker import lifeline
+from worker.tasks import app, settings
+
+log = logging.getLogger(__name__)
+
+
+def main() -> None:
+    """Run until SIGTERM; a running job is then handed back after a checkpoint."""
+    parser = argparse.ArgumentParser(prog="python -m worker")
+    parser.add_argument("--queue", type=Queue, choices=list(Queue), required=True)
+    parser.add_argument("--parent-pipe", type=int, help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.parent_pipe is not None:
+        die_with_parent(arguments.parent_pipe)
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    flag = lifeline.drain_file(settings, os.getpid())
+    flag.unlink(missing_ok=True)
+
+    @signals.worker_shutting_down.connect(weak=False)  # type: ignore[untyped-decorator]
+    def drain(**_: object) -> None:
+        flag.touch()
+
+    name, quiet = f"{arguments.queue}-{os.getpid()}@%h", ("--without-gossip", "--without-mingle", "--without-heartbeat")
+    threading.Thread(target=_sweep, args=(arguments.queue,), name="sweep", daemon=True).start()
+    try:
+        app.worker_main(["worker", "--loglevel", "INFO", "--queues", arguments.queue, "--hostname", name, *quiet])
+    finally:
+        flag.unlink(missing_ok=True)
+
+
+def _sweep(queue: Queue) -> None:
+    """Requeue what silent workers left, and ring while a job waits that no message announces."""
+    db = Database(settings.database)
+    sweep, bell = Sweep(db, settings.lost_after_seconds), Bell(app)
+    pause = threading.Event()
+    while True:
+        try:
+            for job_id in sweep.run(queue):
+                log.warning("%s was taken from a worker that fell silent", job_id)
+            if waiting(db, queue):
+                bell.ring_if_silent(queue)
+        except Exception:  # a database that is away comes back; the sweep must outlive it
+            log.exception("the sweep will try again")
+        pause.wait(settings.heartbeat_seconds)
+
+
+if __name__ == "__main__":
+    main()

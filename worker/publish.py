@@ -1,0 +1,80 @@
+"""From a finished run to a published model: index, manifest, rename, and one transaction that makes it current."""
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from sqlalchemy import update
+
+from core import artifacts, index, jobs, manifest
+from core.db import Database
+from core.errors import StaleAttempt
+from core.jobs import Claim
+from core.models import Dataset, JobStatus, Model, new_id, now
+from core.settings import Settings
+
+
+def publish(db: Database, settings: Settings, owner: Claim, run_dir: Path, evaluation: dict[str, Any]) -> None:
+    """Publish ``run_dir/model`` as ``models/<job>-<attempt>`` and point the dataset's alias at it.
+
+    Readers see the model only through its row, which appears together with the job's success.
+
+    Raises:
+        StaleAttempt: the job has another owner or was cancelled; nothing is published.
+    """
+    staged = run_dir / "model"
+    embeddings = np.load(staged / "embeddings.npy")
+    built = index.build(embeddings, staged / "index.faiss")
+    with db.read() as session:
+        job = jobs.get(session, owner.job_id)
+    model_id = new_id("mdl")
+    config = json.loads((run_dir / "config.json").read_text())
+    size = config["image_size"]
+    manifest.write(
+        staged,
+        {
+            "model_id": model_id,
+            "job_id": job.id,
+            "attempt": owner.attempt,
+            "dataset_id": job.dataset_id,
+            "method": config["method"],
+            "config": config,
+            "images": len(embeddings),
+            "dim": int(embeddings.shape[1]),
+            "preprocessing": {
+                "orientation": "EXIF applied",
+                "colour": "RGB, alpha composited on white",
+                "resize": f"shorter side to {size}, bicubic",
+                "crop": f"centre {size} x {size}",
+                "input": f"uint8 (batch, {size}, {size}, 3)",
+            },
+            "metric": "cosine (inner product of unit vectors)",
+            "index": {"kind": built.kind, "recall_at_10": built.recall_at_10, "recall_queries": built.recall_queries},
+            "evaluation": evaluation,
+        },
+    )
+    directory = f"{job.id}-{owner.attempt}"
+    final = settings.folder("models") / directory
+    artifacts.publish(staged, final)
+    try:
+        with db.write() as session:
+            jobs.finish(session, owner, JobStatus.SUCCEEDED, model_id=model_id, evaluation=evaluation)
+            session.add(
+                Model(
+                    id=model_id,
+                    dataset_id=job.dataset_id,
+                    job_id=job.id,
+                    attempt=owner.attempt,
+                    directory=directory,
+                    images=len(embeddings),
+                    dim=int(embeddings.shape[1]),
+                    created_at=now(),
+                )
+            )
+            alias = update(Dataset).where(Dataset.id == job.dataset_id)
+            session.execute(alias.values(model_id=model_id, generation=Dataset.generation + 1))
+    except StaleAttempt:
+        shutil.rmtree(final, ignore_errors=True)
+        raise

@@ -1,0 +1,68 @@
+"""What a message wakes: claim jobs one after another until none is left."""
+
+import logging
+import os
+import socket
+from collections.abc import Callable
+from functools import cache
+
+from celery import Celery, signals
+
+from core import jobs
+from core.db import Database
+from core.errors import AnchorhoodError, StaleAttempt
+from core.jobs import Claim
+from core.models import JobKind, JobStatus, Queue
+from core.queue import TASK, make_app
+from core.settings import Settings
+from worker import lifeline
+from worker.ingest import ingest
+from worker.pulse import Pulse
+from worker.training import run_training
+
+log = logging.getLogger(__name__)
+settings = Settings.load()
+app: Celery = make_app(settings)
+
+Handler = Callable[[Database, Settings, Claim, Pulse], None]
+HANDLERS: dict[JobKind, Handler] = {JobKind.INGEST: ingest, JobKind.TRAIN: run_training}
+
+
+@cache
+def _database() -> Database:
+    return Database(settings.database)
+
+
+@signals.worker_process_init.connect  # type: ignore[untyped-decorator]
+def _in_pool_process(**_: object) -> None:
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    lifeline.die_when_orphaned()
+
+
+@app.task(name=TASK)  # type: ignore[untyped-decorator]
+def work(queue: str) -> None:
+    """Do every claimable job of a queue."""
+    name = f"{socket.gethostname()}:{os.getpid()}"
+    while not lifeline.draining(settings) and (owner := jobs.claim(_database(), Queue(queue), name)):
+        perform(_database(), settings, owner)
+
+
+def perform(db: Database, settings: Settings, owner: Claim) -> None:
+    """Do one job; whatever happens, its row says so, or it has another owner."""
+    log.info("%s attempt %d: %s", owner.job_id, owner.attempt, owner.kind)
+    with Pulse(db, settings, owner) as pulse:
+        try:
+            HANDLERS[owner.kind](db, settings, owner, pulse)
+        except StaleAttempt as stale:
+            log.warning("%s: %s", owner.job_id, stale)
+            pulse.ensure_over()
+        except InterruptedError:
+            pulse.give_way()
+        except AnchorhoodError as error:
+            pulse.fail(error.code, str(error))
+        except Exception as error:
+            log.exception("%s failed", owner.job_id)
+            pulse.fail("internal_error", f"{type(error).__name__}: {error}")
+    with db.read() as session:
+        status = jobs.get(session, owner.job_id).status
+    log.info("%s attempt %d: %s", owner.job_id, owner.attempt, JobStatus(status))

@@ -1,0 +1,221 @@
+"""The ``train`` job: supervise ``python -m trainer``, relay what it reports, and publish what it made."""
+
+import json
+import logging
+import shutil
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import IO, Any
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from core import artifacts, jobs
+from core.db import Database
+from core.errors import BadParameters
+from core.jobs import Claim, Event
+from core.models import Image, Job, Label, Model
+from core.processes import Child
+from core.settings import Settings
+from worker.publish import publish
+from worker.pulse import Pulse
+
+log = logging.getLogger(__name__)
+_LOOK_SECONDS = 0.5
+_PATIENCE = 30.0  # seconds from SIGTERM to SIGKILL: enough to write a checkpoint
+_EXIT_BAD_INPUT, _EXIT_STOPPED = 2, 75  # trainer/__main__.py
+
+
+class TrainerError(RuntimeError):
+    """The training process ended with an error of its own."""
+
+
+def run_training(db: Database, settings: Settings, owner: Claim, pulse: Pulse) -> None:
+    """Train, evaluate, index, publish.
+
+    An attempt writes only ``runs/<job>/<attempt>`` and starts from the newest intact checkpoint of earlier attempts.
+
+    Raises:
+        BadParameters: the trainer refused the parameters.
+        TrainerError: the trainer crashed.
+        InterruptedError: cancelled, lost, or the worker is shutting down.
+        StaleAttempt: the job has another owner.
+    """
+    with db.read() as session:
+        job = jobs.get(session, owner.job_id)
+    home = settings.folder("runs") / job.id
+    run_dir = artifacts.fresh_folder(home / str(owner.attempt))
+    pulse.mark = lambda: newest_mark(home)
+    write_images(db, settings, job.dataset_id, run_dir / "images.jsonl")
+    earlier = sorted((path for path in home.iterdir() if path != run_dir and path.is_dir()), key=lambda path: path.name)
+    config = {
+        "data": str(run_dir / "images.jsonl"),
+        "params": trainer_params(db, settings, job.params),
+        "resume": [str(path) for path in earlier],
+    }
+    (run_dir / "run.json").write_text(json.dumps(config, indent=2))
+    relay = _Relay(db, owner, run_dir / "events.jsonl")
+    command = ["run", "--config", str(run_dir / "run.json"), "--out", str(run_dir)]
+    command += ["--checkpoint-seconds", str(settings.checkpoint_seconds)]
+    supervise(db, settings, owner, pulse, run_dir, command, relay)
+    jobs.record(db, owner, [("evaluating", {})], None)
+    evaluation = _evaluate(db, settings, owner, pulse, run_dir, job)
+    publish(db, settings, owner, run_dir, evaluation)
+    _tidy(home, keep=run_dir)
+
+
+def trainer_params(db: Database, settings: Settings, params: dict[str, Any]) -> dict[str, Any]:
+    """The job's parameters as the trainer takes them: the deployment's device, and a model's weights by their file."""
+    result = {"device": settings.device, **params}
+    init = str(params.get("init", ""))
+    if init.startswith("mdl_"):
+        with db.read() as session:
+            model = session.get(Model, init)
+        if model is None:
+            raise BadParameters(f"init: there is no model {init}")
+        result["init"] = str(settings.root / "models" / model.directory / "encoder.safetensors")
+    return result
+
+
+def newest_mark(home: Path) -> str | None:
+    """The position in the name of the furthest checkpoint of any attempt."""
+    names = [path.name.rpartition("-")[0] for path in home.glob("*/checkpoints/r*.pt")]
+    return max(names, default=None)
+
+
+def write_images(db: Database, settings: Settings, dataset_id: str, path: Path) -> None:
+    """The list of images for the trainer: byte ranges in shards, and not a word about labels or folders."""
+    with db.read() as session, open(path, "w", encoding="utf-8") as file:
+        for image in _images(session, dataset_id):
+            entry = {
+                "id": image.id,
+                "path": image.sha256,
+                "file": str(settings.root / image.shard),
+                "offset": image.offset,
+                "length": image.length,
+                "sha256": image.sha256,
+                "width": image.width,
+                "height": image.height,
+            }
+            file.write(json.dumps(entry) + "\n")
+
+
+def _images(session: Session, dataset_id: str) -> Iterator[Image]:
+    found = select(Image).where(Image.dataset_id == dataset_id).order_by(Image.id).execution_options(yield_per=1000)
+    yield from session.scalars(found)
+
+
+def supervise(
+    db: Database,
+    settings: Settings,
+    owner: Claim,
+    pulse: Pulse,
+    run_dir: Path,
+    command: Sequence[str],
+    relay: "_Relay | None" = None,
+) -> None:
+    """Run ``python -m trainer`` to its end.
+
+    Raises:
+        BadParameters, TrainerError, InterruptedError: as ``run_training``.
+    """
+    threads = ["--threads", str(settings.threads)] if settings.threads else []
+    with open(run_dir / "trainer.log", "ab") as output:
+        child = Child([sys.executable, "-m", "trainer", *command, *threads], log=output)
+        try:
+            while child.process.poll() is None and not pulse.should_stop():
+                if relay:
+                    relay.forward()
+                time.sleep(_LOOK_SECONDS)
+            if pulse.draining and not pulse.cancelled:
+                child.terminate()
+            elif pulse.should_stop():
+                child.kill()
+            code = child.end(_PATIENCE)
+        finally:
+            child.kill()
+            child.close()
+    if pulse.should_stop():
+        raise InterruptedError
+    if relay:
+        relay.forward()
+    if code in (_EXIT_STOPPED,) or code < 0:
+        jobs.lost(db, owner, f"its training process was ended from outside (exit code {code})")
+        pulse.stale = True
+        raise InterruptedError
+    if code:
+        message = _last_lines(run_dir / "trainer.log")
+        raise BadParameters(message.removeprefix("error: ")) if code == _EXIT_BAD_INPUT else TrainerError(message)
+
+
+def _last_lines(path: Path) -> str:
+    lines = [line for line in path.read_text("utf-8", "replace").splitlines() if line.strip()]
+    return lines[-1] if lines else "the training process ended without a word"
+
+
+class _Relay:
+    """Tails the trainer's event file into the database."""
+
+    def __init__(self, db: Database, owner: Claim, path: Path) -> None:
+        self._db, self._owner, self._path = db, owner, path
+        self._file: IO[str] | None = None
+        self._rest = ""
+        self._plan: dict[str, Any] = {}
+
+    def forward(self) -> None:
+        """Store every complete line that was not stored yet."""
+        if self._file is None:
+            if not self._path.exists():
+                return
+            self._file = open(self._path, encoding="utf-8")  # noqa: SIM115 -- lives as long as the run
+        *lines, self._rest = (self._rest + self._file.read()).split("\n")
+        events: list[Event] = []
+        progress = None
+        for line in lines:
+            data = json.loads(line)
+            type_ = data.pop("type")
+            if type_ == "started":
+                self._plan = {"images": data["images"], **data["config"]}
+            elif type_ == "epoch":
+                progress = self._progress(data)
+            events.append((type_, data))
+        if events:
+            jobs.record(self._db, self._owner, events, progress)
+
+    def _progress(self, epoch: dict[str, Any]) -> dict[str, Any]:
+        later = (epoch["rounds"] - epoch["round"] - 1) * self._plan["epochs"] + epoch["epochs"] - epoch["epoch"] - 1
+        names = ("round", "rounds", "epoch", "epochs", "loss", "images_per_second", "anchors")
+        eta = later * self._plan["images"] / max(epoch["images_per_second"], 1e-9)
+        return {**{name: epoch[name] for name in names}, "eta_seconds": round(eta, 1)}
+
+
+def _evaluate(db: Database, settings: Settings, owner: Claim, pulse: Pulse, run_dir: Path, job: Job) -> dict[str, Any]:
+    config: dict[str, Any] = {"run": str(run_dir), "data": str(run_dir / "images.jsonl")}
+    config["labels"] = _write_labels(db, job.dataset_id, run_dir / "labels.json")
+    if job.evaluation_dataset_id:
+        write_images(db, settings, job.evaluation_dataset_id, run_dir / "held-out.jsonl")
+        config["held_out"] = str(run_dir / "held-out.jsonl")
+        config["held_out_labels"] = _write_labels(db, job.evaluation_dataset_id, run_dir / "held-out-labels.json")
+    (run_dir / "evaluate.json").write_text(json.dumps(config, indent=2))
+    result = run_dir / "evaluation.json"
+    supervise(db, settings, owner, pulse, run_dir, ["evaluate", "--config", str(run_dir / "evaluate.json"), "--out", str(result)])
+    evaluation: dict[str, Any] = json.loads(result.read_text())
+    return evaluation
+
+
+def _write_labels(db: Database, dataset_id: str, path: Path) -> str:
+    labelled = select(Label.image_id, Label.label).join(Image, Image.id == Label.image_id)
+    with db.read() as session:
+        labels = dict(session.execute(labelled.where(Image.dataset_id == dataset_id)).tuples().all())
+    path.write_text(json.dumps(labels), encoding="utf-8")
+    return str(path)
+
+
+def _tidy(home: Path, keep: Path) -> None:
+    """Earlier attempts are of no use any more; the checkpoints at the rounds' ends stay."""
+    for path in home.iterdir():
+        if path != keep:
+            shutil.rmtree(path, ignore_errors=True)
+    (keep / "pixels.u8").unlink(missing_ok=True)
