@@ -3,6 +3,7 @@
 import hashlib
 import shutil
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -131,15 +132,17 @@ def ingest(db: Database, settings: Settings, owner: Claim, should_stop: Callable
     home = settings.folder("datasets") / dataset.id
     shutil.rmtree(home, ignore_errors=True)
     folder = home / f"{owner.job_id}-{owner.attempt}"
-    writer, intake = ShardWriter(folder), _Intake()
-    upload = upload_path(settings, dataset.id)
-    for entry in archives.entries(upload, max_entries=settings.max_entries, max_bytes=settings.max_image_bytes):
-        if should_stop():
-            raise InterruptedError
-        _take(entry, intake, writer, str(folder.relative_to(settings.root)), dataset, settings.max_pixels)
-        if intake.waiting >= BATCH:
-            _store(db, owner, dataset.id, intake)
-    writer.close()
+    intake = _Intake()
+    found = archives.entries(
+        upload_path(settings, dataset.id), max_entries=settings.max_entries, max_bytes=settings.max_image_bytes
+    )
+    with closing(ShardWriter(folder)) as writer:
+        for entry in found:
+            if should_stop():
+                raise InterruptedError
+            _take(entry, intake, writer, str(folder.relative_to(settings.root)), dataset, settings.max_pixels)
+            if intake.waiting >= BATCH:
+                _store(db, owner, dataset.id, intake)
     _store(db, owner, dataset.id, intake)
     if not intake.kept:
         raise BadArchive(f"no usable image among its {intake.rejected:,} files; GET /datasets/{dataset.id}/rejections says why")
@@ -153,7 +156,7 @@ def ingest(db: Database, settings: Settings, owner: Claim, should_stop: Callable
         ready = {"status": DatasetStatus.READY, "generation": Dataset.generation + 1, **counts}
         jobs.finish(session, owner, JobStatus.SUCCEEDED)
         session.execute(update(Dataset).where(Dataset.id == dataset.id).values(ready))
-    upload.unlink(missing_ok=True)
+    upload_path(settings, dataset.id).unlink(missing_ok=True)
 
 
 def _take(entry: archives.Entry, intake: _Intake, writer: ShardWriter, folder: str, dataset: Dataset, max_pixels: int) -> None:
@@ -232,4 +235,4 @@ def _forget_rows(db: Database, owner: Claim, dataset_id: str) -> None:
 def label_counts(session: Session, dataset_id: str) -> dict[str, int]:
     """Images of each class."""
     counted = select(Label.label, func.count()).join(Image, Image.id == Label.image_id).where(Image.dataset_id == dataset_id)
-    return dict(session.execute(counted.group_by(Label.label)).tuples().all())
+    return dict(session.execute(counted.group_by(Label.label)).all())

@@ -199,7 +199,7 @@ def record(db: Database, owner: Claim, events: Sequence[Event], progress: dict[s
     """Store events of a training process with their metrics; what an earlier attempt already stored is left out."""
     with db.write() as session:
         own(session, owner, **({"progress": progress} if progress else {}))
-        known = set(session.execute(select(Metric.round, Metric.epoch).where(Metric.job_id == owner.job_id)).tuples())
+        known = set(session.execute(select(Metric.round, Metric.epoch).where(Metric.job_id == owner.job_id)))
         rounds = select(JobEvent.data).where(JobEvent.job_id == owner.job_id, JobEvent.type == "round")
         known_rounds = {data["round"] for data in session.scalars(rounds)}
         fresh: list[Event] = []

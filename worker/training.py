@@ -208,7 +208,7 @@ def _evaluate(db: Database, settings: Settings, owner: Claim, pulse: Pulse, run_
 def _write_labels(db: Database, dataset_id: str, path: Path) -> str:
     labelled = select(Label.image_id, Label.label).join(Image, Image.id == Label.image_id)
     with db.read() as session:
-        labels = dict(session.execute(labelled.where(Image.dataset_id == dataset_id)).tuples().all())
+        labels = dict(session.execute(labelled.where(Image.dataset_id == dataset_id)).all())
     path.write_text(json.dumps(labels), encoding="utf-8")
     return str(path)
 

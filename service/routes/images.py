@@ -25,7 +25,7 @@ def list_images(
     datasets.get(session, dataset_id)
     wanted = select(Image, Label.label).outerjoin(Label, Label.image_id == Image.id)
     wanted = wanted.where(Image.dataset_id == dataset_id, Image.id > after).order_by(Image.id).limit(limit + 1)
-    rows = session.execute(wanted).tuples().all()
+    rows = session.execute(wanted).all()
     return ImagePage(
         data=[_body(image, label, None) for image, label in rows[:limit]],
         next=str(rows[limit - 1][0].id) if len(rows) > limit else None,

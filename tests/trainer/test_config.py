@@ -1,0 +1,78 @@
+import typing
+
+import pytest
+
+from service.schemas import Params
+from trainer.config import BOUNDS, CHOICES, PRESETS, ConfigError, TrainConfig, resolve
+
+
+@pytest.mark.parametrize(
+    ("params", "message"),
+    [
+        ({"preset": "slow"}, "paper, released, quick"),
+        ({"round": 3}, "unknown parameter round; allowed: preset, method"),
+        ({"rounds": 0}, "outside 1 to 20"),
+        ({"rounds": 2.5}, "an integer from 1 to 20"),
+        ({"rounds": True}, "an integer"),
+        ({"rounds": "3"}, "an integer"),
+        ({"backbone": "vgg"}, "resnet10, resnet18"),
+        ({"crop_scale": [0.5]}, "a list of 2 numbers"),
+        ({"crop_scale": [0.9, 0.2]}, "0.9 is larger than 0.2"),
+        ({"colour_jitter": [0.1, 0.1, 0.1, 2]}, "outside 0 to 1"),
+        ({"flip": 1}, "not a boolean"),
+    ],
+)
+def test_bad_parameters_are_named_with_what_is_allowed(params: dict[str, object], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        TrainConfig.make(params)
+
+
+def test_explicit_parameters_override_the_preset() -> None:
+    config = TrainConfig.make({"preset": "released", "epochs": 7, "flip": True})
+    assert (config.schedule, config.epochs, config.flip, config.epochs_first) == ("step-late", 7, True, 200)
+
+
+def test_the_papers_settings_are_frozen() -> None:
+    paper = TrainConfig.make({"preset": "paper"})
+    assert (paper.backbone, paper.dim, paper.rounds, paper.epochs_first, paper.epochs) == ("resnet18", 128, 5, 200, 200)
+    assert (paper.select_rate, paper.neighbours, paper.temperature, paper.memory_momentum) == (0.25, 1, 0.1, 0.5)
+    assert (paper.batch_size, paper.learning_rate, paper.learning_rate_next, paper.weight_decay) == (128, 0.03, 0.03, 5e-4)
+    assert (paper.schedule, paper.crop_scale, paper.colour_jitter) == ("step", (0.2, 1.0), (0.4, 0.4, 0.4, 0.4))
+    assert (paper.greyscale, paper.flip, paper.discovery_features) == (0.2, True, "bank")
+
+
+def test_resolving_leaves_nothing_open_and_survives_json() -> None:
+    config = resolve(TrainConfig.make({"preset": "quick"}), 1437, 8)
+    assert None not in vars(config).values()
+    assert config.image_size == 16
+    assert TrainConfig.make(config.to_json()) == config
+    assert resolve(config, 1437, 8) == config
+
+
+@pytest.mark.parametrize(("side", "expected"), [(8, 16), (17, 24), (32, 32), (500, 48)])
+def test_the_side_comes_from_the_data(side: int, expected: int) -> None:
+    assert resolve(TrainConfig.make({"preset": "quick", "device": "cpu"}), 1000, side).image_size == expected
+
+
+def test_too_few_images_and_missing_devices() -> None:
+    with pytest.raises(ConfigError, match="at least 16"):
+        resolve(TrainConfig.make({}), 15, 32)
+    with pytest.raises(ConfigError, match="GPUs found"):
+        resolve(TrainConfig.make({"device": "cuda:99"}), 100, 32)
+    with pytest.raises(ConfigError, match="auto, cpu, cuda"):
+        resolve(TrainConfig.make({"device": "abacus"}), 100, 32)
+
+
+def test_the_service_and_the_trainer_have_the_same_parameters_and_bounds() -> None:
+    assert set(Params.model_fields) == set(TrainConfig.__dataclass_fields__)
+    for name, (low, high) in BOUNDS.items():
+        inside = {"crop_scale": [low, high], "colour_jitter": [low, high, low, high]}.get(name)
+        Params.model_validate({name: inside or low})
+        Params.model_validate({name: inside or high})
+        for outside in (low - 1, high + 1):
+            with pytest.raises(ValueError, match=name):
+                Params.model_validate({name: {"crop_scale": [outside] * 2, "colour_jitter": [outside] * 4}.get(name, outside)})
+    for name, allowed in CHOICES.items():
+        literal, _ = typing.get_args(Params.model_fields[name].annotation)
+        assert typing.get_args(literal) == allowed
+    assert set(PRESETS) == {"paper", "released", "quick"}

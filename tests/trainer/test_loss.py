@@ -1,0 +1,75 @@
+"""The loss against loops written from the paper's definition."""
+
+import math
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from trainer.loss import log_partition, neighbourhood_loss
+
+TAU = 0.1
+
+
+def unit(count: int, dim: int, seed: int, dtype: torch.dtype = torch.float32) -> Tensor:
+    return F.normalize(torch.randn(count, dim, generator=torch.Generator().manual_seed(seed), dtype=dtype), dim=1)
+
+
+def slow_loss(z: Tensor, rows: Tensor, bank: Tensor, neighbours: Tensor | None) -> float:
+    """L_i = -log( p_ii + sum over the neighbours of p_ij ), with p over all N, term by term."""
+    total = 0.0
+    for b, i in enumerate(rows.tolist()):
+        exponentials = [math.exp(float(z[b] @ bank[j]) / TAU) for j in range(len(bank))]
+        members = [i] + ([] if neighbours is None else [j for j in neighbours[b].tolist() if j >= 0])
+        total += -math.log(sum(exponentials[j] for j in members) / sum(exponentials))
+    return total / len(rows)
+
+
+@pytest.mark.parametrize("k", [0, 1, 3])
+def test_loss_agrees_with_the_loop(k: int) -> None:
+    z, bank = unit(6, 16, 1, torch.float64), unit(40, 16, 2, torch.float64)
+    rows = torch.tensor([3, 0, 39, 11, 12, 7])
+    neighbours = None
+    if k:
+        neighbours = torch.stack([(rows + 1 + n) % 40 for n in range(k)], dim=1)
+        neighbours[::2] = -1  # every other sample is no anchor
+    loss = neighbourhood_loss(z, rows, bank, neighbours, TAU)
+    assert float(loss) == pytest.approx(slow_loss(z, rows, bank, neighbours), abs=1e-10)
+
+
+def test_loss_in_single_precision() -> None:
+    z, bank = unit(32, 128, 1), unit(500, 128, 2)
+    rows = torch.arange(32)
+    assert float(neighbourhood_loss(z, rows, bank, None, TAU)) == pytest.approx(slow_loss(z, rows, bank, None), abs=1e-5)
+
+
+@pytest.mark.parametrize("block", [1, 7, 40, 64])
+def test_streamed_softmax_equals_the_dense_one_forward_and_backward(block: int) -> None:
+    bank, weights = unit(40, 16, 2), torch.randn(6, generator=torch.Generator().manual_seed(3))
+    dense, streamed = unit(6, 16, 1).requires_grad_(), unit(6, 16, 1).requires_grad_()
+    expected = torch.logsumexp(dense @ bank.T / TAU, dim=1)
+    actual = log_partition(streamed, bank, TAU, block)
+    (expected * weights).sum().backward()
+    (actual * weights).sum().backward()
+    assert torch.allclose(actual, expected, atol=1e-5)
+    assert dense.grad is not None
+    assert streamed.grad is not None
+    assert torch.allclose(streamed.grad, dense.grad, atol=1e-5)
+
+
+def test_the_gradient_is_that_of_finite_differences() -> None:
+    bank = unit(12, 5, 2, torch.float64)
+    z = unit(3, 5, 1, torch.float64).requires_grad_()
+    rows, neighbours = torch.tensor([1, 4, 9]), torch.tensor([[2], [-1], [0]])
+    assert torch.autograd.gradcheck(lambda z: neighbourhood_loss(z, rows, bank, neighbours, TAU), (z,))
+
+
+def test_an_extreme_temperature_stays_finite() -> None:
+    bank = unit(40, 16, 2)
+    z = (-bank[:4]).requires_grad_()  # the farthest from their own rows
+    loss = neighbourhood_loss(z, torch.arange(4), bank, None, 0.01)
+    loss.backward()
+    assert z.grad is not None
+    assert torch.isfinite(loss)
+    assert torch.isfinite(z.grad).all()

@@ -1,0 +1,231 @@
+"""Whole runs on few small pictures: exact resume, independence of names and labels, export, evaluation."""
+
+import io
+import json
+import shutil
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from core.encoder import Encoder
+from core.imaging import decode
+from core.index import build
+from tests.conftest import image_bytes, picture_zip, write_zip
+from trainer import checkpoints
+from trainer.__main__ import main
+from trainer.config import TrainConfig
+from trainer.encode import encode
+from trainer.evaluate import Labelled, consistency, evaluate, knn_accuracy
+from trainer.export import export
+from trainer.sources import SourceError, open_source
+from trainer.train import Run, Stopped, train
+
+SMALL = {"preset": "quick", "rounds": 3, "epochs_first": 2, "epochs": 1, "batch_size": 16, "dim": 16, "device": "cpu"}
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> None:
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return picture_zip(tmp_path_factory.mktemp("pictures") / "pictures.zip", 40)
+
+
+def run_whole(pictures: Path, out: Path, params: dict[str, object] = SMALL) -> tuple[TrainConfig, Run]:
+    return train(TrainConfig.make(params), open_source(pictures), out)
+
+
+def embeddings(run: Run, pictures: Path) -> np.ndarray:
+    return encode(run.encoder, open_source(pictures), torch.device("cpu")).numpy()
+
+
+@pytest.fixture(scope="module")
+def whole(pictures: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, TrainConfig, Run]:
+    torch.set_num_threads(1)
+    out = tmp_path_factory.mktemp("whole")
+    return out, *run_whole(pictures, out)
+
+
+@pytest.mark.parametrize("stop_at", [1, 3, 5, 6, 7, 10])
+def test_a_run_stopped_at_any_step_resumes_exactly(
+    pictures: Path, tmp_path: Path, whole: tuple[Path, TrainConfig, Run], stop_at: int
+) -> None:
+    calls = iter(range(1000))
+    first, second = tmp_path / "1", tmp_path / "2"
+    listed, config = open_source(pictures), TrainConfig.make(SMALL)
+    with pytest.raises(Stopped):
+        train(config, listed, first, should_stop=lambda: next(calls) >= stop_at)
+    seen: list[dict[str, object]] = []
+    _, resumed = train(config, listed, second, resume_from=[first], on_event=seen.append)
+    _, _, expected = whole
+    assert np.array_equal(embeddings(resumed, pictures), embeddings(expected, pictures))
+    assert torch.equal(resumed.bank.rows, expected.bank.rows)
+    assert torch.equal(torch.stack(resumed.entropy), torch.stack(expected.entropy))
+    epochs = [(event["round"], event["epoch"]) for event in seen if event["type"] == "epoch"]
+    assert epochs == [(0, 0), (0, 1), (1, 0), (2, 0)]
+    assert [number for number, _ in checkpoints.round_ends(second / "checkpoints")] == [0, 1, 2]
+
+
+def test_a_damaged_checkpoint_is_passed_over(pictures: Path, tmp_path: Path, whole: tuple[Path, TrainConfig, Run]) -> None:
+    out, _, expected = whole
+    folder = tmp_path / "checkpoints"
+    shutil.copytree(out / "checkpoints", folder)
+    last = checkpoints.found(folder)[-1][1]
+    data = bytearray(last.read_bytes())
+    data[len(data) // 2] ^= 0xFF
+    last.write_bytes(data)
+    newest = checkpoints.newest([folder])
+    assert newest is not None
+    assert newest[1] != last
+    _, resumed = run_whole(pictures, tmp_path)
+    assert np.array_equal(embeddings(resumed, pictures), embeddings(expected, pictures))
+
+
+def test_resuming_another_run_is_refused(pictures: Path, tmp_path: Path, whole: tuple[Path, TrainConfig, Run]) -> None:
+    config = TrainConfig.make({**SMALL, "seed": 1})
+    with pytest.raises(ValueError, match="seed differ"):
+        train(config, open_source(pictures), tmp_path, resume_from=[whole[0]])
+
+
+def test_folders_names_and_labels_cannot_matter(pictures: Path, tmp_path: Path, whole: tuple[Path, TrainConfig, Run]) -> None:
+    with zipfile.ZipFile(pictures) as archive:
+        contents = [archive.read(name) for name in archive.namelist()]
+    shuffled = write_zip(tmp_path / "other.zip", {f"q{i % 7}/z/{99 - i}.dat": data for i, data in enumerate(reversed(contents))})
+    _, run = run_whole(shuffled, tmp_path / "run")
+    mine, theirs = io.BytesIO(), io.BytesIO()
+    np.save(mine, embeddings(run, shuffled))
+    np.save(theirs, embeddings(whole[2], pictures))
+    assert mine.getvalue() == theirs.getvalue()
+
+
+def test_anchors_grow_by_the_select_rate(whole: tuple[Path, TrainConfig, Run]) -> None:
+    _, _, run = whole
+    anchors = [event["anchors"] for event in run.history if event["type"] == "epoch"]
+    assert anchors == [0.0, 0.0, 0.25, 0.5]
+    assert sorted(run.anchor_round.unique().tolist()) == [-1, 1, 2]
+    assert int((run.anchor_round == 1).sum()) == 10
+    assert ((run.trained_towards >= 0).flatten() == (run.anchor_round >= 0)).all()
+
+
+def test_discovery_from_reencoded_images(pictures: Path, tmp_path: Path) -> None:
+    _, run = run_whole(pictures, tmp_path, {**SMALL, "discovery_features": "encoder", "rounds": 2})
+    assert len(run.entropy) == 2
+
+
+def test_the_export_is_complete_and_agrees_with_the_encoder(
+    pictures: Path, tmp_path: Path, whole: tuple[Path, TrainConfig, Run]
+) -> None:
+    _, config, run = whole
+    listed = open_source(pictures)
+    export(config, run, listed, tmp_path)
+    stored, ids = np.load(tmp_path / "embeddings.npy"), np.load(tmp_path / "ids.npy")
+    assert stored.shape == (40, 16)
+    assert np.allclose(np.linalg.norm(stored, axis=1), 1, atol=1e-5)
+    encoder = Encoder(tmp_path / "encoder.onnx")
+    again = encoder([decode(image.read()) for image in listed.images])
+    assert (again * stored).sum(axis=1).min() > 0.9999
+    weights = load_file(tmp_path / "encoder.safetensors")
+    assert {"conv1.weight", "layer4.0.conv2.weight", "fc.bias"} <= set(weights)
+    hoods = np.load(tmp_path / "neighbourhoods.npz")
+    assert (hoods["entropy"].shape, hoods["neighbours"].shape) == ((3, 40), (40, 1))
+    assert set(hoods["neighbours"][hoods["anchor_round"] >= 0].flatten()) <= set(ids)
+    assert np.load(tmp_path / "projection.npy").shape == (40, 2)
+    assert len((tmp_path / "metrics.jsonl").read_text().splitlines()) == 4
+    assert build(stored, tmp_path / "index.faiss").recall_at_10 == 1.0
+    inputs = onnxruntime.InferenceSession(tmp_path / "encoder.onnx").get_inputs()
+    assert [(i.name, i.type, i.shape[1:]) for i in inputs] == [("images", "tensor(uint8)", [16, 16, 3])]
+
+
+def test_evaluation_compares_with_untrained_and_pixels(
+    pictures: Path, tmp_path: Path, whole: tuple[Path, TrainConfig, Run]
+) -> None:
+    out, _, _ = whole
+    listed = open_source(pictures)
+    labels = [image.path.split("/")[0] for image in listed.images]
+    other = open_source(picture_zip(tmp_path / "other.zip", 10, first=1000))
+    held_out = Labelled(other, [image.path.split("/")[0] for image in other.images])
+    judged = evaluate(out, Labelled(listed, labels), held_out, k=5)
+    assert (judged["k"], judged["queries"], judged["classes"], judged["held_out"]) == (5, 10, 2, True)
+    for name in ("knn_accuracy", "untrained_accuracy", "raw_pixel_accuracy", "consistency"):
+        assert 0 <= judged[name] <= 1
+    assert [entry["anchors"] for entry in judged["rounds"]] == [0.0, 0.25, 0.5]
+    assert judged["rounds"][0]["consistency"] is None
+    none = evaluate(out, Labelled(listed, [None] * 40), None)
+    assert none["knn_accuracy"] is None
+    assert none["anchors"] == 0.5
+
+
+def test_knn_accuracy_against_a_loop() -> None:
+    generator = torch.Generator().manual_seed(0)
+    bank = torch.nn.functional.normalize(torch.randn(60, 8, generator=generator), dim=1)
+    labels = torch.randint(0, 4, (60,), generator=generator)
+    right = 0
+    for i in range(60):
+        sims = sorted(((float(bank[i] @ bank[j]), int(labels[j])) for j in range(60) if j != i), reverse=True)[:7]
+        votes = [0.0] * 4
+        for sim, label in sims:
+            votes[label] += float(np.exp(sim / 0.1))
+        right += int(np.argmax(votes)) == int(labels[i])
+    assert knn_accuracy(bank, labels, bank, labels, 7, leave_one_out=True) == pytest.approx(right / 60)
+
+
+def test_consistency_counts_pairs_of_known_labels() -> None:
+    neighbours = torch.tensor([[1], [2], [-1], [0]])
+    assert consistency(neighbours, ["a", "a", "b", "b"]) == pytest.approx(1 / 3)
+    assert consistency(neighbours, ["a", "a", None, "b"]) == pytest.approx(1 / 2)
+    assert consistency(torch.full((3, 1), -1), ["a", "b", "c"]) is None
+
+
+def test_sources_are_alike_and_bad_files_are_skipped(pictures: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "folder"
+    with zipfile.ZipFile(pictures) as archive:
+        archive.extractall(folder)
+    shutil.make_archive(str(tmp_path / "all"), "gztar", folder)
+    expected = [image.sha256 for image in open_source(pictures).images]
+    assert [image.sha256 for image in open_source(tmp_path / "all.tar.gz").images] == expected
+    (folder / "notes.txt").write_text("hello")
+    (folder / "deep" / "er").mkdir(parents=True)
+    (folder / "deep" / "er" / "copy.png").write_bytes(next(folder.glob("class-0/*.png")).read_bytes())
+    listed = open_source(folder)
+    assert [image.sha256 for image in listed.images] == expected
+    assert (listed.duplicates, [path for path, _ in listed.rejected]) == (1, ["notes.txt"])
+    with pytest.raises(SourceError, match="no such file"):
+        open_source(tmp_path / "nowhere")
+    with pytest.raises(SourceError, match="not a folder, a zip"):
+        open_source(folder / "notes.txt")
+    (tmp_path / "none").mkdir()
+    with pytest.raises(SourceError, match="no usable image"):
+        open_source(tmp_path / "none")
+
+
+def test_large_images_are_cropped_from_a_bounded_copy(tmp_path: Path) -> None:
+    files = {f"{i}.jpg": image_bytes(i, format="JPEG", size=(90 + i, 60)) for i in range(16)}
+    _, run = run_whole(write_zip(tmp_path / "wide.zip", files), tmp_path / "run", {**SMALL, "image_size": 16, "rounds": 1})
+    assert len(run.bank.rows) == 16
+
+
+def test_the_command_line_names_what_is_wrong(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["run", str(tmp_path / "no.zip"), "--out", str(tmp_path / "out")]) == 2
+    assert "no such file" in capsys.readouterr().err
+    few = picture_zip(tmp_path / "few.zip", 5)
+    assert main(["run", str(few), "--out", str(tmp_path / "out")]) == 2
+    assert "at least 16" in capsys.readouterr().err
+    assert main(["run", str(few), "--out", str(tmp_path / "out"), "--rounds", "99"]) == 2
+    assert "outside 1 to 20" in capsys.readouterr().err
+
+
+def test_the_command_line_from_start_to_accuracy(pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    short = ["--rounds", "1", "--epochs-first", "1", "--dim", "8", "--batch-size", "20", "--threads", "1"]
+    assert main(["run", str(pictures), "--out", str(tmp_path), *short]) == 0
+    events = [json.loads(line)["type"] for line in (tmp_path / "events.jsonl").read_text().splitlines()]
+    assert events == ["started", "epoch", "round", "exporting", "finished"]
+    capsys.readouterr()
+    assert main(["evaluate", str(tmp_path), "--data", str(pictures), "--k", "3"]) == 0
+    assert json.loads(capsys.readouterr().out)["k"] == 3
