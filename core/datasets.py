@@ -90,10 +90,20 @@ def remove(session: Session, dataset_id: str) -> list[str]:
     return [*folders, *(f"models/{directory}" for directory in directories)]
 
 
-def fail_owned(session: Session, owner: Claim, error: dict[str, str] | None) -> None:
-    """After the owner ended a job without success: a dataset that was not validated is unusable."""
+def end_failed(db: Database, settings: Settings, owner: Claim, status: JobStatus, error: dict[str, str] | None) -> None:
+    """End the owned job without success. A dataset that was not validated is unusable then, and its upload is deleted.
+
+    Raises:
+        StaleAttempt: the job has another owner.
+    """
+    with db.write() as session:
+        jobs.finish(session, owner, status, error=error)
+        dataset_id = jobs.get(session, owner.job_id).dataset_id
+        if owner.kind is JobKind.INGEST:
+            jobs.fail_dataset(session, dataset_id, error or jobs.CANCELLED_UPLOAD)
     if owner.kind is JobKind.INGEST:
-        jobs.fail_dataset(session, jobs.get(session, owner.job_id).dataset_id, error or jobs.CANCELLED_UPLOAD)
+        upload_path(settings, dataset_id).unlink(missing_ok=True)
+        shutil.rmtree(settings.folder("datasets") / dataset_id, ignore_errors=True)
 
 
 @dataclass

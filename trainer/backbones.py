@@ -20,12 +20,14 @@ _STAGES: dict[str, tuple[tuple[int, int], ...]] = {
     "resnet10": ((1, 32), (1, 64), (1, 128), (1, 256)),
     "resnet18": ((2, 64), (2, 128), (2, 256), (2, 512)),
 }
+# The stem for small images keeps their resolution; resnet10's halves it, for three times the speed on a CPU.
+_SMALL_STRIDE = {"resnet10": 2, "resnet18": 1}
 
 
 class Encoder(nn.Module):
     """f(x): images to unit vectors, with the colour normalisation inside.
 
-    The stem for sides up to 64 is 3x3 with stride 1 and no pooling (He et al. 2016, section 4.2), above that torchvision's.
+    The stem for sides up to 64 is 3x3 without pooling (He et al. 2016, section 4.2), above that torchvision's.
     """
 
     def __init__(self, backbone: str, dim: int, image_size: int) -> None:
@@ -34,7 +36,8 @@ class Encoder(nn.Module):
         stages = _STAGES[backbone]
         width = stages[0][1]
         small = image_size <= SMALL_IMAGE
-        self.conv1 = nn.Conv2d(3, width, 3 if small else 7, 1 if small else 2, 1 if small else 3, bias=False)
+        stride = _SMALL_STRIDE[backbone] if small else 2
+        self.conv1 = nn.Conv2d(3, width, 3 if small else 7, stride, 1 if small else 3, bias=False)
         self.bn1 = nn.BatchNorm2d(width)
         self.relu = nn.ReLU(inplace=True)
         self.maxpool: nn.Module = nn.Identity() if small else nn.MaxPool2d(3, 2, 1)

@@ -7,7 +7,7 @@ from types import TracebackType
 from typing import Self
 
 from core import jobs
-from core.datasets import fail_owned
+from core.datasets import end_failed
 from core.db import Database
 from core.errors import StaleAttempt
 from core.jobs import Claim
@@ -67,9 +67,7 @@ class Pulse:
             log.warning("%s was lost before it could fail: %s", self._owner.job_id, message)
 
     def _end(self, status: JobStatus, error: dict[str, str] | None) -> None:
-        with self._db.write() as session:
-            jobs.finish(session, self._owner, status, error=error)
-            fail_owned(session, self._owner, error)
+        end_failed(self._db, self._settings, self._owner, status, error)
 
     def _beat(self) -> None:
         waited = 0.0

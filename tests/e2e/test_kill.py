@@ -1,0 +1,148 @@
+"""SIGKILL of a worker, of the training process and of the whole system: the job still ends once, with the same result."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.conftest import picture_zip
+from tests.live import Live, wait_for
+
+pytestmark = pytest.mark.slow
+# Long enough to be killed in the middle, short enough to be run several times.
+PARAMS = {"rounds": 3, "epochs_first": 20, "epochs": 10, "batch_size": 16, "dim": 16}
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return picture_zip(tmp_path_factory.mktemp("pictures") / "pictures.zip", 300)
+
+
+@pytest.fixture
+def live(tmp_path: Path) -> Iterator[Live]:
+    system = Live(tmp_path / "data", checkpoint_seconds=0.5)
+    yield system.start()
+    system.close()
+    wait_for(lambda: not system.processes(), "every process to end", 20)
+
+
+@pytest.fixture(scope="module")
+def expected(pictures: Path, tmp_path_factory: pytest.TempPathFactory) -> np.ndarray:
+    """The embeddings of a run that nobody disturbed."""
+    live = Live(tmp_path_factory.mktemp("calm") / "data").start()
+    try:
+        job = live.finished(live.train(live.upload(pictures), **PARAMS), 180)
+        assert job["status"] == "succeeded", job
+        return embeddings(live, job)
+    finally:
+        live.close()
+
+
+def embeddings(live: Live, job: dict[str, object]) -> np.ndarray:
+    return np.load(live.data_dir / "models" / f"{job['id']}-{job['attempt']}" / "embeddings.npy")  # type: ignore[no-any-return]
+
+
+def in_training(live: Live, job: str) -> None:
+    """Wait until the job trains, past a checkpoint."""
+    wait_for(lambda: any((live.data_dir / "runs" / job).glob("*/checkpoints/r*.pt")), "a checkpoint", 90)
+    assert live.get(f"/jobs/{job}")["status"] == "running"
+
+
+def find(live: Live, words: str) -> int:
+    return next(pid for pid, command in live.processes().items() if words in command)
+
+
+def check(live: Live, job_id: str, expected: np.ndarray) -> None:
+    job = live.finished(job_id, 240)
+    assert job["status"] == "succeeded", job
+    assert job["attempt"] >= 2
+    events = live.events(job_id)
+    assert [event["seq"] for event in events] == list(range(1, len(events) + 1))
+    assert [event["type"] for event in events].count("succeeded") == 1
+    epochs = [(event["data"]["round"], event["data"]["epoch"]) for event in events if event["type"] == "epoch"]
+    assert epochs == [(r, e) for r, count in enumerate((20, 10, 10)) for e in range(count)]
+    resumed = [event["data"]["resumed_at"] for event in events if event["type"] == "started"]
+    assert resumed[0] is None
+    assert any(resumed[1:]), "no later attempt started from a checkpoint"
+    assert len(list((live.data_dir / "models").iterdir())) == 1
+    assert np.abs(embeddings(live, job) - expected).max() <= 1e-5
+
+
+def test_the_training_process_is_killed(live: Live, pictures: Path, expected: np.ndarray) -> None:
+    job = live.train(live.upload(pictures), **PARAMS)
+    in_training(live, job)
+    os.kill(find(live, "-m trainer run"), signal.SIGKILL)
+    check(live, job, expected)
+
+
+def test_the_worker_is_killed(live: Live, pictures: Path, expected: np.ndarray) -> None:
+    job = live.train(live.upload(pictures), **PARAMS)
+    in_training(live, job)
+    trainer = find(live, "-m trainer run")
+    os.kill(find(live, "-m worker --queue training"), signal.SIGKILL)
+    wait_for(lambda: trainer not in live.processes(), "the orphaned training process to end", 10)
+    check(live, job, expected)
+
+
+def test_the_pool_process_is_killed(live: Live, pictures: Path, expected: np.ndarray) -> None:
+    job = live.train(live.upload(pictures), **PARAMS)
+    in_training(live, job)
+    trainer = find(live, "-m trainer run")
+    os.kill(int(Path(f"/proc/{trainer}/stat").read_text().rpartition(")")[2].split()[1]), signal.SIGKILL)
+    check(live, job, expected)
+
+
+def test_the_whole_system_is_killed_and_started_again(live: Live, pictures: Path, expected: np.ndarray) -> None:
+    job = live.train(live.upload(pictures), **PARAMS)
+    in_training(live, job)
+    live.stop(signal.SIGKILL)
+    wait_for(lambda: not live.processes(), "every process to end", 15)
+    live.start()
+    check(live, job, expected)
+
+
+def test_ctrl_c_hands_the_job_back_and_a_restart_ends_it(live: Live, pictures: Path, expected: np.ndarray) -> None:
+    job = live.train(live.upload(pictures), **PARAMS)
+    in_training(live, job)
+    live.stop(signal.SIGINT)
+    assert not live.processes()
+    live.start()
+    check(live, job, expected)
+
+
+def test_cancel_while_training_frees_the_device(live: Live, pictures: Path) -> None:
+    job = live.train(live.upload(pictures), **PARAMS)
+    waiting = live.train(live.get(f"/jobs/{job}")["dataset_id"], **PARAMS)
+    in_training(live, job)
+    trainer = find(live, "-m trainer run")
+    assert live.client.post(f"/jobs/{waiting}/cancel").json()["status"] == "cancelled"
+    assert live.client.post(f"/jobs/{job}/cancel").status_code == 202
+    assert live.finished(job, 15)["status"] == "cancelled"
+    assert trainer not in live.processes()
+    assert live.finished(waiting)["attempt"] == 0
+    assert live.get(f"/jobs/{job}")["model_id"] is None
+    again = live.finished(live.train(live.get(f"/jobs/{job}")["dataset_id"]), 90)
+    assert again["status"] == "succeeded"
+
+
+def test_the_broker_is_killed_while_jobs_wait(live: Live, pictures: Path) -> None:
+    dataset = live.upload(pictures)
+    os.kill(find(live, "service.valkey"), signal.SIGKILL)
+    job = live.train(dataset)
+    assert live.finished(job, 120)["status"] == "succeeded"
+
+
+def test_a_second_serve_on_the_same_folder_is_refused(live: Live) -> None:
+
+    env = {**os.environ, **live.env, "ANCHORHOOD_PORT": "1"}
+    second = subprocess.run([sys.executable, "-m", "service.cli", "serve"], env=env, capture_output=True, text=True, check=False)
+    assert second.returncode == 1
+    assert "in use by another" in second.stderr
+    time.sleep(0.5)
+    assert live.alive()

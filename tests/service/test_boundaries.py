@@ -1,0 +1,18 @@
+import subprocess
+import sys
+
+
+def test_the_service_loads_no_torch() -> None:
+    check = "import service.app, sys; assert 'torch' not in sys.modules and 'torchvision' not in sys.modules"
+    subprocess.run([sys.executable, "-c", check], check=True)
+
+
+def test_the_worker_loads_no_torch() -> None:
+    subprocess.run([sys.executable, "-c", "import worker.tasks, sys; assert 'torch' not in sys.modules"], check=True)
+
+
+def test_the_trainer_loads_neither_celery_nor_sqlalchemy() -> None:
+    check = (
+        "import trainer.__main__, trainer.export, sys; assert not {'celery', 'sqlalchemy', 'fastapi', 'redis'} & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", check], check=True)
