@@ -37,6 +37,9 @@ def make_app(settings: Settings) -> Celery:
             "visibility_timeout": _LONGER_THAN_ANY_JOB,
             "socket_connect_timeout": 2,
             "socket_timeout": 10,
+            "max_retries": 1,  # a ring must not hold a request up; the consumer reconnects on its own terms
+            "interval_start": 0,
+            "interval_step": 0.1,
         },
     )
     return app

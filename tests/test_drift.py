@@ -1,0 +1,55 @@
+"""What is generated or documented must say what the code says."""
+
+from pathlib import Path
+
+import pytest
+from alembic import command
+
+from core import migrate
+from core.db import Database
+from core.settings import Settings
+from service.app import create_app
+from service.openapi import document
+from trainer.config import TrainConfig
+
+pytestmark = pytest.mark.drift
+ROOT = Path(__file__).parent.parent
+
+
+def test_migrations_make_the_tables_of_the_models(db: Database) -> None:
+    command.check(migrate.config(db.url.render_as_string(hide_password=False)))
+
+
+def test_migrations_go_down_and_up_again(db: Database) -> None:
+    config = migrate.config(db.url.render_as_string(hide_password=False))
+    command.downgrade(config, "base")
+    command.upgrade(config, "head")
+    command.check(config)
+
+
+def test_the_openapi_document_is_current() -> None:
+    assert (ROOT / "docs/openapi.json").read_text() == document(), "run: make openapi"
+
+
+def test_every_route_is_in_the_readme_or_the_api_page() -> None:
+    text = (ROOT / "docs/api.md").read_text()
+    for path, methods in create_app(Settings.load()).openapi()["paths"].items():
+        for method in methods:
+            assert f"`{method.upper()} {path}`" in text, f"docs/api.md lacks {method.upper()} {path}"
+
+
+def test_every_setting_is_documented() -> None:
+    text = (ROOT / "docs/settings.md").read_text()
+    for name, field in Settings.model_fields.items():
+        assert f"`ANCHORHOOD_{name.upper()}`" in text
+        assert (field.description or "") in text, f"docs/settings.md: {name} is not described as in core/settings.py"
+
+
+def test_every_training_parameter_is_documented() -> None:
+    text = (ROOT / "docs/presets.md").read_text()
+    for name in TrainConfig.__dataclass_fields__:
+        assert f"| `{name}` |" in text, f"docs/presets.md lacks {name}"
+
+
+def test_no_file_that_should_not_be_committed() -> None:
+    assert {path.suffix for path in (ROOT / "docs").rglob("*") if path.is_file()} <= {".md", ".json", ".png"}
