@@ -1,8 +1,8 @@
 PYTHON ?= python3
 BIN := .venv/bin
-SOURCES := core service trainer worker migrations tests benchmarks
+SOURCES := core service trainer worker migrations tests
 
-.PHONY: setup demo serve test test-slow check bench-trainer openapi migrate
+.PHONY: setup demo serve test test-slow check openapi migrate
 
 setup: .venv/installed
 

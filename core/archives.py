@@ -4,7 +4,6 @@ import re
 import stat
 import tarfile
 import zipfile
-import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +13,9 @@ from core.errors import BadArchive
 
 HEADER_BYTES = 512  # enough of a file's start for ``kind_of``
 _JUNK = re.compile(r"(^|/)(__MACOSX/.*|\.DS_Store|Thumbs\.db|desktop\.ini)$")
+_NAME_LENGTH, _NAME_DEPTH = 1024, 32
+_LONG_HEADERS = (tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.SOLARIS_XHDTYPE, tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK)
+_LONG_HEADER_BYTES = 1 << 20
 _ARCHIVE_MAGIC = (b"PK\x03\x04", b"PK\x05\x06", b"\x1f\x8b", b"BZh", b"\xfd7zXZ\x00", b"7z\xbc\xaf\x27\x1c", b"Rar!")
 
 
@@ -55,7 +57,9 @@ def entries(path: Path, *, max_entries: int, max_bytes: int) -> Iterator[Entry]:
         raise BadArchive("not a zip, tar or tar.gz archive")
     try:
         yield from (_zip if kind == "zip" else _tar)(path, max_entries, max_bytes)
-    except (zipfile.BadZipFile, tarfile.TarError, EOFError, zlib.error, OSError) as error:
+    except BadArchive:
+        raise
+    except Exception as error:  # zipfile and tarfile raise a dozen kinds, IndexError and TypeError among them
         raise BadArchive(f"the {kind} archive is damaged: {error}") from error
 
 
@@ -64,48 +68,66 @@ def _zip(path: Path, max_entries: int, max_bytes: int) -> Iterator[Entry]:
         infos = archive.infolist()
         if len(infos) > max_entries:
             raise BadArchive(f"{len(infos):,} entries; at most {max_entries:,} are allowed")
-        occupied = {folder for info in infos for folder in _parents(info.filename)}
-        for info in infos:
-            name = _clean(info.filename)
-            if _JUNK.search(name):
+        names = [_clean(info.filename) for info in infos]
+        occupied = {folder for name in names if not _refuse_name(name) for folder in _parents(name)}
+        for info, name in zip(infos, names, strict=True):
+            if not name or _JUNK.search(name):
                 continue
-            if info.is_dir():
-                if info.filename.rstrip("/") not in occupied:
+            refusal = _refuse_name(name) or _refuse_kind(info.external_attr >> 16) or _refuse_packing(info)
+            if info.filename.endswith("/") and not _refuse_name(name):
+                if name.rstrip("/") not in occupied:
                     yield Entry(name, code="empty_folder", reason="a folder without a file in it")
-                continue
-            mode = info.external_attr >> 16
-            refusal = _refuse_name(name) or _refuse_kind(mode)
-            if refusal:
+            elif refusal:
                 yield refusal.at(name)
-                continue
-            if info.flag_bits & 0x1:
-                yield Entry(name, code="encrypted", reason="encrypted; upload it without a password")
-                continue
-            try:
-                with archive.open(info) as file:
-                    yield _read(name, file, max_bytes)
-            except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError) as error:
-                yield Entry(name, code="damaged", reason=f"cannot be unpacked: {error}")
+            else:
+                yield _unzip(archive, info, name, max_bytes)
+
+
+def _unzip(archive: zipfile.ZipFile, info: zipfile.ZipInfo, name: str, max_bytes: int) -> Entry:
+    try:
+        with archive.open(info) as file:
+            return _read(name, file, max_bytes)
+    except Exception as error:  # one damaged entry is no reason to lose the others
+        return Entry(name, code="damaged", reason=f"cannot be unpacked: {error}")
+
+
+class _Header(tarfile.TarInfo):
+    """A tar header that does not believe in names of gigabytes, and does not take damage for the archive's end."""
+
+    @classmethod
+    def fromtarfile(cls, tarfile_: tarfile.TarFile) -> "_Header":
+        try:
+            return super().fromtarfile(tarfile_)
+        except (tarfile.InvalidHeaderError, tarfile.TruncatedHeaderError) as error:  # type: ignore[attr-defined]
+            raise tarfile.ReadError(str(error)) from error
+
+    def _proc_member(self, tarfile_: tarfile.TarFile) -> tarfile.TarInfo:
+        if self.type in _LONG_HEADERS and self.size > _LONG_HEADER_BYTES:
+            raise tarfile.ReadError(f"an extended header of {self.size:,} bytes")
+        return super()._proc_member(tarfile_)  # type: ignore[misc, no-any-return]
 
 
 def _tar(path: Path, max_entries: int, max_bytes: int) -> Iterator[Entry]:
     folders: dict[str, str] = {}
     occupied: set[str] = set()
-    with tarfile.open(path, "r|*") as archive:
-        for number, member in enumerate(archive, start=1):
+    number = 0
+    with tarfile.open(path, "r|*", tarinfo=_Header) as archive:
+        while member := archive.next():
+            archive.members = []  # type: ignore[attr-defined]  # or every header stays in memory
+            number += 1
             if number > max_entries:
                 raise BadArchive(f"more than {max_entries:,} entries, which is the most allowed")
             name = _clean(member.name)
-            if _JUNK.search(name):
+            if name in ("", ".") or _JUNK.search(name):
+                continue
+            kind = stat.S_IFREG if member.isreg() else stat.S_IFLNK if member.issym() or member.islnk() else stat.S_IFIFO
+            refusal = _refuse_name(name) or (None if member.isdir() else _refuse_kind(kind))
+            if refusal:
+                yield refusal.at(name)
                 continue
             occupied.update(_parents(name))
             if member.isdir():
                 folders[name.rstrip("/")] = name
-                continue
-            kind = stat.S_IFREG if member.isreg() else stat.S_IFLNK if member.issym() or member.islnk() else stat.S_IFIFO
-            refusal = _refuse_name(name) or _refuse_kind(kind)
-            if refusal:
-                yield refusal.at(name)
                 continue
             file = archive.extractfile(member)
             if file is not None:
@@ -121,10 +143,21 @@ class _Refusal:
     reason: str
 
     def at(self, path: str) -> Entry:
-        return Entry(path, code=self.code, reason=self.reason)
+        return Entry(path[:_NAME_LENGTH], code=self.code, reason=self.reason)
+
+
+def _refuse_packing(info: zipfile.ZipInfo) -> _Refusal | None:
+    if info.flag_bits & 0x1:
+        return _Refusal("encrypted", "encrypted; upload it without a password")
+    if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        # Python unpacks the other methods without a bound on memory.
+        return _Refusal("unsupported_compression", "packed by another method than deflate")
+    return None
 
 
 def _refuse_name(name: str) -> _Refusal | None:
+    if len(name) > _NAME_LENGTH or name.count("/") > _NAME_DEPTH:
+        return _Refusal("unsafe_path", f"a path of more than {_NAME_LENGTH:,} characters or {_NAME_DEPTH} folders")
     parts = re.split(r"[/\\]", name)
     if name.startswith(("/", "\\")) or re.match(r"^[A-Za-z]:", name):
         return _Refusal("unsafe_path", "an absolute path; only paths within the archive are allowed")
@@ -152,8 +185,8 @@ def _read(name: str, file: IO[bytes], max_bytes: int) -> Entry:
 
 
 def _clean(name: str) -> str:
-    """A name that any database and any JSON parser can hold."""
-    text = name.encode("utf-8", "replace").decode("utf-8")
+    """A name that any database and any JSON parser can hold, without a leading ``./``."""
+    text = re.sub(r"^(\./+)+", "", name.encode("utf-8", "replace").decode("utf-8"))
     return re.sub(r"[\x00-\x1f\x7f]", "\ufffd", text)
 
 

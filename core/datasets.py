@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import delete, func, select, update
+from sqlalchemy import delete, select, update
 from sqlalchemy.orm import Session
 
 from core import archives, imaging, jobs
@@ -65,28 +65,65 @@ def get(session: Session, dataset_id: str) -> Dataset:
     return dataset
 
 
-def remove(session: Session, dataset_id: str) -> list[str]:
-    """Delete a dataset with its images, jobs and models.
+def get_for_job(session: Session, dataset_id: str) -> Dataset:
+    """A dataset for a new job: until the transaction ends nobody can delete it or fail its validation.
 
-    Returns:
-        Folders below the data folder to delete after the commit.
+    Raises:
+        DatasetNotFound: no such dataset.
+    """
+    dataset = session.get(Dataset, dataset_id, with_for_update={"read": True}, populate_existing=True)
+    if dataset is None:
+        raise DatasetNotFound(dataset_id)
+    return dataset
+
+
+def remove(db: Database, settings: Settings, dataset_id: str) -> None:
+    """Delete a dataset with its images, jobs, models and files.
+
+    Its rows go in small transactions, so that a large dataset does not keep writers out; from the first one on it is
+    marked as failed, and no job can be created on it.
 
     Raises:
         DatasetNotFound: no such dataset.
         DatasetInUse: an unfinished job needs it.
     """
-    get(session, dataset_id)
-    # Taken first, so that no job can be created on the dataset between the check and the deletion.
-    session.execute(update(Dataset).where(Dataset.id == dataset_id).values(generation=Dataset.generation + 1))
-    needs = (Job.dataset_id == dataset_id) | (Job.evaluation_dataset_id == dataset_id)
-    active = session.scalar(select(Job.id).where(needs, Job.status.in_([JobStatus.QUEUED, JobStatus.RUNNING])).limit(1))
-    if active:
-        raise DatasetInUse(f"{dataset_id} is needed by {active}; cancel that job or wait for it")
+    with db.write() as session:
+        get(session, dataset_id)
+        deleting = {"status": DatasetStatus.FAILED, "error": {"code": "deleted", "message": "it is being deleted"}}
+        session.execute(update(Dataset).where(Dataset.id == dataset_id).values(deleting))
+        _require_unused(session, dataset_id)
+    for table in (Image, Rejection):
+        while _delete_some(db, table, dataset_id):
+            pass
+    with db.write() as session:
+        folders = _remove_row(session, dataset_id)
+    for folder in folders:
+        shutil.rmtree(settings.root / folder, ignore_errors=True)
+    upload_path(settings, dataset_id).unlink(missing_ok=True)
+
+
+def _require_unused(session: Session, dataset_id: str) -> None:
+    models = set(session.scalars(select(Model.id).where(Model.dataset_id == dataset_id)))
+    for job in session.scalars(select(Job).where(Job.status.in_([JobStatus.QUEUED, JobStatus.RUNNING]))):
+        if dataset_id in (job.dataset_id, job.evaluation_dataset_id) or job.params.get("init") in models:
+            raise DatasetInUse(f"{dataset_id} is needed by {job.id}; cancel that job or wait for it")
+
+
+def _delete_some(db: Database, table: type[Image] | type[Rejection], dataset_id: str, owner: Claim | None = None) -> int:
+    with db.write() as session:
+        if owner:
+            jobs.own(session, owner)
+        some = select(table.id).where(table.dataset_id == dataset_id).limit(BATCH)
+        deleted: Any = session.execute(delete(table).where(table.id.in_(some)))
+        return int(deleted.rowcount)
+
+
+def _remove_row(session: Session, dataset_id: str) -> list[str]:
     own_jobs = session.scalars(select(Job.id).where(Job.dataset_id == dataset_id)).all()
     directories = session.scalars(select(Model.directory).where(Model.dataset_id == dataset_id)).all()
     session.execute(update(Job).where(Job.evaluation_dataset_id == dataset_id).values(evaluation_dataset_id=None))
     session.execute(delete(Dataset).where(Dataset.id == dataset_id))
-    folders = [f"datasets/{dataset_id}", f"uploads/{dataset_id}", *(f"runs/{job}" for job in own_jobs)]
+    folders = [f"datasets/{dataset_id}", *(f"runs/{job}" for job in own_jobs)]
     return [*folders, *(f"models/{directory}" for directory in directories)]
 
 
@@ -142,7 +179,7 @@ def ingest(db: Database, settings: Settings, owner: Claim, should_stop: Callable
     home = settings.folder("datasets") / dataset.id
     shutil.rmtree(home, ignore_errors=True)
     folder = home / f"{owner.job_id}-{owner.attempt}"
-    intake = _Intake()
+    intake, unpacked = _Intake(), 0
     found = archives.entries(
         upload_path(settings, dataset.id), max_entries=settings.max_entries, max_bytes=settings.max_image_bytes
     )
@@ -150,6 +187,9 @@ def ingest(db: Database, settings: Settings, owner: Claim, should_stop: Callable
         for entry in found:
             if should_stop():
                 raise InterruptedError
+            unpacked += len(entry.data)
+            if unpacked > settings.max_unpacked_bytes:
+                raise BadArchive(f"more than {settings.max_unpacked_bytes:,} bytes unpacked, which is the most allowed")
             _take(entry, intake, writer, str(folder.relative_to(settings.root)), dataset, settings.max_pixels)
             if intake.waiting >= BATCH:
                 _store(db, owner, dataset.id, intake)
@@ -182,7 +222,7 @@ def _take(entry: archives.Entry, intake: _Intake, writer: ShardWriter, folder: s
         return _reject(intake, entry.path, "repeated_path", "another file of the archive has this path", dataset)
     try:
         width, height = imaging.decode(entry.data, max_pixels).size
-        extension, media_type = _MEDIA_TYPES[imaging.format_of(entry.data)]
+        extension, media_type = _MEDIA_TYPES[imaging.format_of(entry.data, max_pixels)]
     except imaging.ImageError as error:
         return _reject(intake, entry.path, error.code, str(error), dataset)
     intake.path_of[digest] = entry.path
@@ -233,16 +273,5 @@ def _store(db: Database, owner: Claim, dataset_id: str, intake: _Intake) -> None
 
 def _forget_rows(db: Database, owner: Claim, dataset_id: str) -> None:
     for table in (Image, Rejection):
-        while True:
-            with db.write() as session:
-                jobs.own(session, owner)
-                some = select(table.id).where(table.dataset_id == dataset_id).limit(BATCH)
-                deleted: Any = session.execute(delete(table).where(table.id.in_(some)))
-            if not deleted.rowcount:
-                break
-
-
-def label_counts(session: Session, dataset_id: str) -> dict[str, int]:
-    """Images of each class."""
-    counted = select(Label.label, func.count()).join(Image, Image.id == Label.image_id).where(Image.dataset_id == dataset_id)
-    return dict(session.execute(counted.group_by(Label.label)).all())
+        while _delete_some(db, table, dataset_id, owner):
+            pass

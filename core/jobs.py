@@ -160,15 +160,14 @@ def request_cancel(session: Session, job_id: str) -> Job:
         JobNotFound: no such job.
         JobOver: it already succeeded or failed.
     """
+    unfinished = update(Job).where(Job.id == job_id, Job.status.in_([JobStatus.QUEUED, JobStatus.RUNNING]))
+    _changes_one(session, unfinished.values(cancel_requested=True))  # holds the row: its status stays what it is now
     queued = update(Job).where(Job.id == job_id, Job.status == JobStatus.QUEUED)
-    if _changes_one(session, queued.values(status=JobStatus.CANCELLED, cancel_requested=True, finished_at=now())):
+    if _changes_one(session, queued.values(status=JobStatus.CANCELLED, finished_at=now())):
         append_events(session, job_id, [("cancelled", {})])
         job = get(session, job_id)
         if job.kind == JobKind.INGEST:
             fail_dataset(session, job.dataset_id, CANCELLED_UPLOAD)
-    else:
-        running = update(Job).where(Job.id == job_id, Job.status == JobStatus.RUNNING)
-        _changes_one(session, running.values(cancel_requested=True))
     job = get(session, job_id)
     if job.status in (JobStatus.SUCCEEDED, JobStatus.FAILED):
         raise JobOver(f"{job_id} already {job.status}")
@@ -221,6 +220,7 @@ class Sweep:
     def __init__(self, db: Database, lost_after: float, clock: Callable[[], float] = time.monotonic) -> None:
         self._db, self._lost_after, self._clock = db, lost_after, clock
         self._seen: dict[str, tuple[tuple[int, int], float]] = {}
+        self._looked = clock()
 
     def run(self, queue: Queue) -> list[str]:
         """Look once; returns the jobs that were taken from their workers."""
@@ -229,7 +229,9 @@ class Sweep:
                 select(Job.id, Job.attempt, Job.heartbeat).where(Job.queue == queue, Job.status == JobStatus.RUNNING)
             ).all()
         moment, seen, lost = self._clock(), self._seen, []
-        self._seen = {}
+        if moment - self._looked > self._lost_after / 2:
+            seen = {}  # nobody looked for a while, perhaps as nobody could: owners get a full span to beat again
+        self._seen, self._looked = {}, moment
         for job_id, attempt, heartbeat in running:
             sign = (attempt, heartbeat)
             before, since = seen.get(job_id, (sign, moment))

@@ -4,7 +4,7 @@ import os
 import signal
 import subprocess
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import IO
 
@@ -22,7 +22,7 @@ def die_with_parent(descriptor: int) -> None:
 class Child:
     """A process in a session of its own that dies with this one: it holds the read end of a pipe from here."""
 
-    def __init__(self, command: Sequence[str], log: IO[bytes] | int | None = None) -> None:
+    def __init__(self, command: Sequence[str], log: IO[bytes] | int | None = None, env: Mapping[str, str] | None = None) -> None:
         reader, self._writer = os.pipe()
         try:
             self.process = subprocess.Popen(
@@ -30,6 +30,7 @@ class Child:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
+                env=env,
                 pass_fds=(reader,),
                 start_new_session=True,
             )

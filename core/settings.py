@@ -30,6 +30,7 @@ class Settings(BaseSettings):
     checkpoint_seconds: float = Field(15.0, ge=0, description="Time between checkpoints within a round.")
     max_upload_bytes: int = Field(64 << 30, gt=0, description="Largest upload.")
     max_entries: int = Field(5_000_000, gt=0, description="Most files in one archive.")
+    max_unpacked_bytes: int = Field(256 << 30, gt=0, description="Most bytes of one archive, unpacked.")
     max_image_bytes: int = Field(64 << 20, gt=0, description="Largest image file, unpacked.")
     max_pixels: int = Field(64_000_000, gt=0, description="Most pixels in one image.")
 

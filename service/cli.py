@@ -9,6 +9,7 @@ import click
 from core import migrate as migrations
 from core.errors import AnchorhoodError
 from core.models import Queue
+from core.processes import die_with_parent
 from core.settings import Settings
 from service.local import is_loopback
 
@@ -22,7 +23,8 @@ def commands() -> None:
 @click.option("--host", help="Address to listen on.  [default: 127.0.0.1]")
 @click.option("--port", type=int, help="Port to listen on.  [default: 8000]")
 @click.option("--data-dir", type=click.Path(path_type=Path), help="Where everything is kept.  [default: ./data]")
-def serve(host: str | None, port: int | None, data_dir: Path | None) -> None:
+@click.option("--parent-pipe", type=int, hidden=True)
+def serve(host: str | None, port: int | None, data_dir: Path | None, parent_pipe: int | None) -> None:
     """Run the whole system on this machine; Ctrl-C stops it.
 
     Example: anchorhood serve --port 8000
@@ -32,6 +34,8 @@ def serve(host: str | None, port: int | None, data_dir: Path | None) -> None:
             os.environ[f"ANCHORHOOD_{name}"] = str(value)  # for the processes that serve starts, too
     from service.supervisor import serve as run
 
+    if parent_pipe is not None:
+        die_with_parent(parent_pipe)
     run(Settings.load())
 
 

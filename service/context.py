@@ -39,12 +39,5 @@ def _reading(context: Annotated[Context, Depends(_context)]) -> Iterator[Session
         yield session
 
 
-def _writing(context: Annotated[Context, Depends(_context)]) -> Iterator[Session]:
-    with context.db.write() as session:
-        yield session
-
-
 Ctx = Annotated[Context, Depends(_context)]
 Reading = Annotated[Session, Depends(_reading, scope="function")]
-# With this scope the commit happens before the response is sent, so that a failed one is reported.
-Writing = Annotated[Session, Depends(_writing, scope="function")]

@@ -3,9 +3,7 @@
 import io
 import json
 import os
-import signal
 import socket
-import subprocess
 import sys
 import time
 import zipfile
@@ -20,9 +18,11 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageOps
 from tqdm import tqdm
 
+from core.processes import Child
+
 DIGITS = {"crop_scale": [0.4, 1.0], "flip": False}  # half of a 6 is an 0, and a mirrored 2 is no digit
 _SHOWN, _NEIGHBOURS, _SIDE = 8, 10, 64  # rows and columns of the contact sheet, pixels of an image in it
-_PATIENCE = 120.0  # seconds for the system to start
+_PATIENCE, _STOP_PATIENCE = 120.0, 240.0  # seconds for the system to start and to stop
 
 
 class DemoError(RuntimeError):
@@ -67,20 +67,20 @@ def _system(out: Path) -> Iterator[httpx.Client]:
         port = probe.getsockname()[1]
     url = f"http://127.0.0.1:{port}"
     env = {**os.environ, "ANCHORHOOD_DATA_DIR": str(out / "data"), "ANCHORHOOD_HOST": "127.0.0.1", "ANCHORHOOD_PORT": str(port)}
-    with open(out / "serve.log", "w") as log:
-        server = subprocess.Popen([sys.executable, "-m", "service.cli", "serve"], env=env, stdout=log, stderr=log)
+    with open(out / "serve.log", "wb") as log:
+        server = Child([sys.executable, "-m", "service.cli", "serve"], log, env)
     try:
         with httpx.Client(base_url=url, timeout=300) as client:
             deadline = time.monotonic() + _PATIENCE
             while not _alive(client):
-                if server.poll() is not None or time.monotonic() > deadline:
+                if server.process.poll() is not None or time.monotonic() > deadline:
                     raise DemoError(f"the system did not start; see {out / 'serve.log'}")
                 time.sleep(0.2)
             yield client
     finally:
-        if server.poll() is None:
-            server.send_signal(signal.SIGINT)
-            server.wait(_PATIENCE)
+        server.terminate()
+        server.end(_STOP_PATIENCE)
+        server.close()
 
 
 def _alive(client: httpx.Client) -> bool:

@@ -3,7 +3,6 @@
 from typing import Any
 
 from fastapi import FastAPI, Request
-from fastapi.encoders import jsonable_encoder
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
@@ -58,7 +57,7 @@ def install(app: FastAPI) -> None:
 
     @app.exception_handler(RequestValidationError)
     def validation(_: Request, error: RequestValidationError) -> JSONResponse:
-        found = [{"where": ".".join(map(str, item["loc"])), "message": item["msg"]} for item in jsonable_encoder(error.errors())]
+        found = [{"where": ".".join(map(str, item["loc"])), "message": item["msg"]} for item in error.errors()]
         detail = "; ".join(f"{item['where']}: {item['message']}" for item in found)
         return problem(422, "bad_request", detail, errors=found)
 

@@ -1,9 +1,21 @@
 """Request and response bodies. Training parameters have the trainer's names and bounds (a test compares them)."""
 
+import json
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StrictBool
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StrictBool
+
+
+def _storable(value: Any) -> Any:
+    """JSON that every database can hold: finite numbers and no NUL."""
+    if "\\u0000" in json.dumps(value, allow_nan=False):
+        raise ValueError("must not contain NUL")
+    return value
+
+
+FiniteJson = Annotated[Any, AfterValidator(_storable)]
+MAX_ID = 2**63 - 1  # what a database's integers hold
 
 
 class Params(BaseModel):
@@ -24,7 +36,7 @@ class Params(BaseModel):
     discovery_features: Literal["bank", "encoder"] | None = None
     temperature: float | None = Field(None, ge=0.01, le=10)
     memory_momentum: float | None = Field(None, ge=0, le=0.999)
-    batch_size: int | None = Field(None, ge=2, le=8192)
+    batch_size: int | None = Field(None, ge=4, le=8192)
     learning_rate: float | None = Field(None, ge=1e-6, le=10)
     learning_rate_next: float | None = Field(None, ge=1e-6, le=10)
     schedule: Literal["step", "step-late", "cosine"] | None = None
@@ -50,8 +62,8 @@ class JobRequest(BaseModel):
     dataset_id: str
     evaluation_dataset_id: str | None = None
     params: Params = Params()
-    name: str | None = Field(None, max_length=200)
-    metadata: dict[str, Any] = {}
+    name: str | None = Field(None, max_length=200, pattern=r"^[^\x00]*$")
+    metadata: dict[str, FiniteJson] = {}
 
 
 class Error(BaseModel):

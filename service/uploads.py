@@ -2,12 +2,14 @@
 
 import os
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from python_multipart import MultipartParser
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import parse_options_header
+from starlette.concurrency import run_in_threadpool
 
 from core import archives
 from core.errors import BadArchive, BadRequest, TooLarge
@@ -32,6 +34,7 @@ class _Receiver:
         self.complete = False
         self._file = open(path, "xb")  # noqa: SIM115 -- closed by close()
         self._max = max_bytes
+        self._field_bytes = 0
         self._header, self._value, self._headers = b"", b"", dict[bytes, bytes]()
         self._name, self._is_file, self._text, self._start = "", False, b"", b""
 
@@ -48,9 +51,16 @@ class _Receiver:
         }
 
     def close(self) -> None:
+        """Put the file on the disk for good."""
         self._file.flush()
         os.fsync(self._file.fileno())
         self._file.close()
+
+    def abandon(self) -> None:
+        """Delete the file, also when the disk is full."""
+        os.unlink(self._file.name)
+        with suppress(OSError):
+            self._file.close()
 
     def _begin(self) -> None:
         self._headers, self._text = {}, b""
@@ -78,8 +88,9 @@ class _Receiver:
         part = data[start:end]
         if not self._is_file:
             self._text += part
-            if len(self._text) > _FIELD_BYTES:
-                raise TooLarge(f"{self._name}: more than {_FIELD_BYTES:,} bytes")
+            self._field_bytes += len(part)
+            if self._field_bytes > _FIELD_BYTES:
+                raise TooLarge(f"{self._name}: more than {_FIELD_BYTES:,} bytes of fields")
             return
         if self.upload.size < archives.HEADER_BYTES:
             self._start += part
@@ -130,9 +141,8 @@ async def receive(content_type: str, stream: AsyncIterator[bytes], path: Path, m
             raise BadRequest("the upload was cut off")
         if receiver.upload.filename is None:
             raise BadRequest("file: is missing")
-        receiver.close()
+        await run_in_threadpool(receiver.close)
     except BaseException:
-        receiver.close()
-        path.unlink(missing_ok=True)
+        receiver.abandon()
         raise
     return receiver.upload

@@ -7,6 +7,7 @@ import signal
 import sys
 import threading
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from typing import Any
 import torch
 from tqdm import tqdm
 
-from trainer.config import BOUNDS, CHOICES, ConfigError, TrainConfig
+from trainer.config import BOUNDS, CHOICES, InputError, TrainConfig
 from trainer.evaluate import Labelled, evaluate
 from trainer.sources import ImageList, SourceError, open_source
 from trainer.train import Event, Stopped, train
@@ -33,7 +34,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         torch.set_num_threads(arguments.threads)
     try:
         return int(arguments.command(arguments))
-    except (ConfigError, SourceError) as error:
+    except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         return EXIT_BAD_INPUT
     except Stopped:
@@ -64,6 +65,7 @@ def _parser() -> argparse.ArgumentParser:
     judge.add_argument("--data", help="the images it was trained on; their top folders are the classes")
     judge.add_argument("--held-out", help="images to judge on; without them each training image is judged by the others")
     judge.add_argument("--k", type=int, help="voters; default 200, or 20 with fewer than 5,000 labelled images")
+    judge.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
     judge.add_argument("--config", type=Path, help='JSON: {"run", "data", "labels", "held_out", "held_out_labels"}')
     judge.add_argument("--out", type=Path, help="also write the result here")
     judge.set_defaults(command=_evaluate)
@@ -81,20 +83,31 @@ def _literal(text: str) -> Any:
 
 
 def _run(arguments: argparse.Namespace) -> int:
-    given: dict[str, Any] = json.loads(arguments.config.read_text()) if arguments.config else {}
+    given = _read_json(arguments.config) if arguments.config else {}
     params = dict(given.get("params", {}))
     for name, value in vars(arguments).items():
         if name.startswith("param_") and value is not None:
             params[name.removeprefix("param_")] = value
+    resume = [Path(folder) for folder in given.get("resume", [])]
+    if "preset" not in params:
+        params["preset"] = _earlier_preset([arguments.out, *resume])
     config = TrainConfig.make(params)
     data = arguments.data or given.get("data")
     if not data:
         raise SourceError("name a folder, a zip or tar archive, or a .jsonl list of images")
     images = _open(data)
     stop = threading.Event()
-    signal.signal(signal.SIGTERM, lambda *_: stop.set())
-    signal.signal(signal.SIGINT, lambda *_: stop.set())
-    arguments.out.mkdir(parents=True, exist_ok=True)
+
+    def ask_to_stop(number: int, _: object) -> None:
+        stop.set()
+        signal.signal(number, signal.SIG_DFL)  # a second signal does not wait for a step to end
+
+    signal.signal(signal.SIGTERM, ask_to_stop)
+    signal.signal(signal.SIGINT, ask_to_stop)
+    try:
+        arguments.out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"--out {arguments.out}: {error.strerror}") from error
     with open(arguments.out / "events.jsonl", "w", encoding="utf-8") as events:
         bar = _Bar()
 
@@ -107,18 +120,29 @@ def _run(arguments: argparse.Namespace) -> int:
             config,
             images,
             arguments.out,
-            resume_from=[Path(folder) for folder in given.get("resume", [])],
+            resume_from=resume,
             on_event=on_event,
             should_stop=stop.is_set,
             checkpoint_seconds=arguments.checkpoint_seconds,
         )
         bar.close()
+        # From here on there is nothing to save: the last checkpoint is written.
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, signal.SIG_DFL)
         on_event({"type": "exporting"})
         from trainer.export import export
 
         export(config, run, images, arguments.out / "model")
         on_event({"type": "finished"})
     return 0
+
+
+def _earlier_preset(folders: Sequence[Path]) -> str | None:
+    """The preset of the run that is continued: the default may be another one on this machine."""
+    for folder in folders:
+        with suppress(InputError, KeyError):
+            return str(_read_json(folder / "config.json")["preset"])
+    return None
 
 
 class _Bar:
@@ -142,7 +166,7 @@ class _Bar:
 
 
 def _evaluate(arguments: argparse.Namespace) -> int:
-    given: dict[str, Any] = json.loads(arguments.config.read_text()) if arguments.config else {}
+    given = _read_json(arguments.config) if arguments.config else {}
     run, data = arguments.run or given.get("run"), arguments.data or given.get("data")
     if not run or not data:
         raise SourceError("name the run's folder and, with --data, the images it was trained on")
@@ -152,6 +176,7 @@ def _evaluate(arguments: argparse.Namespace) -> int:
         _labelled(data, given.get("labels")),
         _labelled(held_out, given.get("held_out_labels")) if held_out else None,
         arguments.k,
+        arguments.device,
         on_progress=lambda text: print(f"evaluating {text}", file=sys.stderr),
     )
     if arguments.out:
@@ -160,11 +185,21 @@ def _evaluate(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path}: cannot be read as JSON: {error}") from error
+    if not isinstance(content, dict):
+        raise InputError(f"{path}: is not a JSON object")
+    return content
+
+
 def _labelled(source: str, labels_file: str | None) -> Labelled:
     """Labels from a JSON file {id: label}, else each image's top folder."""
     images = _open(source)
     if labels_file:
-        by_id = json.loads(Path(labels_file).read_text())
+        by_id = _read_json(Path(labels_file))
         return Labelled(images, [by_id.get(str(image.id)) for image in images.images])
     folders = [image.path.split("/") for image in images.images]
     return Labelled(images, [parts[0] if len(parts) > 1 else None for parts in folders])

@@ -102,7 +102,8 @@ def _resampling_matrix(start: Tensor, extent: Tensor, source: int, side: int) ->
     # A crop ends at its own edge: pixels wholly outside it have no weight.
     low = (start * source)[:, None, None]
     high = low + (extent * source)[:, None, None]
-    inside = (position + 0.5 > low + 1e-4) & (position - 0.5 < high - 1e-4)
+    edge = (extent * source * 0.25).clamp(max=1e-4)[:, None, None]
+    inside = (position + 0.5 > low + edge) & (position - 0.5 < high - edge)
     weights = weights * inside
     return weights / weights.sum(dim=2, keepdim=True)
 

@@ -10,14 +10,14 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torchvision.models.resnet import BasicBlock
 
-from trainer.config import TrainConfig
+from trainer.config import ConfigError, TrainConfig
 from trainer.randomness import generator
 
 SMALL_IMAGE = 64  # sides up to this use the small-image stem
 
 # Number of basic blocks and width of each stage.
 _STAGES: dict[str, tuple[tuple[int, int], ...]] = {
-    "resnet10": ((1, 32), (1, 64), (1, 128), (1, 256)),
+    "resnet10": ((1, 32), (1, 64), (1, 128), (1, 128)),
     "resnet18": ((2, 64), (2, 128), (2, 256), (2, 512)),
 }
 # The stem for small images keeps their resolution; resnet10's halves it, for three times the speed on a CPU.
@@ -91,7 +91,7 @@ def load_initial_weights(encoder: Encoder, path: str) -> list[str]:
         Names of the parameters that were loaded.
 
     Raises:
-        ValueError: the file cannot be read, or nothing in it fits.
+        ConfigError: the file cannot be read, or nothing in it fits.
     """
     from safetensors import SafetensorError
     from safetensors.torch import load_file
@@ -99,10 +99,10 @@ def load_initial_weights(encoder: Encoder, path: str) -> list[str]:
     try:
         weights: dict[str, Any] = load_file(path)
     except (OSError, SafetensorError) as error:
-        raise ValueError(f"init: cannot read weights from {path}: {error}") from error
+        raise ConfigError(f"init: cannot read weights from {path}: {error}") from error
     own = encoder.state_dict()
     fitting = {name: value for name, value in weights.items() if name in own and own[name].shape == value.shape}
     if not any(name.startswith(("conv1", "layer")) for name in fitting):
-        raise ValueError(f"init: nothing in {path} fits this backbone and image size")
+        raise ConfigError(f"init: nothing in {path} fits this backbone and image size")
     encoder.load_state_dict(fitting, strict=False)
     return sorted(fitting)

@@ -91,6 +91,16 @@ def adopt_round_ends(folders: Iterable[Path], into: Path) -> None:
                     os.replace(into / "writing.tmp", into / path.name)
 
 
+def write_text(path: Path, text: str) -> None:
+    """Write a small file so that it is either wholly there or not at all."""
+    temporary = path.with_suffix(".tmp")
+    with open(temporary, "w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(temporary, path)
+
+
 def _digest(path: Path) -> str:
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()[:16]

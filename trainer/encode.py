@@ -11,7 +11,7 @@ def encode(encoder: Encoder, images: ImageList, device: torch.device) -> Tensor:
     """Unit vectors of all images in their order, float32 (N, d) on the CPU, in full precision and without augmentation."""
     side = int(encoder.image_size)
     encoder.eval()
-    with torch.no_grad():
+    with torch.no_grad(), torch.backends.cudnn.flags(enabled=True, deterministic=True, allow_tf32=False):
         parts = [encoder(as_input(batch.to(device))).cpu() for batch in evaluation_batches(images, side)]
     return torch.cat(parts)
 

@@ -11,11 +11,12 @@ from torch import Tensor
 
 from trainer import checkpoints
 from trainer.backbones import Encoder, build_encoder
-from trainer.config import TrainConfig
+from trainer.config import InputError, TrainConfig, resolve_device
 from trainer.encode import encode
 from trainer.sources import ImageList, evaluation_batches
 
 BLOCK = 1024  # queries at a time
+PIXEL_SIDE = 32  # largest side at which raw pixels are compared
 FEW_VOTERS = 5000  # below this many labelled images 200 voters would be most of a class
 
 
@@ -81,6 +82,7 @@ def evaluate(
     train: Labelled,
     held_out: Labelled | None,
     k: int | None = None,
+    device: str = "auto",
     on_progress: Callable[[str], None] = lambda text: None,
 ) -> dict[str, Any]:
     """Judge a finished run by kNN with labels that it never saw.
@@ -94,32 +96,37 @@ def evaluate(
         held_out: queries with labels.
         k: number of voters, lowered to what there is; by default 200 as in the paper, 20 where fewer than
             ``FEW_VOTERS`` images are labelled.
+        device: where to encode, as in the configuration; the run may have used another.
         on_progress: told what is being evaluated.
 
     Returns:
-        ``k, held_out, queries, classes, knn_accuracy, untrained_accuracy, raw_pixel_accuracy, anchors, consistency`` and
+        ``k, held_out, queries, overlap, classes, knn_accuracy, untrained_accuracy, raw_pixel_accuracy, anchors, consistency`` and
         ``rounds``, a list of ``{round, knn_accuracy, anchors, consistency, mean_entropy}``. Fractions; ``None`` where
-        there are no labels to judge by.
+        there are no labels to judge by. ``overlap`` counts held-out images left out because the run was trained on them.
 
     Raises:
-        ValueError: no finished round in the folder.
+        InputError: not a finished run, or one of other images; held-out images that were all trained on; a bad ``k``.
     """
+    if k is not None and k < 1:
+        raise InputError(f"k: {k} is not a number of voters, 1 or more")
     ends = checkpoints.round_ends(run_dir / "checkpoints")
     if not ends:
-        raise ValueError(f"{run_dir}: no checkpoint of a finished round in it")
-    judge = _Judge.of(train, held_out, k)
+        raise InputError(f"{run_dir}: no checkpoint of a finished round in it")
+    judge = _Judge.of(train, held_out, k, resolve_device(device))
     rounds, omega, config = [], None, None
     for number, path in ends:
         on_progress(f"round {number}")
         state = checkpoints.load(path)
         config = TrainConfig(**_tuples(state["config"]))
+        if state["images"] != train.images.fingerprint:
+            raise InputError(f"{run_dir} was trained on other images than the ones given")
         encoder = build_encoder(config)
         encoder.load_state_dict(state["encoder"])
         anchors = 0.0 if omega is None else float((omega[:, 0] >= 0).float().mean())
         rounds.append(
             {
                 "round": number,
-                "knn_accuracy": judge.encoder(encoder, config) if judge else None,
+                "knn_accuracy": judge.encoder(encoder) if judge else None,
                 "anchors": anchors,
                 "consistency": None if omega is None else consistency(omega, train.labels),
                 "mean_entropy": float(state["entropy"][number].mean()),
@@ -127,6 +134,8 @@ def evaluate(
         )
         omega = state["neighbours"]  # what the next round is trained towards
     assert config is not None
+    if len(rounds) < config.rounds:
+        raise InputError(f"{run_dir}: only {len(rounds)} of {config.rounds} rounds are finished; run it to its end first")
     untrained = build_encoder(config)
     for name in ("pixel_mean", "pixel_std"):
         untrained.get_buffer(name).copy_(encoder.get_buffer(name))
@@ -136,9 +145,10 @@ def evaluate(
         "k": judge.k if judge else None,
         "held_out": held_out is not None,
         "queries": len(judge.targets) if judge else 0,
+        "overlap": judge.overlap if judge else 0,
         "classes": judge.classes if judge else 0,
         "knn_accuracy": last["knn_accuracy"],
-        "untrained_accuracy": judge.encoder(untrained, config) if judge else None,
+        "untrained_accuracy": judge.encoder(untrained) if judge else None,
         "raw_pixel_accuracy": judge.raw_pixels(config) if judge else None,
         "anchors": last["anchors"],
         "consistency": last["consistency"],
@@ -157,30 +167,40 @@ class _Judge:
     held_out: bool
     k: int
     classes: int
+    overlap: int
+    device: torch.device
 
     @classmethod
-    def of(cls, train: Labelled, held_out: Labelled | None, k: int | None) -> "_Judge | None":
+    def of(cls, train: Labelled, held_out: Labelled | None, k: int | None, device: torch.device) -> "_Judge | None":
         voters, names = _only_labelled(train)
-        queries, query_names = _only_labelled(held_out) if held_out else (voters, names)
+        queries, query_names, overlap = voters, names, 0
+        if held_out:
+            known = {image.sha256 for image in train.images.images}
+            seen = [image.sha256 in known for image in held_out.images.images]
+            overlap = sum(seen)
+            if overlap == len(seen):
+                raise InputError("every held-out image is one that the run was trained on")
+            labels_of_new = [None if old else label for old, label in zip(seen, held_out.labels, strict=True)]
+            queries, query_names = _only_labelled(Labelled(held_out.images, labels_of_new))
         if len(voters.images) < 2 or not queries.images:
             return None
         index = {name: number for number, name in enumerate(sorted({*names, *query_names}))}
         labels = torch.tensor([index[name] for name in names])
         targets = torch.tensor([index[name] for name in query_names])
         k = min(k or (20 if len(names) < FEW_VOTERS else 200), len(names) - (held_out is None))
-        return cls(voters, labels, queries, targets, held_out is not None, k, len(set(names)))
+        return cls(voters, labels, queries, targets, held_out is not None, k, len(set(names)), overlap, device)
 
-    def encoder(self, encoder: Encoder, config: TrainConfig) -> float:
-        device = torch.device(config.device)
-        encoder.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        return self._accuracy(lambda images: encode(encoder, images, device))
+    def encoder(self, encoder: Encoder) -> float:
+        encoder.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        return self._accuracy(lambda images: encode(encoder, images, self.device))
 
     def raw_pixels(self, config: TrainConfig) -> float:
-        """Cosine of the evaluation images' pixels, the mean image of the voters subtracted."""
+        """Cosine of the evaluation images' pixels, the mean image of the voters subtracted; at a side of at most
+        ``PIXEL_SIDE``, where raw pixels do best and fit in memory."""
         assert config.image_size is not None
-        side = config.image_size
+        side = min(config.image_size, PIXEL_SIDE)
         mean = self._pixels(self.voters, side).mean(dim=0)
-        return self._accuracy(lambda images: F.normalize(self._pixels(images, side) - mean, dim=1))
+        return self._accuracy(lambda images: F.normalize(self._pixels(images, side).sub_(mean), dim=1))
 
     @staticmethod
     def _pixels(images: ImageList, side: int) -> Tensor:

@@ -8,7 +8,8 @@ from torch import Tensor
 
 from trainer.randomness import generator
 
-BLOCK = 1024  # rows of the (N, N) similarities that exist at one time
+BLOCK = 1024  # rows of the (N, N) similarities that exist at one time, fewer where N is large
+_CELLS = 2**27
 
 
 class MemoryBank:
@@ -53,6 +54,7 @@ def discover(features: Tensor, bank: Tensor, k: int, temperature: float, block: 
         block: rows at a time.
     """
     count = len(bank)
+    block = max(16, min(block, _CELLS // count))
     entropy = torch.empty(count, device=bank.device)
     nearest = torch.empty(count, k, dtype=torch.int64, device=bank.device)
     for start in range(0, count, block):

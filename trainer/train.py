@@ -5,7 +5,7 @@ import math
 import time
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from trainer import checkpoints
 from trainer.augment import augment
 from trainer.backbones import Encoder, build_encoder, load_initial_weights
 from trainer.checkpoints import Position
-from trainer.config import TrainConfig, resolve
+from trainer.config import InputError, TrainConfig, continued, resolve
 from trainer.encode import encode
 from trainer.loss import neighbourhood_loss
 from trainer.neighbourhoods import MemoryBank, discover, neighbourhoods, select_anchors
@@ -34,6 +34,7 @@ class Stopped(Exception):
 class Run:
     """Everything a checkpoint holds: where training stands and what it has learned."""
 
+    images: str  # fingerprint of the collection
     position: Position
     encoder: Encoder
     optimiser: torch.optim.Optimizer
@@ -48,6 +49,7 @@ class Run:
     def state(self, config: TrainConfig) -> dict[str, Any]:
         return {
             "config": config.to_json(),
+            "images": self.images,
             "position": [self.position.round, self.position.epoch, self.position.step],
             "encoder": self.encoder.state_dict(),
             "optimiser": self.optimiser.state_dict(),
@@ -100,22 +102,30 @@ def train(
     Raises:
         Stopped: ``should_stop`` returned true.
         ConfigError: parameters that do not fit the images or the device.
+        InputError: a checkpoint is there, but of another run.
     """
     count = len(images.images)
-    config = resolve(config, count, images.median_side)
-    assert config.image_size and config.batch_size and config.epochs_first and config.epochs
-    device = torch.device(config.device)
-    out_dir.mkdir(parents=True, exist_ok=True)
-    (out_dir / "config.json").write_text(json.dumps(config.to_json(), indent=2) + "\n")
-
-    store = PixelStore.load(images, _stored_side(config.image_size, images.median_side), out_dir)
-    run = _start(config, store, device)
     folders = [folder / "checkpoints" for folder in (out_dir, *resume_from)]
+    newest = checkpoints.newest(folders)
+    saved = checkpoints.load(newest[1]) if newest else None
+    config = resolve(continued(config, saved["config"]) if saved else config, count, images.median_side)
+    assert config.image_size and config.epochs_first and config.epochs
+    if saved:
+        _require_same_run(saved, config, images)
+    out_dir.mkdir(parents=True, exist_ok=True)
+    checkpoints.write_text(out_dir / "config.json", json.dumps(config.to_json(), indent=2) + "\n")
     checkpoints.adopt_round_ends(folders[1:], folders[0])
-    resumed = checkpoints.newest(folders)
-    if resumed:
-        run.restore(_same_run(checkpoints.load(resumed[1]), config, count))
-    on_event({"type": "started", "images": count, "config": config.to_json(), "resumed_at": _label(run.position, resumed)})
+
+    device = torch.device(config.device)
+    torch.backends.cudnn.deterministic = True  # a resumed run must equal an uninterrupted one
+    store = PixelStore.load(images, _stored_side(config.image_size, images.median_side), out_dir)
+    run = _start(config, store, images.fingerprint, device)
+    if saved:
+        run.restore(saved)
+    elif config.init != "random":
+        load_initial_weights(run.encoder, config.init)
+    resumed_at = asdict(run.position) if saved else None
+    on_event({"type": "started", "images": count, "config": config.to_json(), "resumed_at": resumed_at})
     for event in run.history:
         on_event(event)
 
@@ -172,11 +182,9 @@ def _step(config: TrainConfig, run: Run, store: PixelStore, rows: Tensor, round_
     return value
 
 
-def _start(config: TrainConfig, store: PixelStore, device: torch.device) -> Run:
+def _start(config: TrainConfig, store: PixelStore, fingerprint: str, device: torch.device) -> Run:
     count = len(store.pixels)
     encoder = build_encoder(config)
-    if config.init != "random":
-        load_initial_weights(encoder, config.init)
     mean, std = store.moments()
     encoder.get_buffer("pixel_mean").copy_(mean)
     encoder.get_buffer("pixel_std").copy_(std)
@@ -184,6 +192,7 @@ def _start(config: TrainConfig, store: PixelStore, device: torch.device) -> Run:
     optimiser = torch.optim.SGD(encoder.parameters(), lr=0.0, momentum=0.9, nesterov=True, weight_decay=config.weight_decay)
     bank = MemoryBank.random(count, config.dim, config.memory_momentum, config.seed, device)
     return Run(
+        fingerprint,
         Position(),
         encoder,
         optimiser,
@@ -253,7 +262,6 @@ def _set_rate(optimiser: torch.optim.Optimizer, config: TrainConfig, round_: int
     """The learning rate starts anew in each round. Steps divide it by 10 at 40, 60 and 80 % of the round's epochs
     (the paper: 80, 120, 160 of 200), ``step-late`` at 60 and 80 % only (the released code)."""
     base = config.learning_rate if round_ == 0 else config.learning_rate_next
-    assert base is not None
     if config.schedule == "cosine":
         rate = base * 0.5 * (1 + math.cos(math.pi * (epoch + part) / epochs))
     else:
@@ -272,14 +280,9 @@ def _stored_side(image_size: int, median_side: int) -> int:
     return max(image_size, min(median_side, image_size * 3 // 2))
 
 
-def _same_run(state: dict[str, Any], config: TrainConfig, count: int) -> dict[str, Any]:
-    theirs = {name: value for name, value in state["config"].items() if name != "device"}
-    ours = {name: value for name, value in config.to_json().items() if name != "device"}
-    if theirs != ours or len(state["bank"]) != count:
-        changed = sorted(name for name in ours if ours[name] != theirs.get(name))
-        raise ValueError(f"cannot resume: the checkpoint is of another run ({', '.join(changed) or 'other images'} differ)")
-    return state
-
-
-def _label(position: Position, resumed: object) -> dict[str, int] | None:
-    return {"round": position.round, "epoch": position.epoch, "step": position.step} if resumed else None
+def _require_same_run(saved: dict[str, Any], config: TrainConfig, images: ImageList) -> None:
+    ours = config.to_json()
+    changed = sorted(name for name in ours if name != "device" and ours[name] != saved["config"].get(name))
+    changed += ["the images"] if saved["images"] != images.fingerprint else []
+    if changed:
+        raise InputError(f"cannot resume: {', '.join(changed)} differ from those of the checkpoint; use another --out")

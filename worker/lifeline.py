@@ -2,6 +2,7 @@
 
 import os
 import signal
+import socket
 import threading
 import time
 from pathlib import Path
@@ -23,7 +24,7 @@ def die_when_orphaned() -> None:
 
 def drain_file(settings: Settings, worker_pid: int) -> Path:
     """The file whose existence tells the pool process of a worker to hand its job back."""
-    return settings.folder("run") / f"drain-{worker_pid}"
+    return settings.folder("run") / f"drain-{socket.gethostname()}-{worker_pid}"
 
 
 def draining(settings: Settings) -> bool:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from sqlalchemy import update
+from sqlalchemy import select, update
 
 from core import artifacts, index, jobs, manifest
 from core.db import Database
@@ -14,6 +14,15 @@ from core.errors import StaleAttempt
 from core.jobs import Claim
 from core.models import Dataset, JobStatus, Model, new_id, now
 from core.settings import Settings
+
+
+def discard_unpublished(db: Database, settings: Settings, job_id: str) -> None:
+    """Delete folders of a job's earlier attempts that were renamed into place but never got their row."""
+    with db.read() as session:
+        known = set(session.scalars(select(Model.directory).where(Model.job_id == job_id)))
+    for folder in settings.folder("models").glob(f"{job_id}-*"):
+        if folder.name not in known:
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def publish(db: Database, settings: Settings, owner: Claim, run_dir: Path, evaluation: dict[str, Any]) -> None:

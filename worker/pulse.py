@@ -45,6 +45,7 @@ class Pulse:
         if self.stale:
             return
         try:
+            self.cancelled = self.cancelled or jobs.beat(self._db, self._owner)  # a cancel since the last beat
             if self.cancelled:
                 self._end(JobStatus.CANCELLED, None)
             else:

@@ -7,12 +7,13 @@ from collections.abc import Callable
 from functools import cache
 
 from celery import Celery, signals
+from sqlalchemy.exc import OperationalError
 
 from core import jobs
 from core.db import Database
 from core.errors import AnchorhoodError, StaleAttempt
 from core.jobs import Claim
-from core.models import JobKind, JobStatus, Queue
+from core.models import JobKind, Queue
 from core.queue import TASK, make_app
 from core.settings import Settings
 from worker import lifeline
@@ -58,11 +59,12 @@ def perform(db: Database, settings: Settings, owner: Claim) -> None:
             pulse.ensure_over()
         except InterruptedError:
             pulse.give_way()
+        except OperationalError as error:
+            # The row stays as it is; the sweep gives the job to somebody once the database is back.
+            log.error("%s: the database is away: %s", owner.job_id, error.orig)
         except AnchorhoodError as error:
             pulse.fail(error.code, str(error))
         except Exception as error:
             log.exception("%s failed", owner.job_id)
             pulse.fail("internal_error", f"{type(error).__name__}: {error}")
-    with db.read() as session:
-        status = jobs.get(session, owner.job_id).status
-    log.info("%s attempt %d: %s", owner.job_id, owner.attempt, JobStatus(status))
+    log.info("%s attempt %d is over", owner.job_id, owner.attempt)

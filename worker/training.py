@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from sqlalchemy import select
+from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 
 from core import artifacts, jobs
@@ -19,7 +20,7 @@ from core.jobs import Claim, Event
 from core.models import Image, Job, Label, Model
 from core.processes import Child
 from core.settings import Settings
-from worker.publish import publish
+from worker.publish import discard_unpublished, publish
 from worker.pulse import Pulse
 
 log = logging.getLogger(__name__)
@@ -45,6 +46,7 @@ def run_training(db: Database, settings: Settings, owner: Claim, pulse: Pulse) -
     """
     with db.read() as session:
         job = jobs.get(session, owner.job_id)
+    _require_new_images(db, job)
     home = settings.folder("runs") / job.id
     run_dir = artifacts.fresh_folder(home / str(owner.attempt))
     pulse.mark = lambda: newest_mark(home)
@@ -62,8 +64,19 @@ def run_training(db: Database, settings: Settings, owner: Claim, pulse: Pulse) -
     supervise(db, settings, owner, pulse, run_dir, command, relay)
     jobs.record(db, owner, [("evaluating", {})], None)
     evaluation = _evaluate(db, settings, owner, pulse, run_dir, job)
+    discard_unpublished(db, settings, job.id)
     publish(db, settings, owner, run_dir, evaluation)
     _tidy(home, keep=run_dir)
+
+
+def _require_new_images(db: Database, job: Job) -> None:
+    """Before hours of training: a held-out set must hold an image that is not trained on."""
+    if job.evaluation_dataset_id:
+        known = select(Image.sha256).where(Image.dataset_id == job.dataset_id)
+        new = select(Image.id).where(Image.dataset_id == job.evaluation_dataset_id, Image.sha256.not_in(known)).limit(1)
+        with db.read() as session:
+            if session.scalar(new) is None:
+                raise BadParameters("evaluation_dataset_id: every image of it is in the dataset to train on, too")
 
 
 def trainer_params(db: Database, settings: Settings, params: dict[str, Any]) -> dict[str, Any]:
@@ -127,7 +140,7 @@ def supervise(
         try:
             while child.process.poll() is None and not pulse.should_stop():
                 if relay:
-                    relay.forward()
+                    relay.try_forward()
                 time.sleep(_LOOK_SECONDS)
             if pulse.draining and not pulse.cancelled:
                 child.terminate()
@@ -163,6 +176,15 @@ class _Relay:
         self._file: IO[str] | None = None
         self._rest = ""
         self._plan: dict[str, Any] = {}
+        self._pending: list[Event] = []
+        self._progress: dict[str, Any] | None = None
+
+    def try_forward(self) -> None:
+        """A database that is away must not end the training: what was read is kept for the next time."""
+        try:
+            self.forward()
+        except OperationalError as error:
+            log.warning("%s: the database is away, its events wait: %s", self._owner.job_id, error.orig)
 
     def forward(self) -> None:
         """Store every complete line that was not stored yet."""
@@ -171,20 +193,19 @@ class _Relay:
                 return
             self._file = open(self._path, encoding="utf-8")  # noqa: SIM115 -- lives as long as the run
         *lines, self._rest = (self._rest + self._file.read()).split("\n")
-        events: list[Event] = []
-        progress = None
         for line in lines:
             data = json.loads(line)
             type_ = data.pop("type")
             if type_ == "started":
                 self._plan = {"images": data["images"], **data["config"]}
             elif type_ == "epoch":
-                progress = self._progress(data)
-            events.append((type_, data))
-        if events:
-            jobs.record(self._db, self._owner, events, progress)
+                self._progress = self._progress_of(data)
+            self._pending.append((type_, data))
+        if self._pending:
+            jobs.record(self._db, self._owner, self._pending, self._progress)
+            self._pending = []
 
-    def _progress(self, epoch: dict[str, Any]) -> dict[str, Any]:
+    def _progress_of(self, epoch: dict[str, Any]) -> dict[str, Any]:
         later = (epoch["rounds"] - epoch["round"] - 1) * self._plan["epochs"] + epoch["epochs"] - epoch["epoch"] - 1
         names = ("round", "rounds", "epoch", "epochs", "loss", "images_per_second", "anchors")
         eta = later * self._plan["images"] / max(epoch["images_per_second"], 1e-9)
@@ -200,7 +221,8 @@ def _evaluate(db: Database, settings: Settings, owner: Claim, pulse: Pulse, run_
         config["held_out_labels"] = _write_labels(db, job.evaluation_dataset_id, run_dir / "held-out-labels.json")
     (run_dir / "evaluate.json").write_text(json.dumps(config, indent=2))
     result = run_dir / "evaluation.json"
-    supervise(db, settings, owner, pulse, run_dir, ["evaluate", "--config", str(run_dir / "evaluate.json"), "--out", str(result)])
+    command = ["evaluate", "--config", str(run_dir / "evaluate.json"), "--out", str(result), "--device", settings.device]
+    supervise(db, settings, owner, pulse, run_dir, command)
     evaluation: dict[str, Any] = json.loads(result.read_text())
     return evaluation
 
@@ -218,4 +240,3 @@ def _tidy(home: Path, keep: Path) -> None:
     for path in home.iterdir():
         if path != keep:
             shutil.rmtree(path, ignore_errors=True)
-    (keep / "pixels.u8").unlink(missing_ok=True)

@@ -1,6 +1,5 @@
 """Datasets: upload, look at, delete."""
 
-import shutil
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request, Response
@@ -9,12 +8,13 @@ from starlette.concurrency import run_in_threadpool
 
 from core import datasets
 from core.models import Dataset, Queue, Rejection
-from service.context import Context, Ctx, Reading
-from service.schemas import DatasetBody, DatasetPage, RejectionPage
+from service.context import Ctx, Reading
+from service.schemas import MAX_ID, DatasetBody, DatasetPage, RejectionPage
 from service.uploads import receive
 
 router = APIRouter(tags=["datasets"])
 Limit = Annotated[int, Query(ge=1, le=1000)]
+After = Annotated[int, Query(ge=0, le=MAX_ID)]
 
 _FORM: dict[str, Any] = {
     "requestBody": {
@@ -48,7 +48,7 @@ async def create_dataset(request: Request, response: Response, context: Ctx) -> 
     path = datasets.upload_path(context.settings, dataset_id)
     content_type = request.headers.get("content-type", "")
     upload = await receive(content_type, request.stream(), path, context.settings.max_upload_bytes)
-    name = upload.fields.get("name") or upload.filename or dataset_id
+    name = (upload.fields.get("name") or upload.filename or dataset_id).replace("\0", "")
 
     def store() -> Dataset:
         try:
@@ -79,7 +79,7 @@ def get_dataset(dataset_id: str, session: Reading) -> DatasetBody:
 
 
 @router.get("/datasets/{dataset_id}/rejections")
-def list_rejections(dataset_id: str, session: Reading, limit: Limit = 100, after: int = 0) -> RejectionPage:
+def list_rejections(dataset_id: str, session: Reading, limit: Limit = 100, after: After = 0) -> RejectionPage:
     """The files that are not in the dataset, and why; exact duplicates have the code ``duplicate``."""
     datasets.get(session, dataset_id)
     wanted = select(Rejection).where(Rejection.dataset_id == dataset_id, Rejection.id > after)
@@ -91,17 +91,7 @@ def list_rejections(dataset_id: str, session: Reading, limit: Limit = 100, after
 @router.delete("/datasets/{dataset_id}", status_code=204)
 def delete_dataset(dataset_id: str, context: Ctx) -> None:
     """Delete a dataset with its images, jobs and models; 409 while a job needs it."""
-    with context.db.write() as session:
-        folders = datasets.remove(session, dataset_id)
-    _delete(context, folders)
-
-
-def _delete(context: Context, folders: list[str]) -> None:
-    for folder in folders:
-        path = context.settings.root / folder
-        if path.is_file():
-            path.unlink(missing_ok=True)
-        shutil.rmtree(path, ignore_errors=True)
+    datasets.remove(context.db, context.settings, dataset_id)
 
 
 def body(dataset: Dataset) -> DatasetBody:

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Path, Query
 from fastapi.responses import Response
 from sqlalchemy import select
 from sqlalchemy.orm import Session
@@ -12,14 +12,19 @@ from core.errors import ImageNotFound
 from core.models import Dataset, Image, Label
 from core.shards import read_range
 from service.context import Ctx, Reading
-from service.schemas import ImageBody, ImagePage
+from service.schemas import MAX_ID, ImageBody, ImagePage
 
 router = APIRouter(tags=["images"])
+After = Annotated[int, Query(ge=0, le=MAX_ID)]
+ImageId = Annotated[int, Path(ge=0, le=MAX_ID)]
 
 
 @router.get("/datasets/{dataset_id}/images")
 def list_images(
-    dataset_id: str, session: Reading, limit: Annotated[int, Query(ge=1, le=1000)] = 100, after: int = 0
+    dataset_id: str,
+    session: Reading,
+    limit: Annotated[int, Query(ge=1, le=1000)] = 100,
+    after: After = 0,
 ) -> ImagePage:
     """A dataset's images by id."""
     datasets.get(session, dataset_id)
@@ -33,7 +38,7 @@ def list_images(
 
 
 @router.get("/images/{image_id}")
-def get_image(image_id: int, session: Reading, context: Ctx) -> ImageBody:
+def get_image(image_id: ImageId, session: Reading, context: Ctx) -> ImageBody:
     """One image, with how the dataset's current model learned it."""
     image = _get(session, image_id)
     label = session.get(Label, image_id)
@@ -50,7 +55,7 @@ def get_image(image_id: int, session: Reading, context: Ctx) -> ImageBody:
     response_class=Response,
     responses={200: {"content": {"image/jpeg": {}, "image/png": {}}, "description": "The uploaded file"}},
 )
-def get_image_file(image_id: int, session: Reading, context: Ctx) -> Response:
+def get_image_file(image_id: ImageId, session: Reading, context: Ctx) -> Response:
     """The file as it was uploaded."""
     image = _get(session, image_id)
     data = read_range(context.settings.root / image.shard, image.offset, image.length)

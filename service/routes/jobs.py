@@ -11,10 +11,10 @@ from sqlalchemy import select
 from starlette.concurrency import run_in_threadpool
 
 from core import datasets, jobs
-from core.errors import DatasetNotReady
-from core.models import DatasetStatus, Job, JobEvent, JobKind, JobStatus, Queue
-from service.context import Context, Ctx, Reading, Writing
-from service.schemas import EventBody, EventPage, JobBody, JobPage, JobRequest
+from core.errors import BadParameters, DatasetNotReady
+from core.models import DatasetStatus, Job, JobEvent, JobKind, JobStatus, Model, Queue
+from service.context import Context, Ctx, Reading
+from service.schemas import MAX_ID, EventBody, EventPage, JobBody, JobPage, JobRequest
 
 router = APIRouter(tags=["jobs"])
 Limit = Annotated[int, Query(ge=1, le=1000)]
@@ -25,11 +25,17 @@ _COMMENT_EVERY = 15  # seconds without an event
 @router.post("/jobs", status_code=202)
 def create_job(request: JobRequest, response: Response, context: Ctx) -> JobBody:
     """Queue a training job; it starts when its datasets are ready."""
+    wanted = sorted(filter(None, (request.dataset_id, request.evaluation_dataset_id)))
+    if len(wanted) > len(set(wanted)):
+        raise BadParameters("evaluation_dataset_id: is the dataset to train on; without it images judge each other")
+    init = request.params.init or ""
     with context.db.write() as session:
-        for dataset_id in filter(None, (request.dataset_id, request.evaluation_dataset_id)):
-            dataset = datasets.get(session, dataset_id)
+        for dataset_id in wanted:
+            dataset = datasets.get_for_job(session, dataset_id)
             if dataset.status == DatasetStatus.FAILED:
                 raise DatasetNotReady(f"{dataset_id} failed validation: {(dataset.error or {}).get('message')}")
+        if init.startswith("mdl_") and session.get(Model, init) is None:
+            raise BadParameters(f"init: there is no model {init}")
         job = jobs.create(
             session,
             JobKind.TRAIN,
@@ -63,9 +69,13 @@ def get_job(job_id: str, session: Reading) -> JobBody:
 
 
 @router.post("/jobs/{job_id}/cancel", status_code=202)
-def cancel_job(job_id: str, session: Writing) -> JobBody:
+def cancel_job(job_id: str, context: Ctx) -> JobBody:
     """Cancel a job: at once while it is queued, within seconds while it runs."""
-    return body(jobs.request_cancel(session, job_id))
+    with context.db.write() as session:
+        job = jobs.request_cancel(session, job_id)
+    if job.kind == JobKind.INGEST and job.status == JobStatus.CANCELLED:
+        datasets.upload_path(context.settings, job.dataset_id).unlink(missing_ok=True)
+    return body(job)
 
 
 @router.get(
@@ -78,9 +88,9 @@ async def list_events(
     request: Request,
     context: Ctx,
     limit: Limit = 100,
-    after: Annotated[int, Query(ge=0)] = 0,
+    after: Annotated[int, Query(ge=0, le=MAX_ID)] = 0,
     accept: Annotated[str, Header()] = "*/*",
-    last_event_id: Annotated[int | None, Header(ge=0)] = None,
+    last_event_id: Annotated[int | None, Header(ge=0, le=MAX_ID)] = None,
 ) -> Response:
     """What happened to a job, in order: JSON pages, or server-sent events for ``Accept: text/event-stream``."""
     await run_in_threadpool(_page, context, job_id, 0, 1)  # 404 before a stream begins

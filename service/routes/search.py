@@ -9,11 +9,12 @@ from pydantic import Field
 from core.errors import TooLarge
 from core.search import Classification, Neighbour, View
 from service.context import Context, Ctx, Reading
-from service.schemas import ClassifyBody, NeighboursBody
+from service.schemas import MAX_ID, ClassifyBody, NeighboursBody
 
 router = APIRouter(tags=["search"])
 MAX_K = 1000
 K = Annotated[int, Query(ge=1, le=MAX_K, description="Number of neighbours.")]
+ImageId = Annotated[int, Query(ge=0, le=MAX_ID)]
 KForm = Annotated[int, Form(ge=1, le=MAX_K)]
 Voters = Annotated[int, Field(ge=1, le=MAX_K, description="Number of voters; lowered to the labelled images.")]
 Temperature = Annotated[float, Field(ge=0.001, le=10)]
@@ -22,7 +23,7 @@ Confidence = Annotated[float, Field(ge=0, le=1, description="Below it the label 
 
 @router.get("/neighbours")
 def neighbours_of_image(
-    image_id: int, session: Reading, context: Ctx, k: K = 10, dataset_id: str | None = None, model_id: str | None = None
+    image_id: ImageId, session: Reading, context: Ctx, k: K = 10, dataset_id: str | None = None, model_id: str | None = None
 ) -> NeighboursBody:
     """The images most similar to a stored one, best first, without itself."""
     started = time.perf_counter()
@@ -49,7 +50,7 @@ def neighbours_of_file(
 
 @router.get("/classify")
 def classify_image(
-    image_id: int,
+    image_id: ImageId,
     session: Reading,
     context: Ctx,
     k: Annotated[Voters, Query()] = 200,

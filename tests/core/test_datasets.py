@@ -157,15 +157,74 @@ def test_an_archive_without_an_image_fails(db: Database, settings: Settings, tmp
         datasets.ingest(db, settings, owner, lambda: False)
 
 
+def test_a_tar_of_the_folder_itself_has_the_right_labels(db: Database, settings: Settings) -> None:
+    file = io.BytesIO()
+    with tarfile.open(fileobj=file, mode="w") as archive:
+        root = tarfile.TarInfo(".")
+        root.type = tarfile.DIRTYPE
+        archive.addfile(root)
+        for number, name in enumerate(("./cat/a.png", "./dog/b.png")):
+            info = tarfile.TarInfo(name)
+            info.size = len(image_bytes(number))
+            archive.addfile(info, io.BytesIO(image_bytes(number)))
+    ingested(db, settings, file.getvalue(), labels="folders")
+    with db.read() as session:
+        assert sorted(session.scalars(select(Label.label))) == ["cat", "dog"]
+        assert session.scalars(select(Rejection)).all() == []
+
+
+def test_a_tar_damaged_in_the_middle_is_not_cut_short_in_silence(db: Database, settings: Settings) -> None:
+    file = io.BytesIO()
+    with tarfile.open(fileobj=file, mode="w") as archive:
+        for number in range(4):
+            info = tarfile.TarInfo(f"{number}.png")
+            info.size = len(image_bytes(number))
+            archive.addfile(info, io.BytesIO(image_bytes(number)))
+        third = archive.getmembers()[2].offset
+    data = bytearray(file.getvalue())
+    data[third : third + 200] = b"\xff" * 200
+    _, owner = uploaded(db, settings, bytes(data))
+    with pytest.raises(BadArchive, match="damaged"):
+        datasets.ingest(db, settings, owner, lambda: False)
+
+
+def test_odd_entries_cost_only_themselves(db: Database, settings: Settings) -> None:
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w") as archive:
+        archive.writestr("good.png", image_bytes(1))
+        archive.writestr("packed.png", image_bytes(2), zipfile.ZIP_BZIP2)
+        archive.writestr("a/" * 500 + "deep.png", image_bytes(3))
+        archive.writestr("x" * 5000 + ".png", image_bytes(4))
+        archive.writestr("crc.png", image_bytes(5))
+        start = archive.infolist()[-1].header_offset
+    data = bytearray(file.getvalue())
+    data[start + 60] ^= 0xFF
+    ingested(db, settings, bytes(data))
+    with db.read() as session:
+        codes = sorted(session.scalars(select(Rejection.code)))
+        assert session.scalars(select(Image.path)).all() == ["good.png"]
+    assert codes == ["damaged", "unsafe_path", "unsafe_path", "unsupported_compression"]
+
+
+def test_a_header_that_claims_a_name_of_gigabytes(db: Database, settings: Settings) -> None:
+    header = tarfile.TarInfo("././@LongLink")
+    header.type, header.size = tarfile.GNUTYPE_LONGNAME, 5 << 30
+    _, owner = uploaded(db, settings, header.tobuf(tarfile.GNU_FORMAT) + bytes(10_240))
+    with pytest.raises(BadArchive, match="extended header"):
+        datasets.ingest(db, settings, owner, lambda: False)
+
+
 def test_limits_on_entries_and_bytes(db: Database, settings: Settings, tmp_path: Path) -> None:
     data = zipped({"a.png": image_bytes(1), "b.png": image_bytes(2, side=400, format="BMP")}, tmp_path)
     small = settings.model_copy(update={"max_image_bytes": 10_000})
     ingested(db, small, data)
     with db.read() as session:
         assert session.scalars(select(Rejection.code)).all() == ["too_large"]
-    _, owner = uploaded(db, settings, data)
-    with pytest.raises(BadArchive, match="at most 1 are allowed"):
-        datasets.ingest(db, settings.model_copy(update={"max_entries": 1}), owner, lambda: False)
+    for limit, words in (("max_entries", "at most 1 are allowed"), ("max_unpacked_bytes", "more than 1 bytes unpacked")):
+        _, owner = uploaded(db, settings, data)
+        with pytest.raises(BadArchive, match=words):
+            datasets.ingest(db, settings.model_copy(update={limit: 1}), owner, lambda: False)
+        datasets.end_failed(db, settings, owner, JobStatus.FAILED, {"code": "bad_archive", "message": "limit"})
 
 
 def test_a_second_attempt_leaves_nothing_of_the_first(db: Database, settings: Settings, tmp_path: Path) -> None:
@@ -189,13 +248,14 @@ def test_deleting(db: Database, settings: Settings, tmp_path: Path) -> None:
     dataset_id = ingested(db, settings, zipped({"a.png": image_bytes(1)}, tmp_path))
     with db.write() as session:
         job = jobs.create(session, JobKind.TRAIN, dataset_id).id
-    with pytest.raises(DatasetInUse, match=job), db.write() as session:
-        datasets.remove(session, dataset_id)
+    with pytest.raises(DatasetInUse, match=job):
+        datasets.remove(db, settings, dataset_id)
+    with db.read() as session:
+        assert datasets.get(session, dataset_id).status == "ready"
     with db.write() as session:
         jobs.request_cancel(session, job)
-    with db.write() as session:
-        folders = datasets.remove(session, dataset_id)
-    assert f"datasets/{dataset_id}" in folders
+    datasets.remove(db, settings, dataset_id)
+    assert not (settings.root / "datasets" / dataset_id).exists()
     with db.read() as session:
         assert session.scalars(select(Image)).all() == []
         with pytest.raises(DatasetNotFound):
@@ -206,8 +266,7 @@ def test_ids_are_never_used_again(db: Database, settings: Settings, tmp_path: Pa
     first = ingested(db, settings, zipped({"a.png": image_bytes(1)}, tmp_path))
     with db.read() as session:
         before = session.scalars(select(Image.id)).one()
-    with db.write() as session:
-        datasets.remove(session, first)
+    datasets.remove(db, settings, first)
     ingested(db, settings, zipped({"b.png": image_bytes(2)}, tmp_path))
     with db.read() as session:
         assert session.scalars(select(Image.id)).one() > before

@@ -169,6 +169,7 @@ def test_the_sweep_takes_only_what_is_silent(db: Database) -> None:
     clock = Clock()
     sweep = Sweep(db, 30.0, clock)
     assert sweep.run(Queue.TRAINING) == []
+    lost: list[str] = []
     for _ in range(3):
         clock.time += 10
         jobs.beat(db, lively)
@@ -176,6 +177,17 @@ def test_the_sweep_takes_only_what_is_silent(db: Database) -> None:
     assert lost == [silent_job]
     assert status_of(db, silent_job) == JobStatus.QUEUED
     assert status_of(db, lively_job) == JobStatus.RUNNING
+
+
+def test_after_a_gap_in_looking_owners_get_time_to_beat(db: Database) -> None:
+    make_dataset(db)
+    make_job(db)
+    claimed(db)
+    clock = Clock()
+    sweep = Sweep(db, 30.0, clock)
+    sweep.run(Queue.TRAINING)
+    clock.time += 300  # the database was away, for the owner as well
+    assert sweep.run(Queue.TRAINING) == []
 
 
 def test_three_lost_attempts_without_progress_fail_the_job(db: Database) -> None:

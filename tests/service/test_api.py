@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from core import manifest
-from tests.conftest import image_bytes
+from tests.conftest import image_bytes, picture_zip
 from tests.service.conftest import Published
 
 
@@ -231,6 +231,13 @@ def test_refused_files_are_listed(published: Published) -> None:
         ("POST", "/jobs", {"json": {"dataset_id": "d", "params": {"rounds": 99}}}, 422, "bad_request", "20"),
         ("POST", "/jobs", {"json": {"dataset_id": "d", "params": {"raunds": 9}}}, 422, "bad_request", "raunds"),
         ("POST", "/jobs", {"content": b"{", "headers": {"Content-Type": "application/json"}}, 422, "bad_request", "JSON"),
+        ("POST", "/jobs", {"content": b"\x89PNG\xff", "headers": {"Content-Type": "application/json"}}, 422, "bad_request", ""),
+        ("POST", "/jobs", {"content": b"\x89PNG\xff"}, 422, "bad_request", ""),
+        ("POST", "/jobs", {"json": {"dataset_id": "d", "evaluation_dataset_id": "d"}}, 422, "bad_parameters", "each other"),
+        ("POST", "/jobs", {"json": {"dataset_id": "d", "name": "a\0b"}}, 422, "bad_request", "name"),
+        ("POST", "/jobs", {"json": {"dataset_id": "d", "metadata": {"a": "\0"}}}, 422, "bad_request", "NUL"),
+        ("GET", "/images/99999999999999999999", {}, 422, "bad_request", "less than or equal"),
+        ("GET", "/neighbours?image_id=99999999999999999999", {}, 422, "bad_request", "less than or equal"),
         ("POST", "/jobs/job_none/cancel", {}, 404, "job_not_found", "job_none"),
         ("POST", "/datasets", {"json": {}}, 422, "bad_request", "multipart/form-data"),
         ("POST", "/datasets", {"files": {"other": ("x", b"x")}}, 422, "bad_request", "file: is missing"),
@@ -264,8 +271,20 @@ def test_a_job_the_trainer_refuses_fails_with_its_words(published: Published) ->
 
 
 def test_training_starts_from_an_earlier_model(published: Published) -> None:
-    job = published.live.train(published.dataset, init="mdl_00")
-    assert "no model mdl_00" in published.live.finished(job)["error"]["message"]
+    live = published.live
+    unknown = live.client.post("/jobs", json={"dataset_id": published.dataset, "params": {"init": "mdl_00"}})
+    assert "no model mdl_00" in problem(unknown, 422, "bad_parameters")
+    other = live.upload(picture_zip(published.zip.with_name("other.zip"), 16, first=800))
+    job = live.finished(live.train(other, init=published.job["model_id"], rounds=1))
+    assert job["status"] == "succeeded", job
+    assert live.get(f"/datasets/{other}")["model_id"] == job["model_id"]
+
+
+def test_a_held_out_set_of_images_trained_on_is_refused_before_training(published: Published) -> None:
+    copy = published.live.upload(published.zip)
+    job = published.live.finished(published.live.train(published.dataset, copy))
+    assert job["error"]["code"] == "bad_parameters"
+    assert "started" not in [event["type"] for event in published.live.events(job["id"])]
 
 
 def test_openapi_describes_every_route_with_an_example(published: Published) -> None:

@@ -1,5 +1,6 @@
 """Whole runs on few small pictures: exact resume, independence of names and labels, export, evaluation."""
 
+import gzip
 import io
 import json
 import shutil
@@ -18,7 +19,8 @@ from core.index import build
 from tests.conftest import image_bytes, picture_zip, write_zip
 from trainer import checkpoints
 from trainer.__main__ import main
-from trainer.config import TrainConfig
+from trainer.augment import crop_and_resize
+from trainer.config import InputError, TrainConfig, continued
 from trainer.encode import encode
 from trainer.evaluate import Labelled, consistency, evaluate, knn_accuracy
 from trainer.export import export
@@ -53,7 +55,7 @@ def whole(pictures: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Pat
     return out, *run_whole(pictures, out)
 
 
-@pytest.mark.parametrize("stop_at", [1, 3, 5, 6, 7, 10])
+@pytest.mark.parametrize("stop_at", [1, 6, 10])
 def test_a_run_stopped_at_any_step_resumes_exactly(
     pictures: Path, tmp_path: Path, whole: tuple[Path, TrainConfig, Run], stop_at: int
 ) -> None:
@@ -90,8 +92,18 @@ def test_a_damaged_checkpoint_is_passed_over(pictures: Path, tmp_path: Path, who
 
 def test_resuming_another_run_is_refused(pictures: Path, tmp_path: Path, whole: tuple[Path, TrainConfig, Run]) -> None:
     config = TrainConfig.make({**SMALL, "seed": 1})
-    with pytest.raises(ValueError, match="seed differ"):
+    with pytest.raises(InputError, match="seed differ"):
         train(config, open_source(pictures), tmp_path, resume_from=[whole[0]])
+    others = open_source(picture_zip(tmp_path / "others.zip", 40, first=7000))
+    with pytest.raises(InputError, match="the images differ"):
+        train(TrainConfig.make(SMALL), others, tmp_path / "run", resume_from=[whole[0]])
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_resumed_run_keeps_what_was_chosen_for_it(pictures: Path, tmp_path: Path, whole: tuple[Path, TrainConfig, Run]) -> None:
+    saved = {**whole[1].to_json(), "image_size": 24, "precision": "bfloat16", "device": "cuda:7"}
+    config = continued(TrainConfig.make(SMALL), saved)
+    assert (config.image_size, config.precision, config.device) == (24, "bfloat16", "cpu")
 
 
 def test_folders_names_and_labels_cannot_matter(pictures: Path, tmp_path: Path, whole: tuple[Path, TrainConfig, Run]) -> None:
@@ -162,6 +174,29 @@ def test_evaluation_compares_with_untrained_and_pixels(
     assert none["anchors"] == 0.5
 
 
+def test_evaluation_refuses_what_would_mislead(pictures: Path, tmp_path: Path, whole: tuple[Path, TrainConfig, Run]) -> None:
+    out, _, _ = whole
+    listed = open_source(pictures)
+    train_set = Labelled(listed, [image.path.split("/")[0] for image in listed.images])
+    with pytest.raises(InputError, match="every held-out image is one that the run was trained on"):
+        evaluate(out, train_set, train_set)
+    partly = picture_zip(tmp_path / "partly.zip", 10, first=35)  # 5 of them were trained on
+    mixed = open_source(partly)
+    judged = evaluate(out, train_set, Labelled(mixed, ["class-0"] * 10))
+    assert (judged["overlap"], judged["queries"]) == (5, 5)
+    with pytest.raises(InputError, match="trained on other images"):
+        evaluate(out, Labelled(mixed, ["a"] * 10), None)
+    with pytest.raises(InputError, match="1 or more"):
+        evaluate(out, train_set, None, k=0)
+    with pytest.raises(InputError, match="no checkpoint"):
+        evaluate(tmp_path, train_set, None)
+    unfinished = tmp_path / "unfinished" / "checkpoints"
+    shutil.copytree(out / "checkpoints", unfinished)
+    checkpoints.found(unfinished)[-1][1].unlink()
+    with pytest.raises(InputError, match="only 2 of 3 rounds"):
+        evaluate(unfinished.parent, train_set, None)
+
+
 def test_knn_accuracy_against_a_loop() -> None:
     generator = torch.Generator().manual_seed(0)
     bank = torch.nn.functional.normalize(torch.randn(60, 8, generator=generator), dim=1)
@@ -205,6 +240,30 @@ def test_sources_are_alike_and_bad_files_are_skipped(pictures: Path, tmp_path: P
         open_source(tmp_path / "none")
 
 
+def test_archives_with_unreadable_entries(pictures: Path, tmp_path: Path) -> None:
+    broken = tmp_path / "broken.zip"
+    with zipfile.ZipFile(pictures) as whole_archive, zipfile.ZipFile(broken, "w") as archive:
+        for name in whole_archive.namelist():
+            archive.writestr(name, whole_archive.read(name))
+        start = archive.infolist()[3].header_offset
+    data = bytearray(broken.read_bytes())
+    data[start + 60] ^= 0xFF  # inside the fourth entry's content: its CRC no longer fits
+    broken.write_bytes(data)
+    listed = open_source(broken)
+    assert len(listed.images) == 39
+    assert "CRC" in listed.rejected[0][1]
+    cut = tmp_path / "cut.tar.gz"
+    cut.write_bytes(gzip.compress(bytes(5000))[:20])
+    with pytest.raises(SourceError):
+        open_source(cut)
+
+
+def test_a_picture_of_extreme_shape_does_no_harm(tmp_path: Path) -> None:
+    boxes = torch.tensor([[0.3, 0.0, 1e-5, 1.0]])
+    result = crop_and_resize(torch.full((1, 3, 16, 16), 255, dtype=torch.uint8), boxes, torch.tensor([False]), 16)
+    assert torch.isfinite(result).all()
+
+
 def test_large_images_are_cropped_from_a_bounded_copy(tmp_path: Path) -> None:
     files = {f"{i}.jpg": image_bytes(i, format="JPEG", size=(90 + i, 60)) for i in range(16)}
     _, run = run_whole(write_zip(tmp_path / "wide.zip", files), tmp_path / "run", {**SMALL, "image_size": 16, "rounds": 1})
@@ -219,6 +278,13 @@ def test_the_command_line_names_what_is_wrong(tmp_path: Path, capsys: pytest.Cap
     assert "at least 16" in capsys.readouterr().err
     assert main(["run", str(few), "--out", str(tmp_path / "out"), "--rounds", "99"]) == 2
     assert "outside 1 to 20" in capsys.readouterr().err
+    assert main(["run", str(few), "--out", str(few / "out")]) == 2
+    assert "Not a directory" in capsys.readouterr().err
+    assert main(["run", "--config", str(tmp_path / "no.json"), "--out", str(tmp_path / "out")]) == 2
+    assert "cannot be read as JSON" in capsys.readouterr().err
+    enough = picture_zip(tmp_path / "enough.zip", 16)
+    assert main(["run", str(enough), "--out", str(tmp_path / "out"), "--init", str(few)]) == 2
+    assert "cannot read weights" in capsys.readouterr().err
 
 
 def test_the_command_line_from_start_to_accuracy(pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
