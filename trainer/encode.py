@@ -1,18 +1,27 @@
 """Encoding a collection with an encoder in evaluation mode."""
 
+from collections.abc import Iterable
+
 import torch
 from torch import Tensor
 
 from trainer.backbones import Encoder
-from trainer.sources import ImageList, evaluation_batches
 
 
-def encode(encoder: Encoder, images: ImageList, device: torch.device) -> Tensor:
-    """Unit vectors of all images in their order, float32 (N, d) on the CPU, in full precision and without augmentation."""
-    side = int(encoder.image_size)
+def encode(encoder: Encoder, batches: Iterable[Tensor], device: torch.device) -> Tensor:
+    """Unit vectors of images in evaluation mode and full precision.
+
+    Args:
+        encoder: on ``device``; left in evaluation mode.
+        batches: uint8 (B, S, S, 3) each, as ``sources.evaluation_batches`` gives them.
+        device: where to compute.
+
+    Returns:
+        float32 (N, d) on the CPU.
+    """
     encoder.eval()
     with torch.no_grad(), torch.backends.cudnn.flags(enabled=True, deterministic=True, allow_tf32=False):
-        parts = [encoder(as_input(batch.to(device))).cpu() for batch in evaluation_batches(images, side)]
+        parts = [encoder(as_input(batch.to(device))).cpu() for batch in batches]
     return torch.cat(parts)
 
 

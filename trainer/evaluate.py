@@ -1,7 +1,7 @@
 """Evaluation, apart from training: it reads checkpoints, takes labels, and changes nothing."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ from trainer import checkpoints
 from trainer.backbones import Encoder, build_encoder
 from trainer.config import InputError, TrainConfig, resolve_device
 from trainer.encode import encode
-from trainer.sources import ImageList, evaluation_batches
+from trainer.sources import MEMORY_BUDGET, ImageList, evaluation_batches
 
 BLOCK = 1024  # queries at a time
 PIXEL_SIDE = 32  # largest side at which raw pixels are compared
@@ -169,6 +169,7 @@ class _Judge:
     classes: int
     overlap: int
     device: torch.device
+    decoded: dict[tuple[int, int], list[Tensor]] = field(default_factory=dict)
 
     @classmethod
     def of(cls, train: Labelled, held_out: Labelled | None, k: int | None, device: torch.device) -> "_Judge | None":
@@ -192,7 +193,7 @@ class _Judge:
 
     def encoder(self, encoder: Encoder) -> float:
         encoder.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        return self._accuracy(lambda images: encode(encoder, images, self.device))
+        return self._accuracy(lambda images: encode(encoder, self._batches(images, int(encoder.image_size)), self.device))
 
     def raw_pixels(self, config: TrainConfig) -> float:
         """Cosine of the evaluation images' pixels, the mean image of the voters subtracted; at a side of at most
@@ -202,9 +203,17 @@ class _Judge:
         mean = self._pixels(self.voters, side).mean(dim=0)
         return self._accuracy(lambda images: F.normalize(self._pixels(images, side).sub_(mean), dim=1))
 
-    @staticmethod
-    def _pixels(images: ImageList, side: int) -> Tensor:
-        return torch.cat([batch.flatten(1).float() for batch in evaluation_batches(images, side)])
+    def _pixels(self, images: ImageList, side: int) -> Tensor:
+        return torch.cat([batch.flatten(1).float() for batch in self._batches(images, side)])
+
+    def _batches(self, images: ImageList, side: int) -> Iterable[Tensor]:
+        """Decoded once and kept where memory allows, since one encoder after another sees the same images."""
+        if len(images.images) * side * side * 3 > MEMORY_BUDGET:
+            return evaluation_batches(images, side)
+        key = (id(images), side)
+        if key not in self.decoded:
+            self.decoded[key] = list(evaluation_batches(images, side))
+        return self.decoded[key]
 
     def _accuracy(self, embed: Callable[[ImageList], Tensor]) -> float:
         bank = embed(self.voters)

@@ -1,6 +1,7 @@
 """What a finished run leaves behind: encoder, embeddings, neighbourhoods, metrics and a map, in one folder."""
 
 import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -33,7 +34,8 @@ def export(config: TrainConfig, run: Run, images: ImageList, folder: Path) -> No
     """
     folder.mkdir(parents=True, exist_ok=True)
     device = run.bank.rows.device
-    embeddings = encode(run.encoder, images, device)
+    assert config.image_size is not None
+    embeddings = encode(run.encoder, evaluation_batches(images, config.image_size), device)
     if not bool(torch.isfinite(embeddings).all()):
         raise RuntimeError("the encoder gives embeddings that are not finite: lower learning_rate or set precision float32")
     ids = np.array([image.id for image in images.images], dtype=np.int64)
@@ -51,7 +53,6 @@ def export(config: TrainConfig, run: Run, images: ImageList, folder: Path) -> No
         file.writelines(json.dumps(event) + "\n" for event in run.history if event["type"] == "epoch")
     encoder = run.encoder.to("cpu").eval()
     save_file({name: value.contiguous() for name, value in encoder.state_dict().items()}, folder / "encoder.safetensors")
-    assert config.image_size is not None
     sample = next(iter(evaluation_batches(images, config.image_size)))[:8]
     export_onnx(encoder, sample, embeddings[:8], folder / "encoder.onnx")
 
@@ -120,5 +121,7 @@ def project(embeddings: NDArray[np.float32]) -> NDArray[np.float32]:
     from openTSNE import TSNE
 
     scale = 1e-4 / max(float(principal[:, 0].std()), 1e-12)
-    layout = TSNE(metric="cosine", initialization=principal * scale, random_state=0, n_jobs=1, n_iter=500).fit(embeddings)
+    layout = TSNE(metric="cosine", initialization=principal * scale, random_state=0, n_jobs=os.cpu_count(), n_iter=500).fit(
+        embeddings
+    )
     return np.asarray(layout, dtype=np.float32)

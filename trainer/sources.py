@@ -10,6 +10,7 @@ import shutil
 import tarfile
 import tempfile
 import threading
+import weakref
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator, Sequence
@@ -147,7 +148,9 @@ def _open_tar(path: Path) -> tarfile.TarFile:
         with decompress(path, "rb") as packed:
             shutil.copyfileobj(packed, plain)
         plain.seek(0)
-        return tarfile.open(fileobj=plain, mode="r:")
+        archive = tarfile.open(fileobj=plain, mode="r:")  # noqa: SIM115 -- the readers use it
+        weakref.finalize(archive, plain.close)
+        return archive
 
 
 def _survey(files: Iterator[tuple[str, Callable[[], bytes]]]) -> ImageList:

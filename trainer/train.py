@@ -3,7 +3,8 @@
 import json
 import math
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -21,7 +22,7 @@ from trainer.encode import encode
 from trainer.loss import neighbourhood_loss
 from trainer.neighbourhoods import MemoryBank, discover, neighbourhoods, select_anchors
 from trainer.randomness import generator
-from trainer.sources import ImageList, PixelStore
+from trainer.sources import ImageList, PixelStore, evaluation_batches
 
 Event = dict[str, Any]
 
@@ -136,14 +137,13 @@ def train(
         for epoch in range(run.position.epoch, epochs):
             order = torch.randperm(count, generator=generator(config.seed, "order", round_, epoch))
             started, seen = time.monotonic(), 0
-            for step, rows in enumerate(order.tensor_split(batches)):
-                if step < run.position.step:
-                    continue
+            first = run.position.step
+            for step, rows, x in _augmented(config, store, order.tensor_split(batches), round_, epoch, first, device):
                 if should_stop():
                     checkpoints.save(folders[0], run.position, run.state(config))
                     raise Stopped
                 _set_rate(run.optimiser, config, round_, epoch, epochs, step / batches)
-                run.epoch_loss += _step(config, run, store, rows, round_, epoch, step) * len(rows)
+                run.epoch_loss += _step(config, run, rows, x) * len(rows)
                 seen += len(rows)
                 run.position = Position(round_, epoch, step + 1)
                 if step + 1 == batches:
@@ -158,12 +158,29 @@ def train(
     return config, run
 
 
-def _step(config: TrainConfig, run: Run, store: PixelStore, rows: Tensor, round_: int, epoch: int, step: int) -> float:
-    """One step: augment, encode, loss, update of the weights, update of the memory bank."""
+def _augmented(
+    config: TrainConfig, store: PixelStore, parts: Sequence[Tensor], round_: int, epoch: int, first: int, device: torch.device
+) -> Iterator[tuple[int, Tensor, Tensor]]:
+    """(step, rows, augmented images) for each batch from ``first`` on; the next one is made while this one is learned."""
+
+    def make(step: int) -> Tensor:
+        rng = generator(config.seed, "augment", round_, epoch, step)
+        pixels = store.pixels[parts[step]].to(device, non_blocking=True)
+        x = augment(pixels, store.sizes[parts[step]], config, rng)
+        return x.contiguous(memory_format=torch.channels_last)
+
+    with ThreadPoolExecutor(1) as ahead:
+        following = ahead.submit(make, first)
+        for step in range(first, len(parts)):
+            current = following.result()
+            if step + 1 < len(parts):
+                following = ahead.submit(make, step + 1)
+            yield step, parts[step], current
+
+
+def _step(config: TrainConfig, run: Run, rows: Tensor, x: Tensor) -> float:
+    """One step: encode, loss, update of the weights, update of the memory bank. Returns the loss."""
     device = run.bank.rows.device
-    rng = generator(config.seed, "augment", round_, epoch, step)
-    pixels = store.pixels[rows].to(device, non_blocking=True)
-    x = augment(pixels, store.sizes[rows], config, rng).contiguous(memory_format=torch.channels_last)
     on_device = rows.to(device)
     run.encoder.train()
     with precision(config, device):
@@ -176,9 +193,7 @@ def _step(config: TrainConfig, run: Run, store: PixelStore, rows: Tensor, round_
     run.bank.update(on_device, z)
     value = float(loss.detach())
     if not math.isfinite(value):
-        raise FloatingPointError(
-            f"the loss became {value} in round {round_}, epoch {epoch}, step {step}: lower learning_rate or set precision float32"
-        )
+        raise FloatingPointError(f"the loss became {value} at {run.position}: lower learning_rate or set precision float32")
     return value
 
 
@@ -235,7 +250,8 @@ def _finish_round(run: Run, config: TrainConfig, images: ImageList, round_: int,
     device, bank = run.bank.rows.device, run.bank.rows
     features = bank
     if config.discovery_features == "encoder":
-        features = encode(run.encoder, images, device).to(device)
+        assert config.image_size is not None
+        features = encode(run.encoder, evaluation_batches(images, config.image_size), device).to(device)
         bank = features
     discovery = discover(features, bank, config.neighbours, config.temperature)
     run.entropy.append(discovery.entropy.cpu())

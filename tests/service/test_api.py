@@ -231,7 +231,7 @@ def test_refused_files_are_listed(published: Published) -> None:
         ("POST", "/jobs", {"json": {"dataset_id": "d", "params": {"rounds": 99}}}, 422, "bad_request", "20"),
         ("POST", "/jobs", {"json": {"dataset_id": "d", "params": {"raunds": 9}}}, 422, "bad_request", "raunds"),
         ("POST", "/jobs", {"content": b"{", "headers": {"Content-Type": "application/json"}}, 422, "bad_request", "JSON"),
-        ("POST", "/jobs", {"content": b"\x89PNG\xff", "headers": {"Content-Type": "application/json"}}, 422, "bad_request", ""),
+        ("POST", "/jobs", {"content": b"\x89PNG\xff", "headers": {"Content-Type": "application/json"}}, 400, "http_400", "parsing the body"),
         ("POST", "/jobs", {"content": b"\x89PNG\xff"}, 422, "bad_request", ""),
         ("POST", "/jobs", {"json": {"dataset_id": "d", "evaluation_dataset_id": "d"}}, 422, "bad_parameters", "each other"),
         ("POST", "/jobs", {"json": {"dataset_id": "d", "name": "a\0b"}}, 422, "bad_request", "name"),

@@ -24,7 +24,7 @@ from trainer.config import InputError, TrainConfig, continued
 from trainer.encode import encode
 from trainer.evaluate import Labelled, consistency, evaluate, knn_accuracy
 from trainer.export import export
-from trainer.sources import SourceError, open_source
+from trainer.sources import SourceError, evaluation_batches, open_source
 from trainer.train import Run, Stopped, train
 
 SMALL = {"preset": "quick", "rounds": 3, "epochs_first": 2, "epochs": 1, "batch_size": 16, "dim": 16, "device": "cpu"}
@@ -45,7 +45,7 @@ def run_whole(pictures: Path, out: Path, params: dict[str, object] = SMALL) -> t
 
 
 def embeddings(run: Run, pictures: Path) -> np.ndarray:
-    return encode(run.encoder, open_source(pictures), torch.device("cpu")).numpy()
+    return encode(run.encoder, evaluation_batches(open_source(pictures), 16), torch.device("cpu")).numpy()
 
 
 @pytest.fixture(scope="module")
