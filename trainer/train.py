@@ -3,8 +3,7 @@
 import json
 import math
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -137,13 +136,16 @@ def train(
         for epoch in range(run.position.epoch, epochs):
             order = torch.randperm(count, generator=generator(config.seed, "order", round_, epoch))
             started, seen = time.monotonic(), 0
-            first = run.position.step
-            for step, rows, x in _augmented(config, store, order.tensor_split(batches), round_, epoch, first, device):
+            for step, rows in enumerate(order.tensor_split(batches)):
+                if step < run.position.step:
+                    continue
                 if should_stop():
                     checkpoints.save(folders[0], run.position, run.state(config))
                     raise Stopped
                 _set_rate(run.optimiser, config, round_, epoch, epochs, step / batches)
-                run.epoch_loss += _step(config, run, rows, x) * len(rows)
+                run.epoch_loss += _step(config, run, store, rows, generator(config.seed, "augment", round_, epoch, step)) * len(
+                    rows
+                )
                 seen += len(rows)
                 run.position = Position(round_, epoch, step + 1)
                 if step + 1 == batches:
@@ -158,29 +160,11 @@ def train(
     return config, run
 
 
-def _augmented(
-    config: TrainConfig, store: PixelStore, parts: Sequence[Tensor], round_: int, epoch: int, first: int, device: torch.device
-) -> Iterator[tuple[int, Tensor, Tensor]]:
-    """(step, rows, augmented images) for each batch from ``first`` on; the next one is made while this one is learned."""
-
-    def make(step: int) -> Tensor:
-        rng = generator(config.seed, "augment", round_, epoch, step)
-        pixels = store.pixels[parts[step]].to(device, non_blocking=True)
-        x = augment(pixels, store.sizes[parts[step]], config, rng)
-        return x.contiguous(memory_format=torch.channels_last)
-
-    with ThreadPoolExecutor(1) as ahead:
-        following = ahead.submit(make, first)
-        for step in range(first, len(parts)):
-            current = following.result()
-            if step + 1 < len(parts):
-                following = ahead.submit(make, step + 1)
-            yield step, parts[step], current
-
-
-def _step(config: TrainConfig, run: Run, rows: Tensor, x: Tensor) -> float:
-    """One step: encode, loss, update of the weights, update of the memory bank. Returns the loss."""
+def _step(config: TrainConfig, run: Run, store: PixelStore, rows: Tensor, rng: torch.Generator) -> float:
+    """One step: augment, encode, loss, update of the weights, update of the memory bank. Returns the loss."""
     device = run.bank.rows.device
+    pixels = store.pixels[rows].to(device, non_blocking=True)
+    x = augment(pixels, store.sizes[rows], config, rng).contiguous(memory_format=torch.channels_last)
     on_device = rows.to(device)
     run.encoder.train()
     with precision(config, device):
