@@ -143,9 +143,8 @@ def train(
                     checkpoints.save(folders[0], run.position, run.state(config))
                     raise Stopped
                 _set_rate(run.optimiser, config, round_, epoch, epochs, step / batches)
-                run.epoch_loss += _step(config, run, store, rows, generator(config.seed, "augment", round_, epoch, step)) * len(
-                    rows
-                )
+                rng = generator(config.seed, "augment", round_, epoch, step)
+                run.epoch_loss += _step(config, run, store, rows, rng) * len(rows)
                 seen += len(rows)
                 run.position = Position(round_, epoch, step + 1)
                 if step + 1 == batches:

@@ -12,6 +12,8 @@ from core import manifest
 from tests.conftest import image_bytes, picture_zip
 from tests.service.conftest import Published
 
+JSON = {"Content-Type": "application/json"}
+
 
 def problem(response: httpx.Response, status: int, code: str) -> str:
     assert response.status_code == status, response.text
@@ -230,11 +232,11 @@ def test_refused_files_are_listed(published: Published) -> None:
         ("POST", "/jobs", {"json": {"dataset_id": "ds_none"}}, 404, "dataset_not_found", "ds_none"),
         ("POST", "/jobs", {"json": {"dataset_id": "d", "params": {"rounds": 99}}}, 422, "bad_request", "20"),
         ("POST", "/jobs", {"json": {"dataset_id": "d", "params": {"raunds": 9}}}, 422, "bad_request", "raunds"),
-        ("POST", "/jobs", {"content": b"{", "headers": {"Content-Type": "application/json"}}, 422, "bad_request", "JSON"),
+        ("POST", "/jobs", {"content": b"{", "headers": JSON}, 422, "bad_request", "JSON"),
         (
             "POST",
             "/jobs",
-            {"content": b"\x89PNG\xff", "headers": {"Content-Type": "application/json"}},
+            {"content": b"\x89PNG\xff", "headers": JSON},
             400,
             "http_400",
             "parsing the body",
