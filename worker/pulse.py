@@ -1,6 +1,7 @@
 """The owner's side of a job while it runs: heartbeats, the checks for cancel and shutdown, and its end."""
 
 import logging
+import shutil
 import threading
 from collections.abc import Callable
 from types import TracebackType
@@ -48,6 +49,7 @@ class Pulse:
             self.cancelled = self.cancelled or jobs.beat(self._db, self._owner)  # a cancel since the last beat
             if self.cancelled:
                 self._end(JobStatus.CANCELLED, None)
+                shutil.rmtree(self._settings.root / "runs" / self._owner.job_id, ignore_errors=True)
             else:
                 jobs.release(self._db, self._owner)
         except StaleAttempt:

@@ -125,6 +125,7 @@ def test_cancel_while_training_frees_the_device(live: Live, pictures: Path) -> N
     assert live.client.post(f"/jobs/{job}/cancel").status_code == 202
     assert live.finished(job, 15)["status"] == "cancelled"
     assert trainer not in live.processes()
+    wait_for(lambda: not (live.data_dir / "runs" / job).exists(), "the checkpoints to be deleted", 5)
     assert live.finished(waiting)["attempt"] == 0
     assert live.get(f"/jobs/{job}")["model_id"] is None
     again = live.finished(live.train(live.get(f"/jobs/{job}")["dataset_id"]), 90)
