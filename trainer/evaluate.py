@@ -117,7 +117,7 @@ def evaluate(
     for number, path in ends:
         on_progress(f"round {number}")
         state = checkpoints.load(path)
-        config = TrainConfig(**_tuples(state["config"]))
+        config = TrainConfig.make(state["config"])
         if state["images"] != train.images.fingerprint:
             raise InputError(f"{run_dir} was trained on other images than the ones given")
         encoder = build_encoder(config)
@@ -224,7 +224,3 @@ class _Judge:
 def _only_labelled(labelled: Labelled) -> tuple[ImageList, list[str]]:
     known = [(image, name) for image, name in zip(labelled.images.images, labelled.labels, strict=True) if name is not None]
     return ImageList([image for image, _ in known]), [name for _, name in known]
-
-
-def _tuples(config: dict[str, Any]) -> dict[str, Any]:
-    return {name: tuple(value) if isinstance(value, list) else value for name, value in config.items()}
