@@ -24,8 +24,8 @@ class Params(BaseModel):
     model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"preset": "quick", "seed": 0}]})
 
     preset: Literal["paper", "released", "quick"] | None = Field(None, description="Default: paper with a GPU, quick without.")
-    method: Literal["and"] | None = None
-    backbone: Literal["resnet10", "resnet18"] | None = None
+    method: Literal["and", "instance", "random_anchors", "all_anchors"] | None = None
+    backbone: Literal["resnet10", "resnet18", "resnet34", "resnet50"] | None = None
     image_size: int | None = Field(None, ge=8, le=512, description="Side in pixels; default: chosen from the data.")
     dim: int | None = Field(None, ge=2, le=2048)
     rounds: int | None = Field(None, ge=1, le=20)

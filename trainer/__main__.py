@@ -15,10 +15,14 @@ from typing import Any
 import torch
 from tqdm import tqdm
 
+from trainer import checkpoints
+from trainer.checkpoints import Position
 from trainer.config import BOUNDS, CHOICES, InputError, TrainConfig
 from trainer.evaluate import Labelled, evaluate
 from trainer.sources import ImageList, SourceError, open_source
-from trainer.train import Event, Stopped, train
+from trainer.ranks import Ranks, join, leave
+from trainer.run import Event
+from trainer.train import Stopped, train
 
 EXIT_BAD_INPUT = 2
 EXIT_STOPPED = 75  # EX_TEMPFAIL: stopped by SIGTERM after a checkpoint; run again to go on
@@ -50,6 +54,9 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--config", type=Path, help='JSON: {"data": ..., "params": {...}, "resume": [folders]}')
     run.add_argument("--out", type=Path, required=True, help="the run's folder; an unfinished run in it is continued")
     run.add_argument("--checkpoint-seconds", type=float, default=15.0)
+    again = run.add_mutually_exclusive_group()
+    again.add_argument("--resume", action="store_true", help="go on with the run in --out, with its own parameters")
+    again.add_argument("--add-rounds", type=_positive, metavar="N", help="train the finished run in --out for N more rounds")
     parameters = run.add_argument_group("training parameters", "override the preset; docs/presets.md explains each")
     for field in fields(TrainConfig):
         allowed = ", ".join(CHOICES[field.name]) if field.name in CHOICES else None
@@ -68,11 +75,19 @@ def _parser() -> argparse.ArgumentParser:
     judge.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
     judge.add_argument("--config", type=Path, help='JSON: {"run", "data", "labels", "held_out", "held_out_labels"}')
     judge.add_argument("--out", type=Path, help="also write the result here")
+    judge.add_argument("--plot", type=Path, help="draw the neighbours' consistency by round and by entropy here, as a PNG")
     judge.set_defaults(command=_evaluate)
     for command in (run, judge):
         command.add_argument("--threads", type=int, default=0, help="CPU threads (0: torch's own choice)")
         command.add_argument("--parent-pipe", type=int, help=argparse.SUPPRESS)
     return parser
+
+
+def _positive(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise ValueError
+    return value
 
 
 def _literal(text: str) -> Any:
@@ -84,18 +99,20 @@ def _literal(text: str) -> Any:
 
 def _run(arguments: argparse.Namespace) -> int:
     given = _read_json(arguments.config) if arguments.config else {}
-    params = dict(given.get("params", {}))
-    for name, value in vars(arguments).items():
-        if name.startswith("param_") and value is not None:
-            params[name.removeprefix("param_")] = value
-    resume = [Path(folder) for folder in given.get("resume", [])]
-    if "preset" not in params:
-        params["preset"] = _earlier_preset([arguments.out, *resume])
+    params = _parameters(arguments, given)
+    ranks, params["device"] = join(str(params.get("device", "auto")))
+    try:
+        return _train_and_export(arguments, given, params, ranks)
+    finally:
+        leave()
+
+
+def _train_and_export(arguments: argparse.Namespace, given: dict[str, Any], params: dict[str, Any], ranks: Ranks) -> int:
     config = TrainConfig.make(params)
     data = arguments.data or given.get("data")
     if not data:
         raise SourceError("name a folder, a zip or tar archive, or a .jsonl list of images")
-    images = _open(data)
+    images = ranks.once(lambda: _open(data))
     stop = threading.Event()
 
     def ask_to_stop(number: int, _: object) -> None:
@@ -108,7 +125,7 @@ def _run(arguments: argparse.Namespace) -> int:
         arguments.out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise InputError(f"--out {arguments.out}: {error.strerror}") from error
-    with open(arguments.out / "events.jsonl", "w", encoding="utf-8") as events:
+    with open(arguments.out / "events.jsonl" if ranks.leads else os.devnull, "w", encoding="utf-8") as events:
         bar = _Bar()
 
         def on_event(event: Event) -> None:
@@ -120,7 +137,8 @@ def _run(arguments: argparse.Namespace) -> int:
             config,
             images,
             arguments.out,
-            resume_from=resume,
+            resume_from=[Path(folder) for folder in given.get("resume", [])],
+            extend=arguments.add_rounds is not None,
             on_event=on_event,
             should_stop=stop.is_set,
             checkpoint_seconds=arguments.checkpoint_seconds,
@@ -129,12 +147,43 @@ def _run(arguments: argparse.Namespace) -> int:
         # From here on there is nothing to save: the last checkpoint is written.
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, signal.SIG_DFL)
-        on_event({"type": "exporting"})
-        from trainer.export import export
+        if ranks.leads:
+            on_event({"type": "exporting"})
+            from trainer.export import export
 
-        export(config, run, images, arguments.out / "model")
-        on_event({"type": "finished"})
+            export(config, run, images, arguments.out / "model")
+            on_event({"type": "finished"})
+        ranks.wait()
     return 0
+
+
+def _parameters(arguments: argparse.Namespace, given: dict[str, Any]) -> dict[str, Any]:
+    """From the command line over ``--config``, over those of the run that is resumed or extended."""
+    params = dict(given.get("params", {}))
+    params |= {
+        name.removeprefix("param_"): value
+        for name, value in vars(arguments).items()
+        if name.startswith("param_") and value is not None
+    }
+    if not (arguments.resume or arguments.add_rounds):
+        if "preset" not in params:
+            params["preset"] = _earlier_preset([arguments.out, *map(Path, given.get("resume", []))])
+        return params
+    newest = checkpoints.newest([arguments.out / "checkpoints"])
+    if newest is None:
+        raise InputError(f"--out {arguments.out}: no intact checkpoint to go on from")
+    before = dict(checkpoints.load(newest[1])["config"])
+    device = before.pop("device")
+    if arguments.add_rounds is None:
+        return {"device": _kind(device), **before, **params}
+    if newest[0] != Position(before["rounds"]):
+        raise InputError(f"--out {arguments.out}: not finished yet; --resume goes on with it, and --add-rounds after that")
+    return {"device": _kind(device), **before, **params, "rounds": before["rounds"] + arguments.add_rounds}
+
+
+def _kind(device: str) -> str:
+    """The kind of device a run used; which one of that kind is chosen anew."""
+    return "auto" if device.startswith("cuda") else device
 
 
 def _earlier_preset(folders: Sequence[Path]) -> str | None:
@@ -146,7 +195,7 @@ def _earlier_preset(folders: Sequence[Path]) -> str | None:
 
 
 class _Bar:
-    """A progress bar on a terminal, nothing elsewhere."""
+    """A progress bar on a terminal; how the images are kept and warnings everywhere."""
 
     def __init__(self) -> None:
         self._bar: tqdm[Any] = tqdm(disable=not sys.stderr.isatty(), unit="epoch")
@@ -154,12 +203,15 @@ class _Bar:
     def show(self, event: Event) -> None:
         if event["type"] == "started":
             config = event["config"]
+            print(event["data"], file=sys.stderr)
             self._bar.reset(config["epochs_first"] + (config["rounds"] - 1) * config["epochs"])
         elif event["type"] == "epoch":
             self._bar.set_postfix_str(
                 f"round {event['round']} loss {event['loss']:.3f} {event['images_per_second']:.0f} images/s"
             )
             self._bar.update()
+        elif event["type"] == "warning":
+            print(f"warning: {event['message']}", file=sys.stderr)
 
     def close(self) -> None:
         self._bar.close()
@@ -181,6 +233,10 @@ def _evaluate(arguments: argparse.Namespace) -> int:
     )
     if arguments.out:
         arguments.out.write_text(json.dumps(result, indent=2) + "\n")
+    if arguments.plot:
+        from trainer.plots import plot_consistency
+
+        plot_consistency(result, arguments.plot)
     print(json.dumps(result))
     return 0
 

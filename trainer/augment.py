@@ -1,42 +1,52 @@
 """Random crops, colour jitter, greyscale and flips, batched on the training device.
 
-Every image has parameters of its own, drawn on the CPU from a given generator, so that a run does not depend on the
-device's random numbers. The distributions are torchvision's (``RandomResizedCrop``, ``ColorJitter``,
+Every image has parameters of its own. The distributions are torchvision's (``RandomResizedCrop``, ``ColorJitter``,
 ``RandomGrayscale``, ``RandomHorizontalFlip``); the resampling is bilinear with antialiasing.
 """
 
 import math
+from dataclasses import dataclass, fields
 
 import torch
 from torch import Tensor
 
 from trainer.config import TrainConfig
+from trainer.ranks import Ranks
 
 _CROP_TRIES = 10  # torchvision's; then the central crop
 _RATIO = (3 / 4, 4 / 3)
 _GREY = (0.299, 0.587, 0.114)  # ITU-R BT.601
 
 
-def augment(pixels: Tensor, sizes: Tensor, config: TrainConfig, rng: torch.Generator) -> Tensor:
-    """Augment a batch.
+@dataclass(frozen=True)
+class Augmentation:
+    """How each of B images is changed; drawn on the CPU, so that a run does not depend on the device's random numbers."""
 
-    Args:
-        pixels: uint8 (B, 3, P, P) on the training device, each the whole image squashed to a square.
-        sizes: float32 (B, 2) on the CPU, true (width, height) of each image.
-        config: resolved parameters; crops become ``image_size`` square.
-        rng: CPU generator for this batch.
+    boxes: Tensor  # (B, 4) left, top, width, height of the crop as fractions of the image's width and height
+    flips: Tensor  # bool (B,)
+    orders: Tensor  # int64 (B, 4): which colour adjustment comes when
+    amounts: Tensor  # (B, 4): brightness, contrast and saturation factors, hue shift
+    greys: Tensor  # bool (B,)
 
-    Returns:
-        float32 (B, 3, S, S) in 0..1.
-    """
-    assert config.image_size is not None
-    batch, side = len(pixels), config.image_size
-    boxes = draw_crops(sizes, config.crop_scale, rng)
-    flips = torch.rand(batch, generator=rng) < (0.5 if config.flip else 0.0)
-    images = crop_and_resize(pixels, boxes.to(pixels.device), flips.to(pixels.device), side)
-    images = colour_jitter(images, config.colour_jitter, rng)
-    grey = (torch.rand(batch, generator=rng) < config.greyscale).to(pixels.device)
-    return torch.where(grey.view(-1, 1, 1, 1), _grey(images).expand_as(images), images)
+    @classmethod
+    def draw(cls, sizes: Tensor, config: TrainConfig, rng: torch.Generator) -> "Augmentation":
+        """Parameters for images of the given true (width, height), float32 (B, 2), from one generator."""
+        batch = len(sizes)
+        boxes = draw_crops(sizes, config.crop_scale, rng)
+        flips = torch.rand(batch, generator=rng) < (0.5 if config.flip else 0.0)
+        orders, amounts = draw_jitter(batch, config.colour_jitter, rng)
+        greys = torch.rand(batch, generator=rng) < config.greyscale
+        return cls(boxes, flips, orders, amounts, greys)
+
+    def part(self, ranks: Ranks) -> "Augmentation":
+        """Those of this rank's part of the batch."""
+        return Augmentation(*(ranks.part(getattr(self, field.name)) for field in fields(self)))
+
+    def colour(self, images: Tensor) -> Tensor:
+        """Colour jitter and greyscale of crops, float32 (B, 3, S, S) in 0..1, which are overwritten."""
+        images = colour_jitter(images, self.orders, self.amounts.to(images.device))
+        grey = self.greys.to(images.device).view(-1, 1, 1, 1)
+        return torch.where(grey, _grey(images).expand_as(images), images)
 
 
 def draw_crops(sizes: Tensor, scale: tuple[float, float], rng: torch.Generator) -> Tensor:
@@ -108,31 +118,41 @@ def _resampling_matrix(start: Tensor, extent: Tensor, source: int, side: int) ->
     return weights / weights.sum(dim=2, keepdim=True)
 
 
-def colour_jitter(images: Tensor, strength: tuple[float, float, float, float], rng: torch.Generator) -> Tensor:
-    """Brightness, contrast, saturation and hue in a random order of its own for every image.
+def draw_jitter(batch: int, strength: tuple[float, float, float, float], rng: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Orders and amounts of colour adjustments as torchvision's ``ColorJitter`` draws them.
 
     Args:
-        images: float32 (B, 3, S, S) in 0..1.
-        strength: as in torchvision's ``ColorJitter``; a factor is uniform in [max(0, 1 - s), 1 + s], a hue shift in
-            [-s, s] of the circle.
+        batch: B.
+        strength: a factor is uniform in [max(0, 1 - s), 1 + s], a hue shift in [-s, s] of the circle.
         rng: CPU generator.
+
+    Returns:
+        int64 (B, 4), a permutation of the adjustments for each image, -1 for one of no strength; float32 (B, 4).
+    """
+    orders = torch.rand(batch, 4, generator=rng).argsort(dim=1)
+    u = torch.rand(batch, 4, generator=rng)
+    low = torch.tensor([max(0.0, 1 - s) for s in strength[:3]] + [-strength[3]])
+    high = torch.tensor([1 + s for s in strength[:3]] + [strength[3]])
+    idle = torch.tensor([s == 0 for s in strength])
+    return orders.masked_fill(idle[orders], -1), low + u * (high - low)
+
+
+def colour_jitter(images: Tensor, orders: Tensor, amounts: Tensor) -> Tensor:
+    """Brightness, contrast, saturation and hue in an order of its own for every image.
+
+    Args:
+        images: float32 (B, 3, S, S) in 0..1; overwritten.
+        orders: int64 (B, 4) on the CPU: which adjustment comes when, -1 for none.
+        amounts: float32 (B, 4) on the images' device.
 
     Returns:
         float32 (B, 3, S, S) in 0..1.
     """
-    batch = len(images)
-    orders = torch.rand(batch, 4, generator=rng).argsort(dim=1)  # (B, 4): which adjustment comes when
-    u = torch.rand(batch, 4, generator=rng)
-    low = torch.tensor([max(0.0, 1 - s) for s in strength[:3]] + [-strength[3]])
-    high = torch.tensor([1 + s for s in strength[:3]] + [strength[3]])
-    amounts = (low + u * (high - low)).to(images.device)
-    images = images.clone()
     for turn in range(4):
         for adjustment, adjust in enumerate(_ADJUSTMENTS):
-            if strength[adjustment] > 0:
-                chosen = torch.nonzero(orders[:, turn] == adjustment).flatten().to(images.device)
-                if len(chosen):
-                    images[chosen] = adjust(images[chosen], amounts[chosen, adjustment].view(-1, 1, 1, 1))
+            chosen = torch.nonzero(orders[:, turn] == adjustment).flatten().to(images.device)
+            if len(chosen):
+                images[chosen] = adjust(images[chosen], amounts[chosen, adjustment].view(-1, 1, 1, 1))
     return images
 
 

@@ -100,8 +100,8 @@ PRESETS: dict[str, dict[str, Any]] = {"paper": _PAPER, "released": _RELEASED, "q
 
 CHOICES: dict[str, tuple[str, ...]] = {
     "preset": tuple(PRESETS),
-    "method": ("and",),
-    "backbone": ("resnet10", "resnet18"),
+    "method": ("and", "instance", "random_anchors", "all_anchors"),
+    "backbone": ("resnet10", "resnet18", "resnet34", "resnet50"),
     "discovery_features": ("bank", "encoder"),
     "schedule": ("step", "step-late", "cosine"),
     "precision": ("auto", "float32", "bfloat16"),

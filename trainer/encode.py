@@ -1,6 +1,6 @@
 """Encoding a collection with an encoder in evaluation mode."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 import torch
 from torch import Tensor
@@ -13,16 +13,27 @@ def encode(encoder: Encoder, batches: Iterable[Tensor], device: torch.device) ->
 
     Args:
         encoder: on ``device``; left in evaluation mode.
-        batches: uint8 (B, S, S, 3) each, as ``sources.evaluation_batches`` gives them.
+        batches: uint8 (B, S, S, 3) each, as ``pixels.evaluation_batches`` gives them.
         device: where to compute.
 
     Returns:
         float32 (N, d) on the CPU.
     """
+    return torch.cat([embeddings for embeddings, _ in _encoded(encoder, batches, device)])
+
+
+def encode_blocks(encoder: Encoder, batches: Iterable[Tensor], device: torch.device) -> tuple[Tensor, Tensor]:
+    """As ``encode``, and beside the unit vectors the last block's features, averaged over the image: float32 (N, C)."""
+    embeddings, blocks = zip(*_encoded(encoder, batches, device), strict=True)
+    return torch.cat(embeddings), torch.cat(blocks)
+
+
+def _encoded(encoder: Encoder, batches: Iterable[Tensor], device: torch.device) -> Iterator[tuple[Tensor, Tensor]]:
     encoder.eval()
     with torch.no_grad(), torch.backends.cudnn.flags(enabled=True, deterministic=True, allow_tf32=False):
-        parts = [encoder(as_input(batch.to(device))).cpu() for batch in batches]
-    return torch.cat(parts)
+        for batch in batches:
+            features = encoder.pooled(as_input(batch.to(device)))
+            yield encoder.project(features).cpu(), features.cpu()
 
 
 def as_input(images: Tensor) -> Tensor:

@@ -12,11 +12,13 @@ from torch import Tensor
 from trainer import checkpoints
 from trainer.backbones import Encoder, build_encoder
 from trainer.config import InputError, TrainConfig, resolve_device
-from trainer.encode import encode
-from trainer.sources import MEMORY_BUDGET, ImageList, evaluation_batches
+from trainer.encode import encode_blocks
+from trainer.metrics import consistency, consistency_by_decile, knn_accuracy, linear_accuracy, retrieval
+from trainer.pixels import MEMORY_BUDGET, evaluation_batches
+from trainer.sources import ImageList
 
-BLOCK = 1024  # queries at a time
 PIXEL_SIDE = 32  # largest side at which raw pixels are compared
+LABEL_FREE = ("mean_entropy", "neighbour_agreement", "effective_rank", "alignment", "uniformity")
 FEW_VOTERS = 5000  # below this many labelled images 200 voters would be most of a class
 
 
@@ -28,55 +30,6 @@ class Labelled:
     labels: Sequence[str | None]
 
 
-def knn_accuracy(
-    bank: Tensor,
-    labels: Tensor,
-    queries: Tensor,
-    targets: Tensor,
-    k: int,
-    temperature: float = 0.1,
-    *,
-    leave_one_out: bool = False,
-) -> float:
-    """Fraction of queries whose weighted kNN vote is right (Wu et al. 2018, section 3.4: weights exp(sim / T)).
-
-    Args:
-        bank: unit rows (N, d).
-        labels: int64 (N,), classes of the rows.
-        queries: unit rows (Q, d).
-        targets: int64 (Q,).
-        k: number of voters, at most as many as there are.
-        temperature: T.
-        leave_one_out: the queries are the bank's own rows, in order; each is left out of its own vote.
-    """
-    k = min(k, len(bank) - leave_one_out)
-    classes = int(max(labels.max(), targets.max())) + 1
-    right = 0
-    for start in range(0, len(queries), BLOCK):
-        sims = queries[start : start + BLOCK] @ bank.T  # (B, N)
-        if leave_one_out:
-            own = torch.arange(start, start + len(sims))
-            sims.scatter_(1, own[:, None], float("-inf"))
-        best, rows = sims.topk(k, dim=1)
-        # Shifted by the best similarity: the vote is unchanged and cannot overflow.
-        weights = torch.exp((best - best[:, :1]) / temperature)
-        votes = torch.zeros(len(sims), classes).scatter_add_(1, labels[rows], weights)
-        right += int((votes.argmax(dim=1) == targets[start : start + BLOCK]).sum())
-    return right / len(queries)
-
-
-def consistency(neighbours: Tensor, labels: Sequence[str | None]) -> float | None:
-    """Fraction of the anchors' neighbours that share the anchor's class, over pairs in which both are labelled.
-
-    Args:
-        neighbours: int64 (N, k) rows, -1 throughout for what is no anchor.
-        labels: N classes.
-    """
-    pairs = [(labels[i], labels[j]) for i, row in enumerate(neighbours.tolist()) for j in row if j >= 0]
-    known = [(a, b) for a, b in pairs if a is not None and b is not None]
-    return sum(a == b for a, b in known) / len(known) if known else None
-
-
 def evaluate(
     run_dir: Path,
     train: Labelled,
@@ -85,7 +38,7 @@ def evaluate(
     device: str = "auto",
     on_progress: Callable[[str], None] = lambda text: None,
 ) -> dict[str, Any]:
-    """Judge a finished run by kNN with labels that it never saw.
+    """Judge a finished run with labels that it never saw: kNN for every round, linear classifiers and retrieval for the last.
 
     Every encoder, of the end of each round and untrained, encodes anew both the training images and the queries. Without
     held-out images the queries are the labelled training images, each left out of its own vote.
@@ -100,9 +53,12 @@ def evaluate(
         on_progress: told what is being evaluated.
 
     Returns:
-        ``k, held_out, queries, overlap, classes, knn_accuracy, untrained_accuracy, raw_pixel_accuracy, anchors, consistency`` and
-        ``rounds``, a list of ``{round, knn_accuracy, anchors, consistency, mean_entropy}``. Fractions; ``None`` where
-        there are no labels to judge by. ``overlap`` counts held-out images left out because the run was trained on them.
+        ``k, held_out, queries, overlap, classes``; ``knn_accuracy, untrained_accuracy, raw_pixel_accuracy``; ``trained, untrained,
+        raw_pixels``, each with ``knn_accuracy, linear_embedding, linear_last_block, mean_average_precision, recall_at_1,
+        recall_at_5, recall_at_10, ranked_queries``; ``anchors, consistency``; and ``rounds``, a list of ``{round, knn_accuracy, anchors, consistency,
+        consistency_by_decile, mean_entropy, neighbour_agreement, effective_rank, alignment, uniformity}``; ``warnings``. Fractions;
+        ``None`` where there are no labels to judge by. ``overlap`` counts held-out images left out because the run was trained on
+        them. The linear classifier without held-out images is judged on every fifth one, and trained on the others.
 
     Raises:
         InputError: not a finished run, or one of other images; held-out images that were all trained on; a bad ``k``.
@@ -113,7 +69,7 @@ def evaluate(
     if not ends:
         raise InputError(f"{run_dir}: no checkpoint of a finished round in it")
     judge = _Judge.of(train, held_out, k, resolve_device(device))
-    rounds, omega, config = [], None, None
+    rounds, figures, config = [], None, None
     for number, path in ends:
         on_progress(f"round {number}")
         state = checkpoints.load(path)
@@ -122,24 +78,28 @@ def evaluate(
             raise InputError(f"{run_dir} was trained on other images than the ones given")
         encoder = build_encoder(config)
         encoder.load_state_dict(state["encoder"])
-        anchors = 0.0 if omega is None else float((omega[:, 0] >= 0).float().mean())
+        omega = state["neighbours"]  # what this round was trained towards
+        final = number == config.rounds - 1
+        figures = judge.encoder(encoder, everything=final) if judge else None
+        label_free = next(event for event in state["history"] if event["type"] == "round" and event["round"] == number)
         rounds.append(
             {
                 "round": number,
-                "knn_accuracy": judge.encoder(encoder) if judge else None,
-                "anchors": anchors,
+                "knn_accuracy": figures["knn_accuracy"] if figures else None,
+                "anchors": 0.0 if omega is None else float((omega[:, 0] >= 0).float().mean()),
                 "consistency": None if omega is None else consistency(omega, train.labels),
-                "mean_entropy": float(state["entropy"][number].mean()),
+                "consistency_by_decile": consistency_by_decile(state["entropy"][number], state["nearest"], train.labels),
+                **{name: label_free[name] for name in LABEL_FREE},
             }
         )
-        omega = state["neighbours"]  # what the next round is trained towards
     assert config is not None
     if len(rounds) < config.rounds:
         raise InputError(f"{run_dir}: only {len(rounds)} of {config.rounds} rounds are finished; run it to its end first")
     untrained = build_encoder(config)
-    for name in ("pixel_mean", "pixel_std"):
-        untrained.get_buffer(name).copy_(encoder.get_buffer(name))
+    untrained.set_moments(encoder.get_buffer("pixel_mean"), encoder.get_buffer("pixel_std"))
     on_progress("untrained encoder and raw pixels")
+    before = judge.encoder(untrained, everything=True) if judge else None
+    pixels = judge.raw_pixels(config) if judge else None
     last = rounds[-1]
     return {
         "k": judge.k if judge else None,
@@ -148,11 +108,15 @@ def evaluate(
         "overlap": judge.overlap if judge else 0,
         "classes": judge.classes if judge else 0,
         "knn_accuracy": last["knn_accuracy"],
-        "untrained_accuracy": judge.encoder(untrained) if judge else None,
-        "raw_pixel_accuracy": judge.raw_pixels(config) if judge else None,
+        "untrained_accuracy": before["knn_accuracy"] if before else None,
+        "raw_pixel_accuracy": pixels["knn_accuracy"] if pixels else None,
+        "trained": figures,
+        "untrained": before,
+        "raw_pixels": pixels,
         "anchors": last["anchors"],
         "consistency": last["consistency"],
         "rounds": rounds,
+        "warnings": [event["message"] for event in state["history"] if event["type"] == "warning"],
     }
 
 
@@ -191,17 +155,27 @@ class _Judge:
         k = min(k or (20 if len(names) < FEW_VOTERS else 200), len(names) - (held_out is None))
         return cls(voters, labels, queries, targets, held_out is not None, k, len(set(names)), overlap, device)
 
-    def encoder(self, encoder: Encoder) -> float:
+    def encoder(self, encoder: Encoder, everything: bool) -> dict[str, Any]:
+        """kNN accuracy; with ``everything`` the linear classifiers and retrieval, too."""
         encoder.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        return self._accuracy(lambda images: encode(encoder, self._batches(images, int(encoder.image_size)), self.device))
+        side = int(encoder.image_size)
+        bank, blocks = encode_blocks(encoder, self._batches(self.voters, side), self.device)
+        queries, query_blocks = bank, blocks
+        if self.held_out:
+            queries, query_blocks = encode_blocks(encoder, self._batches(self.queries, side), self.device)
+        figures = self._figures(bank, queries, everything)
+        return {**figures, "linear_last_block": self._linear(blocks, query_blocks)} if everything else figures
 
-    def raw_pixels(self, config: TrainConfig) -> float:
+    def raw_pixels(self, config: TrainConfig) -> dict[str, Any]:
         """Cosine of the evaluation images' pixels, the mean image of the voters subtracted; at a side of at most
         ``PIXEL_SIDE``, where raw pixels do best and fit in memory."""
         assert config.image_size is not None
         side = min(config.image_size, PIXEL_SIDE)
-        mean = self._pixels(self.voters, side).mean(dim=0)
-        return self._accuracy(lambda images: F.normalize(self._pixels(images, side).sub_(mean), dim=1))
+        bank = self._pixels(self.voters, side)
+        mean = bank.mean(dim=0)
+        bank = F.normalize(bank.sub_(mean), dim=1)
+        queries = F.normalize(self._pixels(self.queries, side).sub_(mean), dim=1) if self.held_out else bank
+        return {**self._figures(bank, queries, everything=True), "linear_last_block": None}
 
     def _pixels(self, images: ImageList, side: int) -> Tensor:
         return torch.cat([batch.flatten(1).float() for batch in self._batches(images, side)])
@@ -215,10 +189,23 @@ class _Judge:
             self.decoded[key] = list(evaluation_batches(images, side))
         return self.decoded[key]
 
-    def _accuracy(self, embed: Callable[[ImageList], Tensor]) -> float:
-        bank = embed(self.voters)
-        queries = embed(self.queries) if self.held_out else bank
-        return knn_accuracy(bank, self.labels, queries, self.targets, self.k, leave_one_out=not self.held_out)
+    def _figures(self, bank: Tensor, queries: Tensor, everything: bool) -> dict[str, Any]:
+        alone = not self.held_out
+        accuracy = knn_accuracy(bank, self.labels, queries, self.targets, self.k, leave_one_out=alone)
+        if not everything:
+            return {"knn_accuracy": accuracy}
+        found = retrieval(bank, self.labels, queries, self.targets, leave_one_out=alone)
+        return {"knn_accuracy": accuracy, "linear_embedding": self._linear(bank, queries), **found}
+
+    def _linear(self, features: Tensor, queries: Tensor) -> float | None:
+        if self.classes < 2:
+            return None
+        if self.held_out:
+            return linear_accuracy(features, self.labels, queries, self.targets)
+        fifth = torch.arange(len(features)) % 5 == 0
+        if len(set(self.labels[~fifth].tolist())) < 2:
+            return None
+        return linear_accuracy(features[~fifth], self.labels[~fifth], features[fifth], self.labels[fifth])
 
 
 def _only_labelled(labelled: Labelled) -> tuple[ImageList, list[str]]:

@@ -14,8 +14,9 @@ from torch import Tensor, nn
 from trainer.backbones import Encoder
 from trainer.config import TrainConfig
 from trainer.encode import as_input, encode
-from trainer.sources import ImageList, evaluation_batches
-from trainer.train import Run
+from trainer.pixels import evaluation_batches
+from trainer.sources import ImageList
+from trainer.run import Run
 
 PARITY = 1e-4  # largest difference allowed between an ONNX Runtime and a torch embedding, per component
 MAP_LIMIT = 200_000  # above this the map is a linear projection: t-SNE would take hours

@@ -1,60 +1,89 @@
-"""The neighbourhood loss of AND: exact softmax over all N images, streamed in blocks where N is large."""
+"""The neighbourhood loss of AND: exact softmax over all N images, streamed over blocks of a memory bank that may be
+spread over several ranks."""
 
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
-BLOCK = 16_384  # columns of the (B, N) logits that exist at one time
+from trainer.neighbourhoods import MemoryBank
+
+# Columns of the (B, N) logits that exist at one time: what a CPU's cache holds, and what keeps a GPU busy.
+BLOCKS = {"cpu": 4096, "cuda": 65_536}
 
 
-def neighbourhood_loss(z: Tensor, rows: Tensor, bank: Tensor, neighbours: Tensor | None, temperature: float) -> Tensor:
-    """Mean over the batch of L_i = -log sum_{j in S_i} p_ij, with p_ij = softmax_j(z_i . V_j / tau).
+def neighbourhood_loss(
+    z: Tensor, rows: Tensor, bank: MemoryBank, neighbours: Tensor | None, temperature: float, block: int | None = None
+) -> Tensor:
+    """Mean over the batch of L_i = -log sum_{j in S_i} p_ij, with p_ij = softmax_j(z_i . V_j / tau) over all N.
 
-    S_i is {i} for an instance and {i} with its k nearest neighbours for an anchor.
+    S_i is {i} for an instance and {i} with its k nearest neighbours for an anchor (AND, Huang et al. 2019, equations 2
+    and 6). Both the loss and dL/dz are found in one pass over the bank, in memory O(B block): with the largest logit so
+    far as the shift, the sums of exp(s_ij) and of exp(s_ij) V_j are all that either needs.
 
     Args:
-        z: unit vectors (B, d).
-        rows: int64 (B,), each sample's row in the bank.
-        bank: V, unit rows (N, d); receives no gradient.
+        z: unit vectors; this rank's part (b, d) of the batch.
+        rows: int64 (B,), the row in the bank of every sample of the batch, of all ranks.
+        bank: V, unit rows (N, d) or this rank's part of them; receives no gradient.
         neighbours: int64 (B, k) rows of each anchor's neighbours, -1 throughout for a sample that is no anchor;
             ``None`` in round 0.
         temperature: tau.
+        block: columns at a time; by default what suits the device.
 
     Returns:
-        Scalar loss.
+        Scalar loss, the same on every rank. Its gradient by ``z`` is that of the whole batch's mean.
     """
     members = rows[:, None] if neighbours is None else torch.cat([rows[:, None], neighbours], dim=1)  # (B, 1 + k)
-    near = torch.einsum("bd,bkd->bk", z, bank[members.clamp(min=0)]) / temperature
-    near = near.masked_fill(members < 0, float("-inf"))
-    return (log_partition(z, bank, temperature) - torch.logsumexp(near, dim=1)).mean()
+    loss: Tensor = _NeighbourhoodLoss.apply(z, members, bank, temperature, block or BLOCKS[z.device.type])
+    return loss
 
 
-def log_partition(z: Tensor, bank: Tensor, temperature: float, block: int = BLOCK) -> Tensor:
-    """log sum_j exp(z_i . V_j / tau) over all N, (B, d) and (N, d) to (B,)."""
-    if len(bank) <= block:
-        return torch.logsumexp(z @ bank.T / temperature, dim=1)
-    result: Tensor = _StreamedLogPartition.apply(z, bank, temperature, block)
-    return result
-
-
-class _StreamedLogPartition(torch.autograd.Function):
-    """The same, block by block, with the logits computed again in backward: memory O(B block) instead of O(B N)."""
+class _NeighbourhoodLoss(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, z: Tensor, members: Tensor, bank: MemoryBank, temperature: float, block: int) -> Tensor:
+        ranks, count = bank.ranks, len(members)
+        every = ranks.gather(z, count)  # (B, d)
+        shift, total, pushed = _partition(every, bank.rows, temperature, block)
+        largest = ranks.max(shift.clone())
+        rescale = torch.exp(shift - largest)
+        total, pushed = ranks.sum(total * rescale), ranks.sum(pushed * rescale[:, None])
+        kept, pulled = _near(every, members, bank, temperature, largest)
+        kept, pulled = ranks.sum(kept), ranks.sum(pulled)
+        gradient = (pushed / total[:, None] - (pulled / kept[:, None]).to(z.dtype)) / (temperature * count)
+        ctx.save_for_backward(ranks.part(gradient))
+        return (total.log() - kept.log()).mean().to(z.dtype)
 
     @staticmethod
-    def forward(ctx: Any, z: Tensor, bank: Tensor, temperature: float, block: int) -> Tensor:
-        total = torch.full((len(z),), float("-inf"), dtype=z.dtype, device=z.device)
-        for columns in torch.split(bank, block):
-            total = torch.logaddexp(total, torch.logsumexp(z @ columns.T / temperature, dim=1))
-        ctx.save_for_backward(z, bank, total)
-        ctx.temperature, ctx.block = temperature, block
-        return total
+    @once_differentiable
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None, None, None]:
+        (gradient,) = ctx.saved_tensors
+        return gradients[0] * gradient, None, None, None, None
 
-    @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None, None]:
-        z, bank, total = ctx.saved_tensors
-        expected = torch.zeros_like(z)  # sum_j p_ij V_j
-        for columns in torch.split(bank, ctx.block):
-            p = torch.exp(z @ columns.T / ctx.temperature - total[:, None])
-            expected.addmm_(p, columns)
-        return gradients[0][:, None] * expected / ctx.temperature, None, None, None
+
+def _partition(z: Tensor, bank: Tensor, temperature: float, block: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Largest logit m (B,), sum_j exp(s_ij - m_i) (B,), and sum_j exp(s_ij - m_i) V_j (B, d), over the rows of ``bank``."""
+    query = z / temperature
+    shift = torch.full((len(z),), float("-inf"), dtype=z.dtype, device=z.device)
+    total, pushed = torch.zeros_like(shift), torch.zeros_like(z)
+    buffer = z.new_empty(len(z) * min(block, len(bank)))
+    for columns in torch.split(bank, block):
+        s = torch.mm(query, columns.T, out=buffer[: len(z) * len(columns)].view(len(z), -1))  # (B, block)
+        larger = torch.maximum(shift, s.amax(dim=1))
+        rescale = torch.exp(shift - larger)
+        s.sub_(larger[:, None]).exp_()
+        total.mul_(rescale).add_(s.sum(dim=1))
+        pushed.mul_(rescale[:, None]).addmm_(s, columns)
+        shift = larger
+    return shift, total, pushed
+
+
+def _near(z: Tensor, members: Tensor, bank: MemoryBank, temperature: float, shift: Tensor) -> tuple[Tensor, Tensor]:
+    """sum_{j in S_i} exp(s_ij - shift_i) (B,), and the same weighted by V_j (B, d), over this rank's rows; in double
+    precision, since at a low temperature a sample may be far from all of its members."""
+    local = members - bank.start
+    here = (members >= 0) & (local >= 0) & (local < len(bank.rows))
+    vectors = bank.rows[local.masked_fill(~here, 0)].double()  # (B, 1 + k, d)
+    s = torch.einsum("bd,bkd->bk", z.double(), vectors) / temperature
+    weights = torch.exp(s - shift[:, None].double()).masked_fill(~here, 0.0)
+    return weights.sum(dim=1), torch.einsum("bk,bkd->bd", weights, vectors)

@@ -7,29 +7,48 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from trainer.randomness import generator
+from trainer.ranks import Ranks
 
-BLOCK = 1024  # rows of the (N, N) similarities that exist at one time, fewer where N is large
-_CELLS = 2**27
+# Rows and columns of the (N, N) similarities that exist at one time: what a CPU's cache holds, and what keeps a GPU busy.
+TILES = {"cpu": (256, 8192), "cuda": (4096, 65_536)}
+_CHUNK = 64  # columns whose largest similarity stands for them in the search for neighbours
 
 
 class MemoryBank:
-    """V, one unit vector for each image: ``rows`` is float32 (N, d)."""
+    """V, one unit vector for each image: ``rows`` is float32 (N, d), or this rank's contiguous part of that."""
 
-    def __init__(self, rows: Tensor, momentum: float) -> None:
+    def __init__(self, rows: Tensor, momentum: float = 0.5, ranks: Ranks | None = None, count: int | None = None) -> None:
         self.rows = rows
         self.momentum = momentum
+        self.ranks = ranks or Ranks()
+        self.count = len(rows) if count is None else count
+        self.start = self.ranks.bounds(self.count)[0]
 
     @classmethod
-    def random(cls, count: int, dim: int, momentum: float, seed: int, device: torch.device) -> "MemoryBank":
+    def random(cls, count: int, dim: int, momentum: float, seed: int, device: torch.device, ranks: Ranks) -> "MemoryBank":
         """Unit vectors in random directions."""
         rows = F.normalize(torch.randn(count, dim, generator=generator(seed, "bank")), dim=1)
-        return cls(rows.to(device), momentum)
+        return cls(ranks.part(rows).to(device), momentum, ranks, count)
 
     @torch.no_grad()
     def update(self, rows: Tensor, z: Tensor) -> None:
-        """V_i <- normalise(m V_i + (1 - m) z_i) for int64 rows (B,) and unit vectors z (B, d); rows are distinct."""
-        mixed = self.momentum * self.rows[rows] + (1 - self.momentum) * z.detach().float()
-        self.rows.index_copy_(0, rows, F.normalize(mixed, dim=1))
+        """V_i <- normalise(m V_i + (1 - m) z_i), for the int64 rows (B,) of the whole batch, all distinct, and this rank's
+        part (b, d) of its unit vectors."""
+        z = self.ranks.gather(z, len(rows)).float()
+        local = rows - self.start
+        if self.ranks.size > 1:
+            here = (local >= 0) & (local < len(self.rows))
+            local, z = local[here], z[here]
+        mixed = self.momentum * self.rows[local] + (1 - self.momentum) * z
+        self.rows.index_copy_(0, local, F.normalize(mixed, dim=1))
+
+    def whole(self) -> Tensor:
+        """All N rows, gathered from every rank."""
+        return self.ranks.gather(self.rows, self.count)
+
+    def load(self, whole: Tensor) -> None:
+        """Take this rank's part of (N, d) rows."""
+        self.rows = self.ranks.part(whole).to(self.rows.device)
 
 
 @dataclass(frozen=True)
@@ -41,31 +60,76 @@ class Discovery:
 
 
 @torch.no_grad()
-def discover(features: Tensor, bank: Tensor, k: int, temperature: float, block: int = BLOCK) -> Discovery:
-    """Entropy and nearest neighbours of every image in one blocked pass, memory O(N d + block N).
+def discover(bank: MemoryBank, k: int, temperature: float, tile: tuple[int, int] | None = None) -> Discovery:
+    """Entropy and nearest neighbours of every image in one blocked pass, memory O(N d + tile).
 
-    H_i = - sum_j p_ij log p_ij = logsumexp(s_i) - sum_j p_ij s_ij over all N, s_ij = z_i . V_j / tau.
+    H_i = - sum_j p_ij log p_ij = logsumexp(s_i) - sum_j p_ij s_ij over all N, s_ij = V_i . V_j / tau (AND, equation 4). No
+    logit is larger than s_ii = 1 / tau, so that is the shift. Each rank takes its own rows; the columns come from
+    every rank in turn.
 
     Args:
-        features: z, unit rows (N, d): the bank itself, or re-encoded images.
-        bank: V, unit rows (N, d).
+        bank: V, unit rows (N, d): the memory bank itself, or re-encoded images.
         k: number of neighbours, the image itself left out.
         temperature: tau.
-        block: rows at a time.
+        tile: rows and columns at a time; by default what suits the device.
     """
-    count = len(bank)
-    block = max(16, min(block, _CELLS // count))
-    entropy = torch.empty(count, device=bank.device)
-    nearest = torch.empty(count, k, dtype=torch.int64, device=bank.device)
-    for start in range(0, count, block):
-        s = features[start : start + block] @ bank.T / temperature  # (block, N)
-        log_z = torch.logsumexp(s, dim=1)
-        p = torch.exp(s - log_z[:, None])
-        entropy[start : start + block] = log_z - (p * s).sum(dim=1)
-        own = torch.arange(start, start + len(s), device=bank.device)
-        s.scatter_(1, own[:, None], float("-inf"))
-        nearest[start : start + block] = s.topk(k, dim=1).indices
-    return Discovery(entropy, nearest)
+    rows, columns = tile or TILES[bank.rows.device.type]
+    mine = len(bank.rows)
+    device = bank.rows.device
+    total, expected = torch.zeros(mine, device=device), torch.zeros(mine, device=device)
+    best = torch.full((mine, k), float("-inf"), device=device)
+    nearest = torch.full((mine, k), -1, dtype=torch.int64, device=device)
+    products, weights = bank.rows.new_empty(rows * columns), bank.rows.new_empty(rows * columns)  # reused: no page faults
+    for source in range(bank.ranks.size):
+        others = bank.ranks.part_of(bank.rows, source, bank.count)
+        offset = bank.ranks.bounds(bank.count, source)[0]
+        for start in range(0, mine, rows):
+            block = slice(start, start + rows)
+            query = bank.rows[block] / temperature
+            for first in range(0, len(others), columns):
+                key = others[first : first + columns]
+                cells = len(query) * len(key)
+                s = torch.mm(query, key.T, out=products[:cells].view(len(query), -1))  # (rows, columns)
+                p = torch.exp(torch.sub(s, 1 / temperature, out=weights[:cells].view_as(s)), out=weights[:cells].view_as(s))
+                total[block] += p.sum(dim=1)
+                expected[block] += p.mul_(s).sum(dim=1)
+                _mask_own(s, bank.start + start, offset + first)
+                values, found = _largest(s, k)
+                _merge(best[block], nearest[block], values, found + offset + first)
+    entropy = total.log() + 1 / temperature - expected / total
+    return Discovery(bank.ranks.gather(entropy, bank.count), bank.ranks.gather(nearest, bank.count))
+
+
+def _mask_own(s: Tensor, row: int, column: int) -> None:
+    """Leave each image out of its own neighbours, where the diagonal crosses this tile."""
+    low, high = max(row, column), min(row + s.shape[0], column + s.shape[1])
+    if low < high:
+        own = torch.arange(low, high, device=s.device)
+        s[own - row, own - column] = float("-inf")
+
+
+def _largest(s: Tensor, k: int) -> tuple[Tensor, Tensor]:
+    """The k largest of each row and their columns. The k chunks of columns with the largest maxima hold them all, and a
+    chunk's maximum is far cheaper than a sort."""
+    wide, rest = s.shape[1] // _CHUNK, s.shape[1] % _CHUNK
+    if wide <= k or rest:
+        k = min(k, s.shape[1])
+        values, found = s.topk(k, dim=1)
+        return values, found
+    chunks = s.view(len(s), wide, _CHUNK)
+    which = chunks.amax(dim=2).topk(k, dim=1).indices  # (rows, k)
+    candidates = chunks.gather(1, which[:, :, None].expand(-1, -1, _CHUNK)).flatten(1)
+    values, place = candidates.topk(k, dim=1)
+    return values, which.gather(1, place // _CHUNK) * _CHUNK + place % _CHUNK
+
+
+def _merge(best: Tensor, nearest: Tensor, values: Tensor, columns: Tensor) -> None:
+    """Keep the k best of those so far and the new ones, in place."""
+    k = best.shape[1]
+    both = torch.cat([best, values], dim=1)
+    order = both.topk(k, dim=1).indices
+    best.copy_(both.gather(1, order))
+    nearest.copy_(torch.cat([nearest, columns], dim=1).gather(1, order))
 
 
 def select_anchors(entropy: Tensor, select_rate: float, round_: int) -> Tensor:
@@ -83,8 +147,8 @@ def select_anchors(entropy: Tensor, select_rate: float, round_: int) -> Tensor:
     return torch.sort(torch.argsort(entropy, stable=True)[:count]).values
 
 
-def neighbourhoods(discovery: Discovery, anchors: Tensor) -> Tensor:
+def neighbourhoods(nearest: Tensor, anchors: Tensor) -> Tensor:
     """Omega: int64 (N, k) with the nearest rows of every anchor and -1 for every other sample."""
-    result = torch.full_like(discovery.nearest, -1)
-    result[anchors] = discovery.nearest[anchors]
+    result = torch.full_like(nearest, -1)
+    result[anchors] = nearest[anchors]
     return result

@@ -1,4 +1,4 @@
-"""Where images come from: a folder, a zip or tar archive, or a list of byte ranges in files; then their pixels."""
+"""Where images come from: a folder, a zip or tar archive, or a list of byte ranges in files."""
 
 import bz2
 import gzip
@@ -9,45 +9,80 @@ import os
 import shutil
 import tarfile
 import tempfile
-import threading
-import weakref
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import partial
+from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import IO, Any, Protocol
 
 import numpy as np
-import torch
-from numpy.typing import NDArray
 from PIL import Image
-from torch import Tensor
 
 from core import imaging
 from trainer.config import InputError
 
 _UNREADABLE = (OSError, RuntimeError, zipfile.BadZipFile, tarfile.TarError, EOFError, zlib.error, lzma.LZMAError)
-_ROWS_A_TASK = 64
-MEMORY_BUDGET = 4 << 30  # bytes of decoded pixels kept in memory; more go to a memory-mapped file
+_unpacked: list[IO[bytes]] = []  # temporary copies of compressed tar archives; they go with the process
 
 
 class SourceError(InputError):
     """A data source that cannot be read or holds no usable image."""
 
 
+class Location(Protocol):
+    """Where the bytes of an image are; loader processes receive it by value."""
+
+    def read(self) -> bytes: ...
+
+
+@dataclass(frozen=True)
+class FileRange:
+    """``length`` bytes of a file from ``offset``; all of them for -1."""
+
+    file: str
+    offset: int = 0
+    length: int = -1
+
+    def read(self) -> bytes:
+        with open(self.file, "rb") as file:
+            file.seek(self.offset)
+            return file.read(self.length)
+
+
+@dataclass(frozen=True)
+class ZipEntry:
+    """Entry number ``index`` of a zip archive."""
+
+    file: str
+    index: int
+
+    def read(self) -> bytes:
+        archive = _open_zip(self.file)
+        return archive.read(archive.infolist()[self.index])  # ZipFile locks its own reads
+
+
+@lru_cache(maxsize=8)
+def _open_zip(file: str) -> zipfile.ZipFile:
+    return zipfile.ZipFile(file)
+
+
 @dataclass(frozen=True)
 class ImageRef:
-    """One image: an id, the path it is known by, its content's SHA-256, its size in pixels, and how to read its bytes."""
+    """One image: an id, the path it is known by, its content's SHA-256, its size in pixels, and where its bytes are."""
 
     id: int
     path: str
     sha256: str
     width: int
     height: int
-    read: Callable[[], bytes]
+    location: Location
+
+    def decode(self) -> Image.Image:
+        """The image upright in RGB. Its size was accepted when it was listed, perhaps under a larger limit."""
+        return imaging.decode(self.location.read(), max(imaging.MAX_PIXELS, self.width * self.height))
 
 
 @dataclass(frozen=True)
@@ -104,77 +139,76 @@ def open_source(path: str | os.PathLike[str]) -> ImageList:
     return listed
 
 
-def _folder_files(root: Path) -> Iterator[tuple[str, Callable[[], bytes]]]:
+def _folder_files(root: Path) -> Iterator[tuple[str, Location]]:
     for folder, _, names in os.walk(root):
         for name in names:
             file = Path(folder, name)
             if file.is_file():
-                yield file.relative_to(root).as_posix(), file.read_bytes
+                yield file.relative_to(root).as_posix(), FileRange(str(file))
 
 
-def _zip_files(path: Path) -> Iterator[tuple[str, Callable[[], bytes]]]:
-    archive = zipfile.ZipFile(path)  # stays open: the readers below use it; ZipFile locks its own reads
-    for info in archive.infolist():
+def _zip_files(path: Path) -> Iterator[tuple[str, Location]]:
+    _open_zip.cache_clear()  # another archive may have come under the same name
+    for index, info in enumerate(_open_zip(str(path)).infolist()):
         if not info.is_dir():
-            yield info.filename, partial(archive.read, info)
+            yield info.filename, ZipEntry(str(path), index)
 
 
-def _tar_files(path: Path) -> Iterator[tuple[str, Callable[[], bytes]]]:
-    archive = _open_tar(path)
-    lock = threading.Lock()
-
-    def read(member: tarfile.TarInfo) -> bytes:
-        with lock:
-            file = archive.extractfile(member)
-            return file.read() if file else b""
-
-    for member in archive:
-        if member.isfile():
-            yield member.name, partial(read, member)
+def _tar_files(path: Path) -> Iterator[tuple[str, Location]]:
+    plain = _plain_tar(path)
+    with tarfile.open(plain, "r:") as archive:
+        for member in archive:
+            if member.isreg() and not member.issparse():
+                yield member.name, FileRange(plain, member.offset_data, member.size)
 
 
-def _open_tar(path: Path) -> tarfile.TarFile:
-    """Open for random access; a compressed archive is unpacked to an unnamed file first, or every seek back would
-    decompress it from its start."""
+def _plain_tar(path: Path) -> str:
+    """The archive itself, or an unpacked temporary copy of a compressed one, which cannot be read at random."""
     try:
-        return tarfile.open(path, "r:")
+        tarfile.open(path, "r:").close()
+        return str(path)
     except tarfile.ReadError:
-        plain = tempfile.TemporaryFile()  # noqa: SIM115 -- lives as long as the archive
         opener: dict[bytes, Any] = {b"\x1f\x8b": gzip.open, b"BZ": bz2.open, b"\xfd7": lzma.open}
         with open(path, "rb") as file:
             decompress = opener.get(file.read(2))
         if decompress is None:
             raise
+        plain = tempfile.NamedTemporaryFile(suffix=".tar")  # noqa: SIM115 -- the images' locations point into it
         with decompress(path, "rb") as packed:
             shutil.copyfileobj(packed, plain)
-        plain.seek(0)
-        archive = tarfile.open(fileobj=plain, mode="r:")  # noqa: SIM115 -- the readers use it
-        weakref.finalize(archive, plain.close)
-        return archive
+        plain.flush()
+        _unpacked.append(plain)
+        return plain.name
 
 
-def _survey(files: Iterator[tuple[str, Callable[[], bytes]]]) -> ImageList:
+def _survey(files: Iterator[tuple[str, Location]]) -> ImageList:
     """Read and decode every file once: content hashes, sizes, and what cannot be used."""
     by_hash: dict[str, ImageRef] = {}
     rejected: list[tuple[str, str]] = []
     duplicates = 0
-    for number, (path, read) in enumerate(sorted(files, key=lambda entry: entry[0])):
-        try:
-            data = read()
-        except _UNREADABLE as error:
-            rejected.append((path, f"cannot be read: {error}"))
-            continue
-        digest = hashlib.sha256(data).hexdigest()
-        if digest in by_hash:
-            duplicates += 1
-            continue
-        try:
-            width, height = imaging.decode(data).size
-        except imaging.ImageError as error:
-            rejected.append((path, str(error)))
-            continue
-        by_hash[digest] = ImageRef(number, path, digest, width, height, read)
+    entries = sorted(files, key=lambda entry: entry[0])
+    with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:  # Pillow decodes without the interpreter's lock
+        for number, found in enumerate(pool.map(_examine, (location for _, location in entries))):
+            path, location = entries[number]
+            if isinstance(found, str):
+                rejected.append((path, found))
+            elif found[0] in by_hash:
+                duplicates += 1
+            else:
+                digest, width, height = found
+                by_hash[digest] = ImageRef(number, path, digest, width, height, location)
     return ImageList([by_hash[digest] for digest in sorted(by_hash)], rejected, duplicates)
+
+
+def _examine(location: Location) -> tuple[str, int, int] | str:
+    """SHA-256, width and height, or the reason why it is no usable image."""
+    try:
+        data = location.read()
+        return hashlib.sha256(data).hexdigest(), *imaging.decode(data).size
+    except imaging.ImageError as error:
+        return str(error)
+    except _UNREADABLE as error:
+        return f"cannot be read: {error}"
 
 
 def _read_list(path: Path) -> ImageList:
@@ -182,91 +216,10 @@ def _read_list(path: Path) -> ImageList:
     for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
         try:
             entry = json.loads(line)
-            read = _range_reader(entry["file"], int(entry["offset"]), int(entry["length"]))
+            location = FileRange(str(entry["file"]), int(entry["offset"]), int(entry["length"]))
             size = int(entry["width"]), int(entry["height"])
-            images.append(ImageRef(int(entry["id"]), entry["path"], entry["sha256"], *size, read))
+            images.append(ImageRef(int(entry["id"]), entry["path"], entry["sha256"], *size, location))
         except (ValueError, KeyError, TypeError) as error:
             raise SourceError(f"{path}: line {number} is not an image entry: {error!r}") from error
     by_hash = {image.sha256: image for image in images}
     return ImageList([by_hash[digest] for digest in sorted(by_hash)], duplicates=len(images) - len(by_hash))
-
-
-def _range_reader(file: str, offset: int, length: int) -> Callable[[], bytes]:
-    def read() -> bytes:
-        with open(file, "rb") as shard:
-            shard.seek(offset)
-            return shard.read(length)
-
-    return read
-
-
-@dataclass(frozen=True)
-class PixelStore:
-    """Decoded images for training: uint8 (N, 3, P, P), each squashed to a square, and their true sizes (N, 2)."""
-
-    pixels: Tensor
-    sizes: Tensor
-
-    @classmethod
-    def load(cls, listed: ImageList, side: int, scratch: Path) -> "PixelStore":
-        """Decode every image to ``side`` squared; more than ``MEMORY_BUDGET`` bytes go to a file in ``scratch``."""
-        shape = (len(listed.images), 3, side, side)
-        array: NDArray[np.uint8]
-        if int(np.prod(shape)) > MEMORY_BUDGET:
-            array = np.memmap(scratch / "pixels.u8", np.uint8, "w+", shape=shape)
-            (scratch / "pixels.u8").unlink()  # the mapping stays, and goes with the process
-        else:
-            array = np.empty(shape, np.uint8)
-
-        def fill(row: int) -> None:
-            image = _decoded(listed.images[row])
-            array[row] = imaging.squashed_array(image, side).transpose(2, 0, 1)
-
-        _in_threads(fill, len(listed.images))
-        sizes = torch.tensor([(image.width, image.height) for image in listed.images], dtype=torch.float32)
-        return cls(torch.from_numpy(array), sizes)
-
-    def moments(self) -> tuple[Tensor, Tensor]:
-        """Mean and standard deviation of each channel in 0..1, (3,) each, from exact integer sums."""
-        total, squares, count = np.zeros(3, np.int64), np.zeros(3, np.int64), 0
-        values = np.arange(256, dtype=np.int64)
-        for block in torch.split(self.pixels, 4096):
-            for channel in range(3):
-                histogram = torch.bincount(block[:, channel].flatten(), minlength=256).numpy()
-                total[channel] += int(histogram @ values)
-                squares[channel] += int(histogram @ values**2)
-            count += block[:, 0].numel()
-        mean = total / count / 255
-        deviation = np.sqrt(np.maximum(squares / count / 255**2 - mean**2, 1e-4))
-        return torch.from_numpy(mean).float(), torch.from_numpy(deviation).float()
-
-
-def _decoded(ref: ImageRef) -> Image.Image:
-    """Its size was accepted when it was listed, perhaps under a larger limit."""
-    return imaging.decode(ref.read(), max(imaging.MAX_PIXELS, ref.width * ref.height))
-
-
-def evaluation_batches(listed: ImageList, side: int) -> Iterator[Tensor]:
-    """The images as an encoder sees them, in order: uint8 (B, side, side, 3), up to 512, fewer of large ones."""
-    batch = max(8, min(512, 512 * 96**2 // side**2))
-    for start in range(0, len(listed.images), batch):
-        images = listed.images[start : start + batch]
-        array = np.empty((len(images), side, side, 3), np.uint8)
-
-        def fill(row: int, images: Sequence[ImageRef] = images, array: NDArray[np.uint8] = array) -> None:
-            array[row] = imaging.evaluation_array(_decoded(images[row]), side)
-
-        _in_threads(fill, len(images))
-        yield torch.from_numpy(array)
-
-
-def _in_threads(work: Callable[[int], None], count: int) -> None:
-    """Pillow decodes without the interpreter's lock."""
-
-    def some(start: int) -> None:
-        for row in range(start, min(start + _ROWS_A_TASK, count)):
-            work(row)
-
-    with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
-        for _ in pool.map(some, range(0, count, _ROWS_A_TASK)):
-            pass

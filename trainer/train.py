@@ -3,75 +3,33 @@
 import json
 import math
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from trainer import checkpoints
-from trainer.augment import augment
-from trainer.backbones import Encoder, build_encoder, load_initial_weights
+from trainer.augment import Augmentation
+from trainer.backbones import load_initial_weights
 from trainer.checkpoints import Position
-from trainer.config import InputError, TrainConfig, continued, resolve
+from trainer.config import TrainConfig, continued, resolve
+from trainer.diagnostics import collapse_warning, diagnose
 from trainer.encode import encode
 from trainer.loss import neighbourhood_loss
 from trainer.neighbourhoods import MemoryBank, discover, neighbourhoods, select_anchors
+from trainer.pixels import PixelStore, evaluation_batches, open_store
 from trainer.randomness import generator
-from trainer.sources import ImageList, PixelStore, evaluation_batches
-
-Event = dict[str, Any]
+from trainer.ranks import Ranks
+from trainer.run import Event, Run, require_same_run
+from trainer.sources import ImageList
 
 
 class Stopped(Exception):
     """``should_stop`` said so; a checkpoint of the very step was written first."""
-
-
-@dataclass
-class Run:
-    """Everything a checkpoint holds: where training stands and what it has learned."""
-
-    images: str  # fingerprint of the collection
-    position: Position
-    encoder: Encoder
-    optimiser: torch.optim.Optimizer
-    bank: MemoryBank
-    neighbours: Tensor | None = None  # Omega of the round under way, int64 (N, k); None in round 0
-    anchor_round: Tensor = field(default_factory=lambda: torch.empty(0))  # int64 (N,), -1 while no anchor
-    trained_towards: Tensor = field(default_factory=lambda: torch.empty(0))  # int64 (N, k), -1 while no anchor
-    entropy: list[Tensor] = field(default_factory=list)  # (N,) at the end of each round
-    epoch_loss: float = 0.0  # sum over the images of the epoch under way
-    history: list[Event] = field(default_factory=list)  # one event for each finished epoch and round
-
-    def state(self, config: TrainConfig) -> dict[str, Any]:
-        return {
-            "config": config.to_json(),
-            "images": self.images,
-            "position": [self.position.round, self.position.epoch, self.position.step],
-            "encoder": self.encoder.state_dict(),
-            "optimiser": self.optimiser.state_dict(),
-            "bank": self.bank.rows,
-            "neighbours": self.neighbours,
-            "anchor_round": self.anchor_round,
-            "trained_towards": self.trained_towards,
-            "entropy": self.entropy,
-            "epoch_loss": self.epoch_loss,
-            "history": self.history,
-        }
-
-    def restore(self, state: dict[str, Any]) -> None:
-        device = self.bank.rows.device
-        self.position = Position(*state["position"])
-        self.encoder.load_state_dict(state["encoder"])
-        self.optimiser.load_state_dict(state["optimiser"])
-        self.bank.rows = state["bank"].to(device)
-        self.neighbours = None if state["neighbours"] is None else state["neighbours"].to(device)
-        self.anchor_round, self.trained_towards = state["anchor_round"], state["trained_towards"]
-        self.entropy, self.epoch_loss = state["entropy"], state["epoch_loss"]
-        self.history = state["history"]
 
 
 def train(
@@ -80,11 +38,12 @@ def train(
     out_dir: Path,
     *,
     resume_from: Iterable[Path] = (),
+    extend: bool = False,
     on_event: Callable[[Event], None] = lambda event: None,
     should_stop: Callable[[], bool] = lambda: False,
     checkpoint_seconds: float = 15.0,
 ) -> tuple[TrainConfig, Run]:
-    """Learn an encoder from unlabelled images.
+    """Learn an encoder from unlabelled images; on several ranks, every one of them calls this.
 
     Args:
         config: parameters; what is open in them is chosen here (``trainer.config.resolve``).
@@ -92,7 +51,9 @@ def train(
         out_dir: the run's folder; checkpoints go to ``checkpoints/`` in it and ``config.json`` beside them.
         resume_from: further run folders of the same configuration and images; the furthest intact checkpoint among them
             and ``out_dir`` is continued, with the result an uninterrupted run would have had.
-        on_event: called with ``started``, ``epoch`` and ``round`` events. A resumed run gives those of the past again.
+        extend: continue a checkpoint of a round's end although ``config`` differs from its own, as more rounds do.
+        on_event: called with ``started``, ``epoch``, ``round`` and ``warning`` events, on the first rank. A resumed run
+            gives those of the past again.
         should_stop: asked before every step.
         checkpoint_seconds: time between checkpoints within a round.
 
@@ -100,161 +61,201 @@ def train(
         The resolved configuration and the finished run.
 
     Raises:
-        Stopped: ``should_stop`` returned true.
+        Stopped: ``should_stop`` returned true on any rank.
         ConfigError: parameters that do not fit the images or the device.
         InputError: a checkpoint is there, but of another run.
     """
+    ranks = Ranks.current()
     count = len(images.images)
     folders = [folder / "checkpoints" for folder in (out_dir, *resume_from)]
-    newest = checkpoints.newest(folders)
+    newest = ranks.once(lambda: checkpoints.newest(folders))
     saved = checkpoints.load(newest[1]) if newest else None
     config = resolve(continued(config, saved["config"]) if saved else config, count, images.median_side)
     assert config.image_size and config.epochs_first and config.epochs
     if saved:
-        _require_same_run(saved, config, images)
-    out_dir.mkdir(parents=True, exist_ok=True)
-    checkpoints.write_text(out_dir / "config.json", json.dumps(config.to_json(), indent=2) + "\n")
-    checkpoints.adopt_round_ends(folders[1:], folders[0])
+        require_same_run(saved, config, images.fingerprint, extend)
+    tell = on_event if ranks.leads else lambda event: None
+    if ranks.leads:
+        out_dir.mkdir(parents=True, exist_ok=True)
+        checkpoints.write_text(out_dir / "config.json", json.dumps(config.to_json(), indent=2) + "\n")
+        checkpoints.adopt_round_ends(folders[1:], folders[0])
+    ranks.wait()
 
     device = torch.device(config.device)
     torch.backends.cudnn.deterministic = True  # a resumed run must equal an uninterrupted one
-    store = PixelStore.load(images, _stored_side(config.image_size, images.median_side), out_dir)
-    run = _start(config, store, images.fingerprint, device)
+    store = open_store(images, config.image_size, out_dir, ranks)
+    run = Run.start(config, images.fingerprint, count, device, ranks)
     if saved:
-        run.restore(saved)
-    elif config.init != "random":
-        load_initial_weights(run.encoder, config.init)
+        run.restore(saved, config)
+    else:
+        run.encoder.set_moments(*store.moments())
+        if config.init != "random":
+            load_initial_weights(run.encoder, config.init, config.backbone)
+    forward = _parallel(run.encoder, ranks)
     resumed_at = asdict(run.position) if saved else None
-    on_event({"type": "started", "images": count, "config": config.to_json(), "resumed_at": resumed_at})
+    tell({"type": "started", "images": count, "config": config.to_json(), "data": store.choice, "resumed_at": resumed_at})
     for event in run.history:
-        on_event(event)
+        tell(event)
+
+    def save() -> None:
+        state = run.state(config)
+        if ranks.leads:
+            checkpoints.save(folders[0], run.position, state)
 
     batches = math.ceil(count / config.batch_size)
     saved_at = time.monotonic()
     for round_ in range(run.position.round, config.rounds):
         epochs = config.epochs_first if round_ == 0 else config.epochs
+        if round_ and run.position == Position(round_):
+            _choose_anchors(run, config, round_, images)
         for epoch in range(run.position.epoch, epochs):
             order = torch.randperm(count, generator=generator(config.seed, "order", round_, epoch))
-            started, seen = time.monotonic(), 0
-            for step, rows in enumerate(order.tensor_split(batches)):
-                if step < run.position.step:
-                    continue
-                if should_stop():
-                    checkpoints.save(folders[0], run.position, run.state(config))
+            first = run.position.step
+            steps = order.tensor_split(batches)[first:]
+            plan = _plan(config, store, ranks, steps, round_, epoch, first)
+            started = time.monotonic()
+            for step, (rows, x) in enumerate(zip(steps, store.augmented(plan, config.image_size, device), strict=True), first):
+                due = time.monotonic() - saved_at > checkpoint_seconds
+                stop, due = _agree(ranks, device, should_stop(), due and step > first)
+                if stop or due:
+                    save()
+                    saved_at = time.monotonic()
+                if stop:
                     raise Stopped
                 _set_rate(run.optimiser, config, round_, epoch, epochs, step / batches)
-                rng = generator(config.seed, "augment", round_, epoch, step)
-                run.epoch_loss += _step(config, run, store, rows, rng) * len(rows)
-                seen += len(rows)
+                _step(config, run, forward, rows, x)
                 run.position = Position(round_, epoch, step + 1)
-                if step + 1 == batches:
-                    rate = seen / (time.monotonic() - started)
-                    _finish_epoch(run, config, round_, epoch, epochs, count, rate, on_event)
-                if time.monotonic() - saved_at > checkpoint_seconds:
-                    checkpoints.save(folders[0], run.position, run.state(config))
-                    saved_at = time.monotonic()
-        _finish_round(run, config, images, round_, on_event)
-        checkpoints.save(folders[0], run.position, run.state(config))
+            rate = sum(map(len, steps)) / (time.monotonic() - started)
+            _finish_epoch(run, config, round_, epoch, epochs, rate, tell)
+        _finish_round(run, config, images, store, round_, tell)
+        save()
         saved_at = time.monotonic()
     return config, run
 
 
-def _step(config: TrainConfig, run: Run, store: PixelStore, rows: Tensor, rng: torch.Generator) -> float:
-    """One step: augment, encode, loss, update of the weights, update of the memory bank. Returns the loss."""
-    device = run.bank.rows.device
-    pixels = store.pixels[rows].to(device, non_blocking=True)
-    x = augment(pixels, store.sizes[rows], config, rng).contiguous(memory_format=torch.channels_last)
+def _plan(
+    config: TrainConfig, store: PixelStore, ranks: Ranks, steps: Sequence[Tensor], round_: int, epoch: int, first: int
+) -> Iterator[tuple[Tensor, Augmentation]]:
+    """This rank's part of each step: rows, and how to augment them. Every rank draws for the whole batch."""
+    for step, rows in enumerate(steps, first):
+        rng = generator(config.seed, "augment", round_, epoch, step)
+        yield ranks.part(rows), Augmentation.draw(store.sizes[rows], config, rng).part(ranks)
+
+
+def _step(config: TrainConfig, run: Run, forward: nn.Module, rows: Tensor, images: Tensor) -> None:
+    """One step: encode, loss, update of the weights, update of the memory bank.
+
+    Args:
+        rows: int64 (B,), the whole batch.
+        images: float32 (b, 3, S, S), this rank's part of it, augmented.
+    """
+    ranks, device = run.bank.ranks, run.bank.rows.device
     on_device = rows.to(device)
     run.encoder.train()
     with precision(config, device):
-        z = run.encoder(x)  # (B, d)
+        z = forward(images.contiguous(memory_format=torch.channels_last)).float()  # (b, d)
     omega = None if run.neighbours is None else run.neighbours[on_device]
-    loss = neighbourhood_loss(z.float(), on_device, run.bank.rows, omega, config.temperature)
+    loss = neighbourhood_loss(z, on_device, run.bank, omega, config.temperature)
     run.optimiser.zero_grad(set_to_none=True)
-    loss.backward()  # type: ignore[no-untyped-call]
+    (loss * ranks.size).backward()  # type: ignore[no-untyped-call]  # DistributedDataParallel takes the mean over the ranks; the loss is already one
     run.optimiser.step()
     run.bank.update(on_device, z)
-    value = float(loss.detach())
-    if not math.isfinite(value):
-        raise FloatingPointError(f"the loss became {value} at {run.position}: lower learning_rate or set precision float32")
-    return value
+    run.epoch_loss += loss.detach() * len(rows)
 
 
-def _start(config: TrainConfig, store: PixelStore, fingerprint: str, device: torch.device) -> Run:
-    count = len(store.pixels)
-    encoder = build_encoder(config)
-    mean, std = store.moments()
-    encoder.get_buffer("pixel_mean").copy_(mean)
-    encoder.get_buffer("pixel_std").copy_(std)
-    encoder.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    optimiser = torch.optim.SGD(encoder.parameters(), lr=0.0, momentum=0.9, nesterov=True, weight_decay=config.weight_decay)
-    bank = MemoryBank.random(count, config.dim, config.memory_momentum, config.seed, device)
-    return Run(
-        fingerprint,
-        Position(),
-        encoder,
-        optimiser,
-        bank,
-        anchor_round=torch.full((count,), -1),
-        trained_towards=torch.full((count, config.neighbours), -1),
-    )
+def _parallel(encoder: nn.Module, ranks: Ranks) -> nn.Module:
+    if ranks.size == 1:
+        return encoder
+    return nn.parallel.DistributedDataParallel(encoder)
+
+
+def _agree(ranks: Ranks, device: torch.device, *flags: bool) -> list[bool]:
+    """Whether any rank says so, for each flag: all must stop and save at the same step."""
+    if ranks.size == 1:
+        return list(flags)
+    return [bool(flag) for flag in ranks.max(torch.tensor(flags, dtype=torch.int32, device=device)).tolist()]
 
 
 def _finish_epoch(
-    run: Run,
-    config: TrainConfig,
-    round_: int,
-    epoch: int,
-    epochs: int,
-    count: int,
-    rate: float,
-    on_event: Callable[[Event], None],
+    run: Run, config: TrainConfig, round_: int, epoch: int, epochs: int, rate: float, tell: Callable[[Event], None]
 ) -> None:
-    anchors = 0 if run.neighbours is None else int((run.neighbours[:, 0] >= 0).sum())
+    count = run.bank.count
+    loss = float(run.epoch_loss) / count
+    if not math.isfinite(loss):
+        raise FloatingPointError(
+            f"the loss became {loss} in round {round_}, epoch {epoch}: lower learning_rate or set precision float32"
+        )
     event = {
         "type": "epoch",
         "round": round_,
         "rounds": config.rounds,
         "epoch": epoch,
         "epochs": epochs,
-        "loss": run.epoch_loss / count,
+        "loss": loss,
         "learning_rate": run.optimiser.param_groups[0]["lr"],
         "images_per_second": rate,
-        "anchors": anchors / count,
+        "anchors": 0.0 if run.neighbours is None else float((run.neighbours[:, 0] >= 0).float().mean()),
     }
     run.history.append(event)
-    run.epoch_loss = 0.0
+    run.epoch_loss.zero_()
     run.position = Position(round_, epoch + 1, 0)
-    on_event(event)
+    tell(event)
 
 
-def _finish_round(run: Run, config: TrainConfig, images: ImageList, round_: int, on_event: Callable[[Event], None]) -> None:
-    """Entropy of every image, and the neighbourhoods of the anchors of the coming round."""
-    device, bank = run.bank.rows.device, run.bank.rows
-    features = bank
-    if config.discovery_features == "encoder":
-        assert config.image_size is not None
-        features = encode(run.encoder, evaluation_batches(images, config.image_size), device).to(device)
-        bank = features
-    discovery = discover(features, bank, config.neighbours, config.temperature)
+def _discovery_bank(run: Run, config: TrainConfig, images: ImageList) -> MemoryBank:
+    """What neighbours are sought in: the memory bank, or every image encoded anew."""
+    if config.discovery_features == "bank":
+        return run.bank
+    assert config.image_size is not None
+    ranks = run.bank.ranks
+    start, end = ranks.bounds(run.bank.count)
+    mine = ImageList(images.images[start:end])
+    device = run.bank.rows.device
+    features = encode(run.encoder, evaluation_batches(mine, config.image_size), device).to(device)
+    return MemoryBank(features, ranks=ranks, count=run.bank.count)
+
+
+def _finish_round(
+    run: Run, config: TrainConfig, images: ImageList, store: PixelStore, round_: int, tell: Callable[[Event], None]
+) -> None:
+    """Entropy and nearest others of every image, and figures of the embedding that need no labels."""
+    before = run.nearest
+    discovery = discover(_discovery_bank(run, config, images), config.neighbours, config.temperature)
     run.entropy.append(discovery.entropy.cpu())
-    if round_ + 1 < config.rounds:
-        anchors = select_anchors(discovery.entropy, config.select_rate, round_ + 1)
-        run.neighbours = neighbourhoods(discovery, anchors)
-        chosen = anchors.cpu()
-        fresh = chosen[run.anchor_round[chosen] < 0]
-        run.anchor_round[fresh] = round_ + 1
-        run.trained_towards[chosen] = discovery.nearest[anchors].cpu()
-    event = {
-        "type": "round",
-        "round": round_,
-        "rounds": config.rounds,
-        "mean_entropy": float(discovery.entropy.mean()),
-        "next_anchors": 0.0 if run.neighbours is None else float((run.neighbours[:, 0] >= 0).float().mean()),
-    }
+    run.nearest = discovery.nearest
+    figures = diagnose(run, config, store, round_, before)
+    event = {"type": "round", "round": round_, "rounds": config.rounds, **figures}
     run.history.append(event)
-    run.position = Position(round_ + 1, 0, 0)
-    on_event(event)
+    run.position = Position(round_ + 1)
+    tell(event)
+    warning = collapse_warning(figures, config.dim)
+    if warning:
+        run.history.append({"type": "warning", "round": round_, "message": warning})
+        tell(run.history[-1])
+
+
+def _choose_anchors(run: Run, config: TrainConfig, round_: int, images: ImageList) -> None:
+    """The coming round's anchors, those of lowest entropy for AND, each with the nearest others found in the last round.
+
+    The other methods are what AND is compared with: none at all, as many chosen at random, or every sample.
+    """
+    count, device = run.bank.count, run.bank.rows.device
+    if config.method == "instance":
+        run.neighbours = None
+        return
+    if run.nearest is None or run.nearest.shape[1] != config.neighbours:  # an extended run may look for more of them
+        discovery = discover(_discovery_bank(run, config, images), config.neighbours, config.temperature)
+        run.entropy[-1], run.nearest = discovery.entropy.cpu(), discovery.nearest
+    if config.method == "and":
+        anchors = select_anchors(run.entropy[-1], config.select_rate, round_)
+    elif config.method == "random_anchors":
+        chance = torch.rand(count, generator=generator(config.seed, "anchors"))
+        anchors = select_anchors(chance, config.select_rate, round_)
+    else:
+        anchors = torch.arange(count)
+    run.neighbours = neighbourhoods(run.nearest, anchors.to(device))
+    run.anchor_round[anchors[run.anchor_round[anchors] < 0]] = round_
+    run.trained_towards[anchors] = run.nearest[anchors.to(device)].cpu()
 
 
 def _set_rate(optimiser: torch.optim.Optimizer, config: TrainConfig, round_: int, epoch: int, epochs: int, part: float) -> None:
@@ -272,16 +273,3 @@ def _set_rate(optimiser: torch.optim.Optimizer, config: TrainConfig, round_: int
 def precision(config: TrainConfig, device: torch.device) -> AbstractContextManager[Any]:
     """Autocast to bfloat16 where the configuration says so."""
     return torch.autocast(device.type, torch.bfloat16, enabled=config.precision == "bfloat16")
-
-
-def _stored_side(image_size: int, median_side: int) -> int:
-    """Side at which images are kept for cropping: up to 1.5 times the crop where the files hold that much detail."""
-    return max(image_size, min(median_side, image_size * 3 // 2))
-
-
-def _require_same_run(saved: dict[str, Any], config: TrainConfig, images: ImageList) -> None:
-    ours = config.to_json()
-    changed = sorted(name for name in ours if name != "device" and ours[name] != saved["config"].get(name))
-    changed += ["the images"] if saved["images"] != images.fingerprint else []
-    if changed:
-        raise InputError(f"cannot resume: {', '.join(changed)} differ from those of the checkpoint; use another --out")

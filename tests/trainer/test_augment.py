@@ -7,10 +7,17 @@ from torchvision.transforms.v2 import functional as tv
 
 from trainer import augment as ours
 from trainer.config import TrainConfig, resolve
+from trainer.pixels import DecodedImages
 
 
 def images(count: int = 6, side: int = 20) -> torch.Tensor:
     return torch.rand(count, 3, side, side, generator=torch.Generator().manual_seed(0))
+
+
+def augmented(pixels: torch.Tensor, config: TrainConfig, seed: int) -> torch.Tensor:
+    store = DecodedImages(pixels, torch.full((len(pixels), 2), float(pixels.shape[-1])))
+    drawn = ours.Augmentation.draw(store.sizes, config, torch.Generator().manual_seed(seed))
+    return next(store.augmented([(torch.arange(len(pixels)), drawn)], config.image_size or 0, torch.device("cpu")))
 
 
 @pytest.mark.parametrize(
@@ -68,7 +75,7 @@ def test_crops_are_drawn_as_torchvision_draws_them(width: int, height: int) -> N
 
 def test_jitter_has_torchvisions_distribution() -> None:
     x = images(1, side=6).expand(4000, 3, 6, 6)
-    mine = ours.colour_jitter(x, (0.4, 0.4, 0.4, 0.4), torch.Generator().manual_seed(0))
+    mine = ours.colour_jitter(x.clone(), *ours.draw_jitter(4000, (0.4, 0.4, 0.4, 0.4), torch.Generator().manual_seed(0)))
     transform = v2.ColorJitter(0.4, 0.4, 0.4, 0.4)
     torch.manual_seed(0)
     theirs = torch.stack([transform(image) for image in x[:4000]])
@@ -80,7 +87,7 @@ def test_probabilities_of_grey_and_flip() -> None:
     config = resolve(TrainConfig.make({"greyscale": 0.25, "colour_jitter": [0, 0, 0, 0], "crop_scale": [1, 1]}), 4000, 16)
     ramp = torch.arange(16, dtype=torch.uint8).mul(15).expand(4000, 3, 16, 16).clone()
     ramp[:, 0] //= 2
-    result = ours.augment(ramp, torch.full((4000, 2), 16.0), config, torch.Generator().manual_seed(0))
+    result = augmented(ramp, config, 0)
     grey = (result[:, 0] == result[:, 1]).flatten(1).all(1).float().mean()
     flipped = (result[:, 1, :, 0] > result[:, 1, :, -1]).float().mean()
     assert float(grey) == pytest.approx(0.25, abs=0.03)
@@ -90,8 +97,7 @@ def test_probabilities_of_grey_and_flip() -> None:
 def test_every_image_has_parameters_of_its_own_and_the_generator_decides_them() -> None:
     config = resolve(TrainConfig.make({}), 16, 16)
     x = (images(1, 16) * 255).to(torch.uint8).expand(16, 3, 16, 16)
-    sizes = torch.full((16, 2), 16.0)
-    first = ours.augment(x, sizes, config, torch.Generator().manual_seed(1))
-    again = ours.augment(x, sizes, config, torch.Generator().manual_seed(1))
+    first = augmented(x, config, 1)
+    again = augmented(x, config, 1)
     assert torch.equal(first, again)
     assert len({image.numpy().tobytes() for image in first}) == 16

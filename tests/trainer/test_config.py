@@ -15,7 +15,7 @@ from trainer.config import BOUNDS, CHOICES, PRESETS, ConfigError, TrainConfig, r
         ({"rounds": 2.5}, "an integer from 1 to 20"),
         ({"rounds": True}, "an integer"),
         ({"rounds": "3"}, "an integer"),
-        ({"backbone": "vgg"}, "resnet10, resnet18"),
+        ({"backbone": "vgg"}, "resnet10, resnet18, resnet34, resnet50"),
         ({"crop_scale": [0.5]}, "a list of 2 numbers"),
         ({"crop_scale": [0.9, 0.2]}, "0.9 is larger than 0.2"),
         ({"colour_jitter": [0.1, 0.1, 0.1, 2]}, "outside 0 to 1"),

@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 
 from trainer.neighbourhoods import MemoryBank, discover, neighbourhoods, select_anchors
+from trainer.ranks import Ranks
 
 TAU = 0.1
 
@@ -26,10 +27,10 @@ def slow_discovery(bank: torch.Tensor, k: int) -> tuple[list[float], list[list[i
     return entropies, nearest
 
 
-@pytest.mark.parametrize(("count", "k", "block"), [(50, 1, 7), (50, 4, 50), (33, 2, 1024)])
-def test_entropy_and_neighbours_agree_with_the_loop(count: int, k: int, block: int) -> None:
+@pytest.mark.parametrize(("count", "k", "tile"), [(50, 1, (7, 9)), (50, 4, (50, 3)), (33, 2, (1024, 1024)), (400, 3, (64, 192)), (400, 1, (100, 400))])
+def test_entropy_and_neighbours_agree_with_the_loop(count: int, k: int, tile: tuple[int, int]) -> None:
     bank = bank_of(count)
-    found = discover(bank, bank, k, TAU, block)
+    found = discover(MemoryBank(bank), k, TAU, tile)
     entropies, nearest = slow_discovery(bank, k)
     assert found.entropy.tolist() == pytest.approx(entropies, abs=1e-5)
     assert found.nearest.tolist() == nearest
@@ -49,9 +50,9 @@ def test_update_is_the_normalised_moving_average_of_the_rows_named() -> None:
 
 
 def test_a_new_bank_holds_unit_vectors_that_the_seed_decides() -> None:
-    first = MemoryBank.random(100, 16, 0.5, seed=3, device=torch.device("cpu")).rows
-    again = MemoryBank.random(100, 16, 0.5, seed=3, device=torch.device("cpu")).rows
-    other = MemoryBank.random(100, 16, 0.5, seed=4, device=torch.device("cpu")).rows
+    first = MemoryBank.random(100, 16, 0.5, seed=3, device=torch.device("cpu"), ranks=Ranks()).rows
+    again = MemoryBank.random(100, 16, 0.5, seed=3, device=torch.device("cpu"), ranks=Ranks()).rows
+    other = MemoryBank.random(100, 16, 0.5, seed=4, device=torch.device("cpu"), ranks=Ranks()).rows
     assert torch.allclose(first.norm(dim=1), torch.ones(100))
     assert torch.equal(first, again)
     assert not torch.equal(first, other)
@@ -70,7 +71,7 @@ def test_anchors_are_the_lowest_entropies_with_ties_by_row() -> None:
 
 def test_only_anchors_have_neighbourhoods() -> None:
     bank = bank_of(8)
-    found = discover(bank, bank, 2, TAU)
-    omega = neighbourhoods(found, torch.tensor([1, 6]))
+    found = discover(MemoryBank(bank), 2, TAU)
+    omega = neighbourhoods(found.nearest, torch.tensor([1, 6]))
     assert omega[[1, 6]].tolist() == found.nearest[[1, 6]].tolist()
     assert (omega[[0, 2, 3, 4, 5, 7]] == -1).all()

@@ -22,10 +22,13 @@ from trainer.__main__ import main
 from trainer.augment import crop_and_resize
 from trainer.config import InputError, TrainConfig, continued
 from trainer.encode import encode
-from trainer.evaluate import Labelled, consistency, evaluate, knn_accuracy
+from trainer.evaluate import Labelled, evaluate
+from trainer.metrics import consistency, knn_accuracy
 from trainer.export import export
-from trainer.sources import SourceError, evaluation_batches, open_source
-from trainer.train import Run, Stopped, train
+from trainer.pixels import evaluation_batches
+from trainer.run import Run
+from trainer.sources import SourceError, open_source
+from trainer.train import Stopped, train
 
 SMALL = {"preset": "quick", "rounds": 3, "epochs_first": 2, "epochs": 1, "batch_size": 16, "dim": 16, "device": "cpu"}
 
@@ -141,10 +144,10 @@ def test_the_export_is_complete_and_agrees_with_the_encoder(
     assert stored.shape == (40, 16)
     assert np.allclose(np.linalg.norm(stored, axis=1), 1, atol=1e-5)
     encoder = Encoder(tmp_path / "encoder.onnx")
-    again = encoder([decode(image.read()) for image in listed.images])
+    again = encoder([decode(image.location.read()) for image in listed.images])
     assert (again * stored).sum(axis=1).min() > 0.9999
     weights = load_file(tmp_path / "encoder.safetensors")
-    assert {"conv1.weight", "layer4.0.conv2.weight", "fc.bias"} <= set(weights)
+    assert {"stem.weight", "layer4.0.conv2.weight", "head.bias"} <= set(weights)
     hoods = np.load(tmp_path / "neighbourhoods.npz")
     assert (hoods["entropy"].shape, hoods["neighbours"].shape) == ((3, 40), (40, 1))
     assert set(hoods["neighbours"][hoods["anchor_round"] >= 0].flatten()) <= set(ids)

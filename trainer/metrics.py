@@ -1,0 +1,151 @@
+"""Measures of an embedding against labels: pure functions of vectors and classes."""
+
+import warnings
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+BLOCK = 1024  # queries at a time
+RECALL_AT = (1, 5, 10)
+_RANKED = 200_000_000  # similarities sorted for average precision: about half a minute on two cores
+
+
+def knn_votes(
+    bank: Tensor, labels: Tensor, queries: Tensor, k: int, temperature: float = 0.1, *, leave_one_out: bool = False
+) -> Tensor:
+    """Weighted kNN vote (Wu et al. 2018, section 3.4: weights exp(sim / T)).
+
+    Args:
+        bank: unit rows (N, d).
+        labels: int64 (N,), classes of the rows.
+        queries: unit rows (Q, d).
+        k: number of voters, at most as many as there are.
+        temperature: T.
+        leave_one_out: the queries are the bank's own rows, in order; each is left out of its own vote.
+
+    Returns:
+        float32 (Q, C), the votes for each class relative to the best neighbour's.
+    """
+    k = min(k, len(bank) - leave_one_out)
+    votes = torch.zeros(len(queries), int(labels.max()) + 1)
+    for start in range(0, len(queries), BLOCK):
+        sims = queries[start : start + BLOCK] @ bank.T  # (B, N)
+        if leave_one_out:
+            own = torch.arange(start, start + len(sims))
+            sims.scatter_(1, own[:, None], float("-inf"))
+        best, rows = sims.topk(k, dim=1)
+        # Shifted by the best similarity: the vote is unchanged and cannot overflow.
+        votes[start : start + BLOCK].scatter_add_(1, labels[rows], torch.exp((best - best[:, :1]) / temperature))
+    return votes
+
+
+def knn_accuracy(
+    bank: Tensor,
+    labels: Tensor,
+    queries: Tensor,
+    targets: Tensor,
+    k: int,
+    temperature: float = 0.1,
+    *,
+    leave_one_out: bool = False,
+) -> float:
+    """Fraction of the queries, of classes int64 (Q,), whose vote is right; arguments as of ``knn_votes``."""
+    votes = knn_votes(bank, labels, queries, k, temperature, leave_one_out=leave_one_out)
+    return float((votes.argmax(dim=1) == targets).double().mean())
+
+
+def retrieval(
+    bank: Tensor, labels: Tensor, queries: Tensor, targets: Tensor, *, leave_one_out: bool = False
+) -> dict[str, float | int]:
+    """How well the bank, ranked by similarity, shows each query's class; images of the class are the relevant ones.
+
+    Average precision is the mean of the precision at each relevant rank (Manning et al. 2008, section 8.4); recall@k is
+    the fraction of queries with a relevant image among the first k (Jégou et al. 2011). Of many queries an evenly spaced
+    part is ranked, so that at most ``_RANKED`` similarities are sorted.
+
+    Args:
+        bank, labels, queries, targets, leave_one_out: as of ``knn_accuracy``.
+
+    Returns:
+        ``mean_average_precision``, ``recall_at_1``, ``recall_at_5``, ``recall_at_10`` as fractions, and the
+        number of ``ranked_queries``.
+        Queries without a relevant image in the bank do not count.
+    """
+    chosen = torch.arange(0, len(queries), max(1, -(-len(queries) * len(bank) // _RANKED)))
+    precisions, hits = [], []
+    for rows in torch.split(chosen, max(1, 2**25 // len(bank))):
+        sims = queries[rows] @ bank.T
+        relevant = labels[None, :] == targets[rows, None]
+        if leave_one_out:
+            sims.scatter_(1, rows[:, None], float("-inf"))
+            relevant.scatter_(1, rows[:, None], False)
+        ranked = relevant.gather(1, sims.argsort(dim=1, descending=True, stable=True))
+        counted = ranked.any(dim=1)
+        ranked = ranked[counted]
+        found = ranked.cumsum(dim=1)
+        precision = (found / torch.arange(1, ranked.shape[1] + 1)).masked_fill_(~ranked, 0.0)
+        precisions.append(precision.sum(dim=1) / found[:, -1])
+        hits.append(torch.stack([ranked[:, :k].any(dim=1) for k in RECALL_AT], dim=1))
+    recall = torch.cat(hits).double().mean(dim=0)
+    return {
+        "mean_average_precision": float(torch.cat(precisions).double().mean()),
+        **{f"recall_at_{k}": float(value) for k, value in zip(RECALL_AT, recall, strict=True)},
+        "ranked_queries": len(torch.cat(precisions)),
+    }
+
+
+def linear_accuracy(features: Tensor, labels: Tensor, queries: Tensor, targets: Tensor) -> float:
+    """Fraction of queries that a linear classifier on frozen features gets right.
+
+    Multinomial logistic regression (scikit-learn, L2 with C = 1, at most 200 iterations of L-BFGS) on standardised features;
+    nothing is tuned.
+
+    Args:
+        features: (N, C).
+        labels: int64 (N,).
+        queries: (Q, C).
+        targets: int64 (Q,).
+    """
+    from sklearn.linear_model import LogisticRegression
+
+    mean, std = features.mean(dim=0), features.std(dim=0).clamp(min=1e-6)
+    model = LogisticRegression(C=1.0, max_iter=200)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # ConvergenceWarning: 200 iterations are what is asked for
+        model.fit(((features - mean) / std).numpy(), labels.numpy())
+    return float((model.predict(((queries - mean) / std).numpy()) == targets.numpy()).mean())
+
+
+def consistency(neighbours: Tensor, labels: Sequence[str | None]) -> float | None:
+    """Fraction of the anchors' neighbours that share the anchor's class, over pairs in which both are labelled.
+
+    Args:
+        neighbours: int64 (N, k) rows, -1 throughout for what is no anchor.
+        labels: N classes.
+
+    Returns:
+        ``None`` if no such pair is labelled.
+    """
+    names = {name: number for number, name in enumerate(sorted({name for name in labels if name is not None}))}
+    classes = torch.tensor([-1 if name is None else names[name] for name in labels])
+    own, other = classes[:, None].expand_as(neighbours), classes[neighbours.clamp(min=0)]
+    known = (neighbours >= 0) & (own >= 0) & (other >= 0)
+    return float((own == other)[known].double().mean()) if bool(known.any()) else None
+
+
+def consistency_by_decile(entropy: Tensor, nearest: Tensor, labels: Sequence[str | None]) -> list[float | None]:
+    """``consistency`` of the images' nearest others for each tenth of the images by entropy, lowest first.
+
+    Args:
+        entropy: (N,).
+        nearest: int64 (N, k), for every image.
+        labels: N classes.
+    """
+    order = torch.argsort(entropy, stable=True)
+    result = []
+    for rows in order.tensor_split(10):
+        only = torch.full_like(nearest, -1)
+        only[rows] = nearest[rows]
+        result.append(consistency(only, labels))
+    return result

@@ -1,0 +1,109 @@
+"""A training run: everything that a checkpoint holds, and what a resumed run must agree in."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from trainer.backbones import Encoder, build_encoder
+from trainer.checkpoints import Position
+from trainer.config import InputError, TrainConfig
+from trainer.neighbourhoods import MemoryBank
+from trainer.ranks import Ranks
+
+Event = dict[str, Any]
+_SHAPES = ("backbone", "image_size", "dim")  # what a checkpoint's tensors depend on
+
+
+@dataclass
+class Run:
+    """Where training stands and what it has learned."""
+
+    images: str  # fingerprint of the collection
+    position: Position
+    encoder: Encoder
+    optimiser: torch.optim.Optimizer
+    bank: MemoryBank
+    epoch_loss: Tensor  # float64 scalar: sum over the images of the epoch under way
+    nearest: Tensor | None = None  # int64 (N, k), found at the end of the last round
+    neighbours: Tensor | None = None  # Omega of the round under way, int64 (N, k); None in round 0
+    anchor_round: Tensor = field(default_factory=lambda: torch.empty(0))  # int64 (N,), -1 while no anchor
+    trained_towards: Tensor = field(default_factory=lambda: torch.empty(0))  # int64 (N, k), -1 while no anchor
+    entropy: list[Tensor] = field(default_factory=list)  # (N,) at the end of each round
+    history: list[Event] = field(default_factory=list)  # one event for each finished epoch and round
+
+    @classmethod
+    def start(cls, config: TrainConfig, fingerprint: str, count: int, device: torch.device, ranks: Ranks) -> "Run":
+        """A run that has not begun: fresh weights and a random memory bank."""
+        encoder = build_encoder(config)
+        encoder.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        optimiser = torch.optim.SGD(
+            encoder.parameters(), lr=0.0, momentum=0.9, nesterov=True, weight_decay=config.weight_decay, fused=True
+        )
+        return cls(
+            fingerprint,
+            Position(),
+            encoder,
+            optimiser,
+            MemoryBank.random(count, config.dim, config.memory_momentum, config.seed, device, ranks),
+            torch.zeros((), dtype=torch.float64, device=device),
+            anchor_round=torch.full((count,), -1),
+            trained_towards=torch.full((count, config.neighbours), -1),
+        )
+
+    def state(self, config: TrainConfig) -> dict[str, Any]:
+        """What a checkpoint holds. Every rank must ask, since each has a part of the bank."""
+        return {
+            "config": config.to_json(),
+            "images": self.images,
+            "position": [self.position.round, self.position.epoch, self.position.step],
+            "encoder": self.encoder.state_dict(),
+            "optimiser": self.optimiser.state_dict(),
+            "bank": self.bank.whole(),
+            "nearest": self.nearest,
+            "neighbours": self.neighbours,
+            "anchor_round": self.anchor_round,
+            "trained_towards": self.trained_towards,
+            "entropy": self.entropy,
+            "epoch_loss": float(self.epoch_loss),
+            "history": self.history,
+        }
+
+    def restore(self, state: Mapping[str, Any], config: TrainConfig) -> None:
+        """Go on from a checkpoint's state, under ``config``."""
+        device = self.bank.rows.device
+        self.position = Position(*state["position"])
+        self.encoder.load_state_dict(state["encoder"])
+        self.optimiser.load_state_dict(state["optimiser"])
+        for group in self.optimiser.param_groups:
+            group["weight_decay"] = config.weight_decay
+        self.bank.load(state["bank"])
+        self.nearest, self.neighbours = (None if rows is None else rows.to(device) for rows in _tables(state))
+        self.anchor_round = state["anchor_round"]
+        if state["trained_towards"].shape == self.trained_towards.shape:
+            self.trained_towards = state["trained_towards"]
+        self.entropy = state["entropy"]
+        self.epoch_loss.fill_(state["epoch_loss"])
+        self.history = state["history"]
+
+
+def _tables(state: Mapping[str, Any]) -> tuple[Tensor | None, Tensor | None]:
+    return state["nearest"], state["neighbours"]
+
+
+def require_same_run(saved: Mapping[str, Any], config: TrainConfig, fingerprint: str, extend: bool) -> None:
+    """A checkpoint is continued only with the images and parameters it was made with. ``extend`` lets a round's end be
+    continued with other parameters than those its tensors depend on.
+
+    Raises:
+        InputError: it names what differs.
+    """
+    ours = config.to_json()
+    extendable = extend and Position(*saved["position"]).ends_round
+    compared = _SHAPES if extendable else [name for name in ours if name != "device"]
+    changed = sorted(name for name in compared if ours[name] != saved["config"].get(name))
+    changed += ["the images"] if saved["images"] != fingerprint else []
+    if changed:
+        raise InputError(f"cannot resume: {', '.join(changed)} differ from those of the checkpoint; use another --out")
