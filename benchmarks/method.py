@@ -70,7 +70,9 @@ def name_of(params: dict[str, Any]) -> str:
     return "_".join(f"{name}={value}" for name, value in sorted(params.items())).replace("/", "-").replace(" ", "") or "default"
 
 
-def judge(folder: Path, images: Collection, queries: Collection, last_only: bool = False) -> tuple[list[Result], NDArray[np.bool_]]:
+def judge(
+    folder: Path, images: Collection, queries: Collection, last_only: bool = False
+) -> tuple[list[Result], NDArray[np.bool_]]:
     """kNN of every round's encoder on re-encoded images, and which of the last one's answers are right."""
     rounds = []
     right: NDArray[np.bool_] = np.zeros(0, bool)
@@ -122,9 +124,7 @@ def bootstrap(differences: NDArray[np.float64]) -> tuple[float, float]:
     """95 % interval of the mean of paired differences (seeds, images), both resampled."""
     rng = np.random.default_rng(0)
     seeds, images = differences.shape
-    means = [
-        differences[rng.integers(0, seeds, seeds)][:, rng.integers(0, images, images)].mean() for _ in range(2000)
-    ]
+    means = [differences[rng.integers(0, seeds, seeds)][:, rng.integers(0, images, images)].mean() for _ in range(2000)]
     return float(np.quantile(means, 0.025)), float(np.quantile(means, 0.975))
 
 

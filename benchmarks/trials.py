@@ -6,7 +6,17 @@ COUNT = 10_000  # images to train on
 K = 200  # voters, fixed beforehand
 ARMS = ("and", "instance", "random_anchors", "all_anchors")
 # Parameters of the first round; what else a trial sets concerns later rounds only, so that trials share it.
-FIRST = ("preset", "backbone", "batch_size", "epochs_first", "learning_rate", "temperature", "colour_jitter", "memory_momentum", "crop_scale")
+FIRST = (
+    "preset",
+    "backbone",
+    "batch_size",
+    "epochs_first",
+    "learning_rate",
+    "temperature",
+    "colour_jitter",
+    "memory_momentum",
+    "crop_scale",
+)
 SEEDS: tuple[int, ...] = (0, 1, 2)
 BASE: dict[str, Any] = {"preset": "quick", "epochs_first": 40, "epochs": 10}
 

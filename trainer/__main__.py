@@ -19,9 +19,9 @@ from trainer import checkpoints
 from trainer.checkpoints import Position
 from trainer.config import BOUNDS, CHOICES, InputError, TrainConfig
 from trainer.evaluate import Labelled, evaluate
-from trainer.sources import ImageList, SourceError, open_source
 from trainer.ranks import Ranks, join, leave
 from trainer.run import Event
+from trainer.sources import ImageList, SourceError, open_source
 from trainer.train import Stopped, train
 
 EXIT_BAD_INPUT = 2

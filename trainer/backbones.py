@@ -124,7 +124,7 @@ def load_initial_weights(encoder: Encoder, source: str, backbone: str) -> list[s
     weights = _imagenet(backbone) if source == "imagenet" else _read_weights(source)
     own = encoder.state_dict()
     fitting = {name: value for name, value in weights.items() if name in own and own[name].shape == value.shape}
-    if not any(name.startswith(("conv1", "stem", "layer")) for name in fitting):
+    if not any(value.ndim == 4 for value in fitting.values()):  # not one convolution
         raise ConfigError(f"init: nothing in {source} fits {backbone} at {encoder.image_size} pixels")
     encoder.load_state_dict(fitting, strict=False)
     return sorted(fitting)
@@ -138,7 +138,8 @@ def _read_weights(path: str) -> dict[str, Tensor]:
         return dict(load_file(path))
     except (OSError, SafetensorError) as error:
         raise ConfigError(
-            f"init: cannot read weights from {path} ({error}); give random, imagenet, a model's id (in a job) or a safetensors file"
+            f"init: cannot read weights from {path} ({error}); "
+            "give random, imagenet, a model's id (in a job) or a safetensors file"
         ) from error
 
 

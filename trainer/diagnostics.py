@@ -14,6 +14,7 @@ from trainer.run import Run
 
 _SAMPLE = 512  # images whose two random views give alignment and uniformity
 _BATCH = 64
+_POINT = -0.2  # uniformity of vectors whose cosine is 0.95
 
 
 def diagnose(run: Run, config: TrainConfig, store: PixelStore, round_: int, before: Tensor | None) -> dict[str, float | None]:
@@ -36,7 +37,6 @@ def diagnose(run: Run, config: TrainConfig, store: PixelStore, round_: int, befo
         "mean_entropy": float(run.entropy[-1].mean()),
         "neighbour_agreement": agreement,
         "effective_rank": effective_rank(bank),
-        "mean_similarity": float(bank.mean(dim=0).square().sum()),
         "alignment": alignment(first, second),
         "uniformity": uniformity(first),
     }
@@ -44,9 +44,9 @@ def diagnose(run: Run, config: TrainConfig, store: PixelStore, round_: int, befo
 
 def collapse_warning(figures: dict[str, float | None], dim: int) -> str | None:
     """Plain words if the embedding has collapsed to a point or to few dimensions, else ``None``."""
-    rank, similarity = figures["effective_rank"] or 0.0, figures["mean_similarity"] or 0.0
-    if similarity > 0.9:
-        return f"the embedding has collapsed: images are {similarity:.2f} similar on average; lower learning_rate or temperature"
+    rank, spread = figures["effective_rank"] or 0.0, figures["uniformity"] or 0.0
+    if spread > _POINT:
+        return f"the embedding has collapsed to a point (uniformity {spread:.2f}); lower learning_rate or temperature"
     if rank < max(1.5, dim / 20):
         return f"the embedding has collapsed to about {rank:.1f} of {dim} dimensions; lower learning_rate or temperature"
     return None

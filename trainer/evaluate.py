@@ -53,12 +53,12 @@ def evaluate(
         on_progress: told what is being evaluated.
 
     Returns:
-        ``k, held_out, queries, overlap, classes``; ``knn_accuracy, untrained_accuracy, raw_pixel_accuracy``; ``trained, untrained,
-        raw_pixels``, each with ``knn_accuracy, linear_embedding, linear_last_block, mean_average_precision, recall_at_1,
-        recall_at_5, recall_at_10, ranked_queries``; ``anchors, consistency``; and ``rounds``, a list of ``{round, knn_accuracy, anchors, consistency,
-        consistency_by_decile, mean_entropy, neighbour_agreement, effective_rank, alignment, uniformity}``; ``warnings``. Fractions;
-        ``None`` where there are no labels to judge by. ``overlap`` counts held-out images left out because the run was trained on
-        them. The linear classifier without held-out images is judged on every fifth one, and trained on the others.
+        ``k, held_out, queries, overlap, classes``; ``knn_accuracy, untrained_accuracy, raw_pixel_accuracy``; ``trained``,
+        ``untrained`` and ``raw_pixels``, each with ``knn_accuracy, linear_embedding, linear_last_block`` and what
+        ``metrics.retrieval`` gives; ``anchors, consistency``; ``rounds``, a list of ``{round, knn_accuracy, anchors, consistency,
+        consistency_by_decile}`` and ``LABEL_FREE``; ``warnings``. Fractions; ``None`` where there are no labels to judge by.
+        ``overlap`` counts held-out images left out because the run was trained on them. Without held-out images the linear
+        classifiers are trained on four fifths of the images and judged on the rest.
 
     Raises:
         InputError: not a finished run, or one of other images; held-out images that were all trained on; a bad ``k``.

@@ -15,8 +15,8 @@ from trainer.backbones import Encoder
 from trainer.config import TrainConfig
 from trainer.encode import as_input, encode
 from trainer.pixels import evaluation_batches
-from trainer.sources import ImageList
 from trainer.run import Run
+from trainer.sources import ImageList
 
 PARITY = 1e-4  # largest difference allowed between an ONNX Runtime and a torch embedding, per component
 MAP_LIMIT = 200_000  # above this the map is a linear projection: t-SNE would take hours

@@ -24,7 +24,7 @@ from torch.utils.data import DataLoader, Dataset
 from core import imaging
 from trainer.augment import Augmentation, crop_and_resize
 from trainer.ranks import Ranks
-from trainer.sources import ImageList, ImageRef
+from trainer.sources import ImageList, ImageRef, cpus
 
 MEMORY_BUDGET = 4 << 30  # bytes of decoded pixels kept in memory
 SMALL_SIDE = 96  # images stored at up to this side are worth a memory map: a page holds a good part of one
@@ -75,7 +75,7 @@ def open_store(listed: ImageList, side: int, scratch: Path, ranks: Ranks, budget
         pixels = _shared_map(listed, stored, scratch, ranks)
         why = "shared by the ranks" if size <= budget else f"over the budget of {_mib(budget)}"
         return DecodedImages(torch.from_numpy(pixels), _sizes(listed), f"{measured}, {why}: in a memory-mapped file")
-    loaders = max(1, min(16, os.cpu_count() or 1) // ranks.size)
+    loaders = max(1, min(16, cpus()) // ranks.size)
     why = f"{measured}, over the budget of {_mib(budget)}: decoded by {loaders} loader processes"
     return StreamedImages(listed.images, _sizes(listed), loaders, why)
 
@@ -243,6 +243,6 @@ def _in_threads(work: Callable[[int], None], count: int) -> None:
         for row in range(start, min(start + _ROWS_A_TASK, count)):
             work(row)
 
-    with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
+    with ThreadPoolExecutor(min(8, cpus())) as pool:
         for _ in pool.map(some, range(0, count, _ROWS_A_TASK)):
             pass

@@ -6,7 +6,7 @@ from typing import Any
 import matplotlib as mpl
 
 mpl.use("Agg")
-from matplotlib import pyplot as plt  # noqa: E402 -- the backend is chosen first
+from matplotlib import pyplot as plt
 
 
 def plot_consistency(evaluation: dict[str, Any], path: Path) -> None:

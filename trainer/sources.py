@@ -139,6 +139,11 @@ def open_source(path: str | os.PathLike[str]) -> ImageList:
     return listed
 
 
+def cpus() -> int:
+    """Processors that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def _folder_files(root: Path) -> Iterator[tuple[str, Location]]:
     for folder, _, names in os.walk(root):
         for name in names:
@@ -187,7 +192,7 @@ def _survey(files: Iterator[tuple[str, Location]]) -> ImageList:
     rejected: list[tuple[str, str]] = []
     duplicates = 0
     entries = sorted(files, key=lambda entry: entry[0])
-    with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:  # Pillow decodes without the interpreter's lock
+    with ThreadPoolExecutor(min(8, cpus())) as pool:  # Pillow decodes without the interpreter's lock
         for number, found in enumerate(pool.map(_examine, (location for _, location in entries))):
             path, location = entries[number]
             if isinstance(found, str):

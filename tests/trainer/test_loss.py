@@ -42,7 +42,9 @@ def test_loss_agrees_with_the_loop(k: int) -> None:
 def test_loss_in_single_precision() -> None:
     z, bank = unit(32, 128, 1), unit(500, 128, 2)
     rows = torch.arange(32)
-    assert float(neighbourhood_loss(z, rows, MemoryBank(bank), None, TAU)) == pytest.approx(slow_loss(z, rows, bank, None), abs=1e-5)
+    assert float(neighbourhood_loss(z, rows, MemoryBank(bank), None, TAU)) == pytest.approx(
+        slow_loss(z, rows, bank, None), abs=1e-5
+    )
 
 
 def dense_loss(z: Tensor, rows: Tensor, bank: Tensor, neighbours: Tensor, tau: float) -> Tensor:

@@ -27,7 +27,9 @@ def slow_discovery(bank: torch.Tensor, k: int) -> tuple[list[float], list[list[i
     return entropies, nearest
 
 
-@pytest.mark.parametrize(("count", "k", "tile"), [(50, 1, (7, 9)), (50, 4, (50, 3)), (33, 2, (1024, 1024)), (400, 3, (64, 192)), (400, 1, (100, 400))])
+@pytest.mark.parametrize(
+    ("count", "k", "tile"), [(50, 1, (7, 9)), (50, 4, (50, 3)), (33, 2, (1024, 1024)), (400, 3, (64, 192)), (400, 1, (100, 400))]
+)
 def test_entropy_and_neighbours_agree_with_the_loop(count: int, k: int, tile: tuple[int, int]) -> None:
     bank = bank_of(count)
     found = discover(MemoryBank(bank), k, TAU, tile)

@@ -91,12 +91,34 @@ def test_what_the_first_rank_raises_every_rank_raises(tmp_path: Path) -> None:
 
 
 def torchrun(size: int, *arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={size}", "-m", "trainer", *arguments]
+    command = [
+        sys.executable,
+        "-m",
+        "torch.distributed.run",
+        "--standalone",
+        f"--nproc-per-node={size}",
+        "-m",
+        "trainer",
+        *arguments,
+    ]
     return subprocess.run(command, capture_output=True, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"}, timeout=300)
 
 
 def short(out: Path, rounds: int) -> list[str]:
-    return ["--out", str(out), "--rounds", str(rounds), "--epochs-first", "2", "--epochs", "1", "--dim", "16", "--batch-size", "16"]
+    return [
+        "--out",
+        str(out),
+        "--rounds",
+        str(rounds),
+        "--epochs-first",
+        "2",
+        "--epochs",
+        "1",
+        "--dim",
+        "16",
+        "--batch-size",
+        "16",
+    ]
 
 
 def losses(out: Path) -> list[float]:

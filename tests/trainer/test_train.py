@@ -11,6 +11,7 @@ import numpy as np
 import onnxruntime
 import pytest
 import torch
+from PIL import Image
 from safetensors.torch import load_file
 
 from core.encoder import Encoder
@@ -23,7 +24,6 @@ from trainer.augment import crop_and_resize
 from trainer.config import InputError, TrainConfig, continued
 from trainer.encode import encode
 from trainer.evaluate import Labelled, evaluate
-from trainer.metrics import consistency, knn_accuracy
 from trainer.export import export
 from trainer.pixels import evaluation_batches
 from trainer.run import Run
@@ -172,9 +172,74 @@ def test_evaluation_compares_with_untrained_and_pixels(
         assert 0 <= judged[name] <= 1
     assert [entry["anchors"] for entry in judged["rounds"]] == [0.0, 0.25, 0.5]
     assert judged["rounds"][0]["consistency"] is None
+    for name in ("trained", "untrained", "raw_pixels"):
+        figures = judged[name]
+        assert {"knn_accuracy", "linear_embedding", "linear_last_block", "mean_average_precision", "recall_at_1"} <= set(figures)
+        assert 0 <= figures["mean_average_precision"] <= figures["recall_at_10"] <= 1
+    assert all(len(entry["consistency_by_decile"]) == 10 for entry in judged["rounds"])
     none = evaluate(out, Labelled(listed, [None] * 40), None)
     assert none["knn_accuracy"] is None
     assert none["anchors"] == 0.5
+
+
+def test_rounds_are_added_to_a_finished_run(pictures: Path, tmp_path: Path, whole: tuple[Path, TrainConfig, Run]) -> None:
+    shutil.copytree(whole[0], tmp_path / "run")
+    command = ["run", str(pictures), "--out", str(tmp_path / "run"), "--threads", "1"]
+    assert main([*command, "--add-rounds", "1"]) == 0
+    longer = {**SMALL, "rounds": 4}
+    _, expected = run_whole(pictures, tmp_path / "longer", longer)
+    stored = np.load(tmp_path / "run/model/embeddings.npy")
+    assert np.array_equal(stored, embeddings(expected, pictures))
+    assert json.loads((tmp_path / "run/config.json").read_text())["rounds"] == 4
+    assert len(np.load(tmp_path / "run/model/neighbourhoods.npz")["entropy"]) == 4
+
+
+def test_resume_takes_the_runs_own_parameters(
+    pictures: Path, tmp_path: Path, whole: tuple[Path, TrainConfig, Run], capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "run"
+    command = ["run", str(pictures), "--out", str(out), "--threads", "1"]
+    assert main([*command, "--resume"]) == 2
+    assert "no intact checkpoint to go on from" in capsys.readouterr().err
+    shutil.copytree(whole[0], out)
+    checkpoints.found(out / "checkpoints")[-1][1].unlink()
+    assert main([*command, "--add-rounds", "1"]) == 2
+    assert "not finished yet; --resume goes on with it" in capsys.readouterr().err
+    assert main([*command, "--resume"]) == 0
+    assert np.array_equal(np.load(out / "model/embeddings.npy"), embeddings(whole[2], pictures))
+
+
+@pytest.mark.parametrize(("method", "anchors"), [("instance", [0, 0]), ("random_anchors", [0.25, 0.5]), ("all_anchors", [1, 1])])
+def test_what_and_is_compared_with_shares_its_first_round(
+    pictures: Path, tmp_path: Path, whole: tuple[Path, TrainConfig, Run], method: str, anchors: list[float]
+) -> None:
+    folder = tmp_path / "checkpoints"
+    shutil.copytree(whole[0] / "checkpoints", folder)
+    for _, path in checkpoints.found(folder)[1:]:
+        path.unlink()
+    config = TrainConfig.make({**SMALL, "method": method, "neighbours": 2})
+    _, run = train(config, open_source(pictures), tmp_path, extend=True)
+    epochs = [event for event in run.history if event["type"] == "epoch"]
+    assert [event["anchors"] for event in epochs[2:]] == anchors
+    assert epochs[:2] == [event for event in whole[2].history if event["type"] == "epoch"][:2]
+    assert run.trained_towards.shape == (40, 2)
+
+
+def test_every_round_has_figures_that_need_no_labels(whole: tuple[Path, TrainConfig, Run]) -> None:
+    rounds = [event for event in whole[2].history if event["type"] == "round"]
+    assert [event["neighbour_agreement"] is None for event in rounds] == [True, False, False]
+    for event in rounds:
+        assert 1 <= event["effective_rank"] <= 16
+        assert event["alignment"] >= 0
+        assert event["uniformity"] <= 0
+
+
+def test_a_collapse_is_a_warning(pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    short = ["--rounds", "1", "--epochs-first", "3", "--batch-size", "40", "--learning-rate", "1", "--threads", "1"]
+    assert main(["run", str(pictures), "--out", str(tmp_path), *short]) == 0
+    assert "warning: the embedding has collapsed" in capsys.readouterr().err
+    events = [json.loads(line) for line in (tmp_path / "events.jsonl").read_text().splitlines()]
+    assert [event["round"] for event in events if event["type"] == "warning"] == [0]
 
 
 def test_evaluation_refuses_what_would_mislead(pictures: Path, tmp_path: Path, whole: tuple[Path, TrainConfig, Run]) -> None:
@@ -198,27 +263,6 @@ def test_evaluation_refuses_what_would_mislead(pictures: Path, tmp_path: Path, w
     checkpoints.found(unfinished)[-1][1].unlink()
     with pytest.raises(InputError, match="only 2 of 3 rounds"):
         evaluate(unfinished.parent, train_set, None)
-
-
-def test_knn_accuracy_against_a_loop() -> None:
-    generator = torch.Generator().manual_seed(0)
-    bank = torch.nn.functional.normalize(torch.randn(60, 8, generator=generator), dim=1)
-    labels = torch.randint(0, 4, (60,), generator=generator)
-    right = 0
-    for i in range(60):
-        sims = sorted(((float(bank[i] @ bank[j]), int(labels[j])) for j in range(60) if j != i), reverse=True)[:7]
-        votes = [0.0] * 4
-        for sim, label in sims:
-            votes[label] += float(np.exp(sim / 0.1))
-        right += int(np.argmax(votes)) == int(labels[i])
-    assert knn_accuracy(bank, labels, bank, labels, 7, leave_one_out=True) == pytest.approx(right / 60)
-
-
-def test_consistency_counts_pairs_of_known_labels() -> None:
-    neighbours = torch.tensor([[1], [2], [-1], [0]])
-    assert consistency(neighbours, ["a", "a", "b", "b"]) == pytest.approx(1 / 3)
-    assert consistency(neighbours, ["a", "a", None, "b"]) == pytest.approx(1 / 2)
-    assert consistency(torch.full((3, 1), -1), ["a", "b", "c"]) is None
 
 
 def test_sources_are_alike_and_bad_files_are_skipped(pictures: Path, tmp_path: Path) -> None:
@@ -294,7 +338,10 @@ def test_the_command_line_from_start_to_accuracy(pictures: Path, tmp_path: Path,
     short = ["--rounds", "1", "--epochs-first", "1", "--dim", "8", "--batch-size", "20", "--threads", "1"]
     assert main(["run", str(pictures), "--out", str(tmp_path), *short]) == 0
     events = [json.loads(line)["type"] for line in (tmp_path / "events.jsonl").read_text().splitlines()]
-    assert events == ["started", "epoch", "round", "exporting", "finished"]
+    assert [event for event in events if event != "warning"] == ["started", "epoch", "round", "exporting", "finished"]
     capsys.readouterr()
-    assert main(["evaluate", str(tmp_path), "--data", str(pictures), "--k", "3"]) == 0
+    plot = tmp_path / "plot.png"
+    assert main(["evaluate", str(tmp_path), "--data", str(pictures), "--k", "3", "--plot", str(plot)]) == 0
+    with Image.open(plot) as picture:
+        assert picture.width > 500
     assert json.loads(capsys.readouterr().out)["k"] == 3

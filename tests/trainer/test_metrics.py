@@ -1,0 +1,103 @@
+"""Measures against loops and scikit-learn, and figures that need no labels on embeddings whose values are known."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from sklearn.metrics import average_precision_score
+
+from trainer.diagnostics import alignment, collapse_warning, effective_rank, neighbour_agreement, uniformity
+from trainer.metrics import consistency, consistency_by_decile, knn_accuracy, linear_accuracy, retrieval
+
+
+def clusters(count: int, classes: int, spread: float, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
+    generator = torch.Generator().manual_seed(seed)
+    labels = torch.arange(count) % classes
+    centres = torch.randn(classes, 8, generator=torch.Generator().manual_seed(99))
+    return F.normalize(centres[labels] + spread * torch.randn(count, 8, generator=generator), dim=1), labels
+
+
+def test_knn_accuracy_against_a_loop() -> None:
+    bank, labels = clusters(60, 4, 2.0)
+    right = 0
+    for i in range(60):
+        sims = sorted(((float(bank[i] @ bank[j]), int(labels[j])) for j in range(60) if j != i), reverse=True)[:7]
+        votes = [0.0] * 4
+        for sim, label in sims:
+            votes[label] += float(np.exp(sim / 0.1))
+        right += int(np.argmax(votes)) == int(labels[i])
+    assert knn_accuracy(bank, labels, bank, labels, 7, leave_one_out=True) == pytest.approx(right / 60)
+
+
+def test_average_precision_is_scikit_learns() -> None:
+    bank, labels = clusters(80, 4, 1.0)
+    queries, targets = clusters(20, 4, 1.0, seed=1)
+    found = retrieval(bank, labels, queries, targets)
+    sims = queries @ bank.T
+    expected = [average_precision_score((labels == t).numpy(), s.numpy()) for s, t in zip(sims, targets, strict=True)]
+    assert found["mean_average_precision"] == pytest.approx(float(np.mean(expected)), abs=1e-6)
+    first = [bool((labels[s.topk(5).indices] == t).any()) for s, t in zip(sims, targets, strict=True)]
+    assert found["recall_at_5"] == pytest.approx(float(np.mean(first)))
+    assert found["ranked_queries"] == 20
+
+
+def test_retrieval_leaves_the_query_itself_out() -> None:
+    bank = F.normalize(torch.randn(6, 4, generator=torch.Generator().manual_seed(0)), dim=1)
+    labels = torch.tensor([0, 0, 1, 1, 2, 3])  # the last two have nothing to be found
+    found = retrieval(bank, labels, bank, labels, leave_one_out=True)
+    assert found["ranked_queries"] == 4
+    ranks = [[j for j in torch.argsort(bank @ bank[i], descending=True).tolist() if j != i].index(i ^ 1) + 1 for i in range(4)]
+    assert found["mean_average_precision"] == pytest.approx(sum(1 / rank for rank in ranks) / 4)
+
+
+def test_the_linear_classifier_learns_what_is_linear() -> None:
+    features, labels = clusters(300, 3, 0.1)
+    queries, targets = clusters(60, 3, 0.1, seed=1)
+    assert linear_accuracy(features, labels, queries, targets) == 1.0
+    noise = torch.randn(300, 8, generator=torch.Generator().manual_seed(5))
+    assert linear_accuracy(noise, labels, noise[:60].roll(7, 0), targets) < 0.6
+
+
+def test_consistency_counts_pairs_of_known_labels() -> None:
+    neighbours = torch.tensor([[1], [2], [-1], [0]])
+    assert consistency(neighbours, ["a", "a", "b", None]) == 0.5
+    assert consistency(torch.full((4, 1), -1), ["a"] * 4) is None
+    assert consistency(neighbours, [None] * 4) is None
+
+
+def test_deciles_of_entropy() -> None:
+    labels = ["a"] * 10 + ["b"] * 10
+    nearest = torch.tensor([[1]] * 10 + [[0]] * 10)  # the second half's nearest others are of the other class
+    entropy = torch.arange(20).float()
+    assert consistency_by_decile(entropy, nearest, labels) == [1.0] * 5 + [0.0] * 5
+    assert consistency_by_decile(entropy.flip(0), nearest, labels) == [0.0] * 5 + [1.0] * 5
+
+
+def test_effective_rank_of_known_embeddings() -> None:
+    assert effective_rank(torch.eye(8)) == pytest.approx(8.0)
+    assert effective_rank(torch.eye(8)[:4].repeat(5, 1)) == pytest.approx(4.0)
+    assert effective_rank(F.normalize(torch.ones(50, 8), dim=1)) == pytest.approx(1.0, abs=1e-3)
+
+
+def test_alignment_and_uniformity_are_wang_and_isolas() -> None:
+    x, _ = clusters(10, 2, 0.5)
+    y, _ = clusters(10, 2, 0.5, seed=1)
+    assert alignment(x, y) == pytest.approx(float(np.mean([float((x[i] - y[i]).norm()) ** 2 for i in range(10)])), abs=1e-6)
+    pairs = [math.exp(-2 * float((x[i] - x[j]).norm()) ** 2) for i in range(10) for j in range(i)]
+    assert uniformity(x) == pytest.approx(math.log(sum(pairs) / len(pairs)), abs=1e-5)
+
+
+def test_agreement_of_neighbours_ignores_their_order() -> None:
+    before = torch.tensor([[1, 2], [0, 3]])
+    assert neighbour_agreement(before, torch.tensor([[2, 1], [0, 2]])) == 0.75
+
+
+@pytest.mark.parametrize(
+    ("rank", "spread", "message"),
+    [(60.0, -3.5, None), (1.0, -0.01, "collapsed to a point"), (3.0, -1.5, "about 3.0 of 128 dimensions")],
+)
+def test_a_collapsed_embedding_is_called_one(rank: float, spread: float, message: str | None) -> None:
+    warning = collapse_warning({"effective_rank": rank, "uniformity": spread}, 128)
+    assert (warning is None) if message is None else (warning is not None and message in warning)
