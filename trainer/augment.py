@@ -180,18 +180,18 @@ def _saturation(images: Tensor, factor: Tensor) -> Tensor:
 def _hue(images: Tensor, shift: Tensor) -> Tensor:
     """Rotate hue by ``shift`` of the circle in HSV (Smith 1978)."""
     red, green, blue = images.unbind(dim=1)
-    value, _ = images.max(dim=1)
-    chroma = value - images.min(dim=1).values
-    safe = chroma.clamp(min=1e-12)
-    hue = torch.where(
-        value == red,
-        (green - blue) / safe,
-        torch.where(value == green, 2 + (blue - red) / safe, 4 + (red - green) / safe),
-    )
-    hue = hue + 6 * shift.view(-1, 1, 1)  # in sixths of the circle
-    offsets = torch.tensor([5.0, 3.0, 1.0], device=images.device).view(1, 3, 1, 1)
-    k = torch.remainder(hue.unsqueeze(1) + offsets, 6)
-    return value.unsqueeze(1) - chroma.unsqueeze(1) * torch.minimum(k, 4 - k).clamp(0, 1)
+    value = torch.maximum(torch.maximum(red, green), blue)
+    chroma = value - torch.minimum(torch.minimum(red, green), blue)
+    scale = chroma.clamp(min=1e-12).reciprocal_()
+    hue = torch.where(value == green, (blue - red).mul_(scale).add_(2), (red - green).mul_(scale).add_(4))
+    hue = torch.where(value == red, (green - blue).mul_(scale), hue).add_(6 * shift.view(-1, 1, 1))  # in sixths of the circle
+    result = torch.empty_like(images)
+    for channel, offset in enumerate((3.0, 1.0, -1.0)):
+        distance = hue + offset  # from the hue that lacks this channel most
+        distance.sub_((distance / 6).round_(), alpha=6).abs_()
+        lacking = distance.neg_().add_(2).clamp_(0, 1)
+        torch.addcmul(value, lacking, chroma, value=-1, out=result[:, channel])
+    return result
 
 
 _ADJUSTMENTS = (_brightness, _contrast, _saturation, _hue)

@@ -14,7 +14,14 @@ BLOCKS = {"cpu": 4096, "cuda": 65_536}
 
 
 def neighbourhood_loss(
-    z: Tensor, rows: Tensor, bank: MemoryBank, neighbours: Tensor | None, temperature: float, block: int | None = None
+    z: Tensor,
+    rows: Tensor,
+    bank: MemoryBank,
+    neighbours: Tensor | None,
+    temperature: float,
+    *,
+    block: int | None = None,
+    backward: torch.dtype | None = None,
 ) -> Tensor:
     """Mean over the batch of L_i = -log sum_{j in S_i} p_ij, with p_ij = softmax_j(z_i . V_j / tau) over all N.
 
@@ -30,21 +37,24 @@ def neighbourhood_loss(
             ``None`` in round 0.
         temperature: tau.
         block: columns at a time; by default what suits the device.
+        backward: precision of the products whose sum is the gradient, by default that of ``z``; the loss is always in that.
 
     Returns:
         Scalar loss, the same on every rank. Its gradient by ``z`` is that of the whole batch's mean.
     """
     members = rows[:, None] if neighbours is None else torch.cat([rows[:, None], neighbours], dim=1)  # (B, 1 + k)
-    loss: Tensor = _NeighbourhoodLoss.apply(z, members, bank, temperature, block or BLOCKS[z.device.type])
+    loss: Tensor = _NeighbourhoodLoss.apply(z, members, bank, temperature, block or BLOCKS[z.device.type], backward or z.dtype)
     return loss
 
 
 class _NeighbourhoodLoss(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, z: Tensor, members: Tensor, bank: MemoryBank, temperature: float, block: int) -> Tensor:
+    def forward(
+        ctx: Any, z: Tensor, members: Tensor, bank: MemoryBank, temperature: float, block: int, backward: torch.dtype
+    ) -> Tensor:
         ranks, count = bank.ranks, len(members)
         every = ranks.gather(z, count)  # (B, d)
-        shift, total, pushed = _partition(every, bank.rows, temperature, block)
+        shift, total, pushed = _partition(every, bank.rows, temperature, block, backward)
         largest = ranks.max(shift.clone())
         rescale = torch.exp(shift - largest)
         total, pushed = ranks.sum(total * rescale), ranks.sum(pushed * rescale[:, None])
@@ -56,12 +66,12 @@ class _NeighbourhoodLoss(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None, None, None]:
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         (gradient,) = ctx.saved_tensors
-        return gradients[0] * gradient, None, None, None, None
+        return gradients[0] * gradient, None, None, None, None, None
 
 
-def _partition(z: Tensor, bank: Tensor, temperature: float, block: int) -> tuple[Tensor, Tensor, Tensor]:
+def _partition(z: Tensor, bank: Tensor, temperature: float, block: int, backward: torch.dtype) -> tuple[Tensor, Tensor, Tensor]:
     """Largest logit m (B,), sum_j exp(s_ij - m_i) (B,), and sum_j exp(s_ij - m_i) V_j (B, d), over the rows of ``bank``."""
     query = z / temperature
     shift = torch.full((len(z),), float("-inf"), dtype=z.dtype, device=z.device)
@@ -73,7 +83,11 @@ def _partition(z: Tensor, bank: Tensor, temperature: float, block: int) -> tuple
         rescale = torch.exp(shift - larger)
         s.sub_(larger[:, None]).exp_()
         total.mul_(rescale).add_(s.sum(dim=1))
-        pushed.mul_(rescale[:, None]).addmm_(s, columns)
+        pushed.mul_(rescale[:, None])
+        if backward == z.dtype:
+            pushed.addmm_(s, columns)
+        else:
+            pushed.add_(s.to(backward) @ columns.to(backward))
         shift = larger
     return shift, total, pushed
 

@@ -6,7 +6,7 @@ decoded by loader processes for every step.
 
 import os
 import shutil
-import signal
+import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -44,6 +44,10 @@ class PixelStore(Protocol):
     @property
     def choice(self) -> str:
         """How the images are kept, and why, in words."""
+
+    @property
+    def waited(self) -> float:
+        """Seconds spent waiting for loader processes so far."""
 
     def augmented(self, plan: Plan, side: int, device: torch.device) -> Iterator[Tensor]:
         """Images for each step of a plan, augmented as it says: float32 (b, 3, side, side) in 0..1 on ``device``."""
@@ -119,6 +123,7 @@ class DecodedImages:
     pixels: Tensor
     sizes: Tensor
     choice: str = "in memory"
+    waited: float = 0.0
 
     def augmented(self, plan: Plan, side: int, device: torch.device) -> Iterator[Tensor]:
         for rows, augmentation in plan:
@@ -149,6 +154,7 @@ class StreamedImages:
     sizes: Tensor
     loaders: int
     choice: str
+    waited: float = field(default=0.0, init=False)
     _loader: Any = field(default=None, init=False)
     _sampler: "_PlanSampler" = field(default_factory=lambda: _PlanSampler(), init=False)
 
@@ -172,11 +178,20 @@ class StreamedImages:
                 collate_fn=_as_is,
                 worker_init_fn=_in_loader,
             )
-        for array in self._loader:
+        for array in self._timed(iter(self._loader)):
             images = torch.from_numpy(array).to(device, non_blocking=True).permute(0, 3, 1, 2).float().mul_(1 / 255)
             augmentation = ahead.popleft()
             mirrored = augmentation.flips.to(device).view(-1, 1, 1, 1)
             yield augmentation.colour(torch.where(mirrored, images.flip(-1), images))
+
+    def _timed(self, arrays: Iterator[NDArray[np.uint8]]) -> Iterator[NDArray[np.uint8]]:
+        while True:
+            started = time.monotonic()
+            array = next(arrays, None)
+            self.waited += time.monotonic() - started
+            if array is None:
+                return
+            yield array
 
     def moments(self) -> tuple[Tensor, Tensor]:
         """Of evenly spaced images, at a side of 64."""
@@ -217,9 +232,9 @@ def _as_is(array: Any) -> Any:
 
 
 def _in_loader(number: int) -> None:
-    """Signals are the training process's business: it stops at a step's end, and then ends its loaders."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    """Leave the process group: a signal to it is for the training process, which ends at a step's end and its loaders with
+    it. Should it be killed, they notice within seconds."""
+    os.setpgid(0, 0)
 
 
 def evaluation_batches(listed: ImageList, side: int) -> Iterator[Tensor]:

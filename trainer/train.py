@@ -32,6 +32,9 @@ class Stopped(Exception):
     """``should_stop`` said so; a checkpoint of the very step was written first."""
 
 
+_DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+
+
 def train(
     config: TrainConfig,
     images: ImageList,
@@ -113,7 +116,7 @@ def train(
             first = run.position.step
             steps = order.tensor_split(batches)[first:]
             plan = _plan(config, store, ranks, steps, round_, epoch, first)
-            started = time.monotonic()
+            started, waited = time.monotonic(), store.waited
             for step, (rows, x) in enumerate(zip(steps, store.augmented(plan, config.image_size, device), strict=True), first):
                 due = time.monotonic() - saved_at > checkpoint_seconds
                 stop, due = _agree(ranks, device, should_stop(), due and step > first)
@@ -125,8 +128,9 @@ def train(
                 _set_rate(run.optimiser, config, round_, epoch, epochs, step / batches)
                 _step(config, run, forward, rows, x)
                 run.position = Position(round_, epoch, step + 1)
-            rate = sum(map(len, steps)) / (time.monotonic() - started)
-            _finish_epoch(run, config, round_, epoch, epochs, rate, tell)
+            seconds = time.monotonic() - started
+            speed = {"images_per_second": sum(map(len, steps)) / seconds, "data_wait": (store.waited - waited) / seconds}
+            _finish_epoch(run, config, round_, epoch, epochs, speed, tell)
         _finish_round(run, config, images, store, round_, tell)
         save()
         saved_at = time.monotonic()
@@ -155,7 +159,7 @@ def _step(config: TrainConfig, run: Run, forward: nn.Module, rows: Tensor, image
     with precision(config, device):
         z = forward(images.contiguous(memory_format=torch.channels_last)).float()  # (b, d)
     omega = None if run.neighbours is None else run.neighbours[on_device]
-    loss = neighbourhood_loss(z, on_device, run.bank, omega, config.temperature)
+    loss = neighbourhood_loss(z, on_device, run.bank, omega, config.temperature, backward=_DTYPES[config.precision])
     run.optimiser.zero_grad(set_to_none=True)
     (loss * ranks.size).backward()  # type: ignore[no-untyped-call]  # DistributedDataParallel takes the mean over the ranks; the loss is already one
     run.optimiser.step()
@@ -177,7 +181,7 @@ def _agree(ranks: Ranks, device: torch.device, *flags: bool) -> list[bool]:
 
 
 def _finish_epoch(
-    run: Run, config: TrainConfig, round_: int, epoch: int, epochs: int, rate: float, tell: Callable[[Event], None]
+    run: Run, config: TrainConfig, round_: int, epoch: int, epochs: int, speed: dict[str, float], tell: Callable[[Event], None]
 ) -> None:
     count = run.bank.count
     loss = float(run.epoch_loss) / count
@@ -193,7 +197,7 @@ def _finish_epoch(
         "epochs": epochs,
         "loss": loss,
         "learning_rate": run.optimiser.param_groups[0]["lr"],
-        "images_per_second": rate,
+        **speed,
         "anchors": 0.0 if run.neighbours is None else float((run.neighbours[:, 0] >= 0).float().mean()),
     }
     run.history.append(event)

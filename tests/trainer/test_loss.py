@@ -63,13 +63,26 @@ def test_streamed_loss_equals_the_dense_one_forward_and_backward(block: int, tau
     neighbours = torch.tensor([[4, 5], [-1, -1], [1, 2], [0, 39], [-1, -1], [8, 6]])
     dense, streamed = unit(6, 16, 1).requires_grad_(), unit(6, 16, 1).requires_grad_()
     expected = dense_loss(dense, rows, bank, neighbours, tau)
-    actual = neighbourhood_loss(streamed, rows, MemoryBank(bank), neighbours, tau, block)
+    actual = neighbourhood_loss(streamed, rows, MemoryBank(bank), neighbours, tau, block=block)
     expected.backward()
     actual.backward()
     assert torch.allclose(actual, expected, atol=1e-5)
     assert dense.grad is not None
     assert streamed.grad is not None
     assert torch.allclose(streamed.grad, dense.grad, atol=1e-5)
+
+
+def test_a_bfloat16_backward_leaves_the_loss_and_nearly_the_gradient_as_they_are() -> None:
+    bank, rows = MemoryBank(unit(5000, 64, 2)), torch.arange(16)
+    exact, rough = unit(16, 64, 1).requires_grad_(), unit(16, 64, 1).requires_grad_()
+    first = neighbourhood_loss(exact, rows, bank, None, TAU)
+    second = neighbourhood_loss(rough, rows, bank, None, TAU, backward=torch.bfloat16)
+    first.backward()
+    second.backward()
+    assert torch.equal(first, second)
+    assert exact.grad is not None
+    assert rough.grad is not None
+    assert float(F.cosine_similarity(exact.grad, rough.grad).min()) > 0.9999
 
 
 def test_the_gradient_is_that_of_finite_differences() -> None:
