@@ -141,13 +141,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--work", type=Path, default=Path("runs/bench-method"), help="folder for checkpoints")
     parser.add_argument("--search", action="store_true", help="only the search on held-out training images")
-    parser.add_argument("--only", help="only trials whose title holds this")
+    parser.add_argument("--only", help="only trials whose title begins with this")
     arguments = parser.parse_args()
     torch.set_flush_denormal(True)
     torch.set_num_threads(1)  # two threads give other roundings, and one seed then other anchors
     print("accuracy after each round, %; then consistency of the anchors' neighbours in each round from 1, %")
     for title, params, arms in SEARCH:
-        if not arguments.only or arguments.only in title:
+        if not arguments.only or title.startswith(arguments.only):
             for arm in arms:
                 show(title, params, trial(arguments.work, params, arm, 0, final=False))
     if arguments.search or FINAL is None:

@@ -2,28 +2,28 @@
 
 from typing import Any
 
-COUNT = 10_000  # images to train on
+Params = dict[str, Any]
+COUNT = 10_000  # images to train on, unless a trial says otherwise
 K = 200  # voters, fixed beforehand
 ARMS = ("and", "instance", "random_anchors", "all_anchors")
-# Parameters of the first round; what else a trial sets concerns later rounds only, so that trials share it.
-FIRST = (
-    "preset",
-    "backbone",
-    "batch_size",
-    "epochs_first",
-    "learning_rate",
-    "temperature",
-    "colour_jitter",
-    "memory_momentum",
-    "crop_scale",
-)
+# Parameters of the first round; what else a trial sets concerns later rounds only, so that trials share the first.
+FIRST = ("preset", "backbone", "batch_size", "epochs_first", "learning_rate", "temperature", "memory_momentum", "crop_scale")
 SEEDS: tuple[int, ...] = (0, 1, 2)
-BASE: dict[str, Any] = {"preset": "quick", "epochs_first": 40, "epochs": 10}
+BASE: Params = {"preset": "quick", "epochs_first": 40, "epochs": 10}
+ENCODED: Params = {**BASE, "discovery_features": "encoder"}
+WARM: Params = {**BASE, "temperature": 0.2}
 
-SEARCH: list[tuple[str, dict[str, Any], tuple[str, ...]]] = [
-    ("k 1, bank", {**BASE}, ("instance", "and")),
-    ("k 1, re-encoded", {**BASE, "discovery_features": "encoder"}, ("and",)),
-    ("k 10, re-encoded", {**BASE, "discovery_features": "encoder", "neighbours": 10}, ("and",)),
-    ("k 50, re-encoded", {**BASE, "discovery_features": "encoder", "neighbours": 50}, ("and",)),
+SEARCH: list[tuple[str, Params, tuple[str, ...]]] = [
+    ("A k 1", {**BASE}, ("instance", "and")),
+    ("A k 1, re-encoded", {**ENCODED}, ("and",)),
+    ("A k 20, re-encoded", {**ENCODED, "neighbours": 20}, ("and", "all_anchors")),
+    ("A k 50, re-encoded", {**ENCODED, "neighbours": 50}, ("and",)),
+    ("A rate 0.02 later", {**BASE, "learning_rate_next": 0.02}, ("instance",)),
+    ("A k 20, re-encoded, rate 0.02 later", {**ENCODED, "neighbours": 20, "learning_rate_next": 0.02}, ("and",)),
+    ("A k 20, re-encoded, select 0.1", {**ENCODED, "neighbours": 20, "select_rate": 0.1}, ("and",)),
+    ("B tau 0.2", {**WARM}, ("instance",)),
+    ("B tau 0.2, k 20, re-encoded", {**WARM, "neighbours": 20, "discovery_features": "encoder"}, ("and",)),
+    ("B tau 0.07", {**BASE, "temperature": 0.07}, ("instance",)),
+    ("B tau 0.07, k 20, re-encoded", {**ENCODED, "temperature": 0.07, "neighbours": 20}, ("and",)),
 ]
-FINAL: dict[str, Any] | None = None
+FINAL: Params | None = None

@@ -1,5 +1,6 @@
 """The memory bank, and the discovery of anchor neighbourhoods in it."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -10,7 +11,7 @@ from trainer.randomness import generator
 from trainer.ranks import Ranks
 
 # Rows and columns of the (N, N) similarities that exist at one time: what a CPU's cache holds, and what keeps a GPU busy.
-TILES = {"cpu": (256, 8192), "cuda": (4096, 65_536)}
+TILES = {"cpu": (384, 6144), "cuda": (4096, 65_536)}
 _CHUNK = 64  # columns whose largest similarity stands for them in the search for neighbours
 
 
@@ -86,17 +87,20 @@ def discover(bank: MemoryBank, k: int, temperature: float, tile: tuple[int, int]
         for start in range(0, mine, rows):
             block = slice(start, start + rows)
             query = bank.rows[block] / temperature
+            candidates = [(best[block], nearest[block])]
             for first in range(0, len(others), columns):
                 key = others[first : first + columns]
                 cells = len(query) * len(key)
                 s = torch.mm(query, key.T, out=products[:cells].view(len(query), -1))  # (rows, columns)
-                p = torch.exp(torch.sub(s, 1 / temperature, out=weights[:cells].view_as(s)), out=weights[:cells].view_as(s))
+                s.sub_(1 / temperature)
+                p = torch.exp(s, out=weights[:cells].view_as(s))
                 total[block] += p.sum(dim=1)
                 expected[block] += p.mul_(s).sum(dim=1)
                 _mask_own(s, bank.start + start, offset + first)
                 values, found = _largest(s, k)
-                _merge(best[block], nearest[block], values, found + offset + first)
-    entropy = total.log() + 1 / temperature - expected / total
+                candidates.append((values, found.add_(offset + first)))
+            _keep_best(best[block], nearest[block], candidates)
+    entropy = total.log() - expected / total  # the shift cancels
     return Discovery(bank.ranks.gather(entropy, bank.count), bank.ranks.gather(nearest, bank.count))
 
 
@@ -123,13 +127,12 @@ def _largest(s: Tensor, k: int) -> tuple[Tensor, Tensor]:
     return values, which.gather(1, place // _CHUNK) * _CHUNK + place % _CHUNK
 
 
-def _merge(best: Tensor, nearest: Tensor, values: Tensor, columns: Tensor) -> None:
-    """Keep the k best of those so far and the new ones, in place."""
-    k = best.shape[1]
-    both = torch.cat([best, values], dim=1)
-    order = both.topk(k, dim=1).indices
-    best.copy_(both.gather(1, order))
-    nearest.copy_(torch.cat([nearest, columns], dim=1).gather(1, order))
+def _keep_best(best: Tensor, nearest: Tensor, candidates: Sequence[tuple[Tensor, Tensor]]) -> None:
+    """Put the k best of all candidates, values and rows, into ``best`` and ``nearest``."""
+    values, rows = (torch.cat(parts, dim=1) for parts in zip(*candidates, strict=True))
+    order = values.topk(best.shape[1], dim=1).indices
+    best.copy_(values.gather(1, order))
+    nearest.copy_(rows.gather(1, order))
 
 
 def select_anchors(entropy: Tensor, select_rate: float, round_: int) -> Tensor:
