@@ -195,7 +195,7 @@ def data_wait_fraction() -> tuple[float, str] | None:
     if not source.exists():
         return None
     with TemporaryDirectory() as scratch:
-        store = open_store(open_source(source), 224, Path(scratch), Ranks(), budget=0)
+        store = open_store(open_source(source), 224, Path(scratch), Ranks(), DEVICE, budget=0)
     training = Training.of(store, "resnet18", 224, batch=64)
     for _ in range(2):
         training.step()

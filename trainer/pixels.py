@@ -27,6 +27,7 @@ from trainer.ranks import Ranks
 from trainer.sources import ImageList, ImageRef, cpus
 
 MEMORY_BUDGET = 4 << 30  # bytes of decoded pixels kept in memory
+SMALL_CROP = 64  # pixels
 SMALL_SIDE = 96  # images stored at up to this side are worth a memory map: a page holds a good part of one
 _ROWS_A_TASK = 64
 _SAMPLE = 1024  # images whose moments stand for the collection's where not all are decoded beforehand
@@ -56,7 +57,9 @@ class PixelStore(Protocol):
         """Mean and standard deviation of each channel in 0..1, (3,) each."""
 
 
-def open_store(listed: ImageList, side: int, scratch: Path, ranks: Ranks, budget: int = MEMORY_BUDGET) -> PixelStore:
+def open_store(
+    listed: ImageList, side: int, scratch: Path, ranks: Ranks, device: torch.device, budget: int = MEMORY_BUDGET
+) -> PixelStore:
     """Choose how to keep the images, by the bytes they take decoded.
 
     Args:
@@ -64,12 +67,17 @@ def open_store(listed: ImageList, side: int, scratch: Path, ranks: Ranks, budget
         side: S, pixels of a training crop.
         scratch: folder for a memory-mapped file, which is unlinked as soon as it is open.
         ranks: the processes that train together; those of one machine share one map.
+        device: where crops are made; on a CPU large ones cost less from Pillow than from matrix products.
         budget: bytes of decoded pixels to keep in memory.
     """
     # Up to 1.5 times the crop where the files hold that much detail.
     stored = max(side, min(listed.median_side, side * 3 // 2))
     size = len(listed.images) * 3 * stored**2
     measured = f"{len(listed.images):,} images of {stored} x {stored} are {_mib(size)} decoded"
+    loaders = max(1, min(16, cpus()) // ranks.size)
+    if side > SMALL_CROP and device.type == "cpu":
+        why = f"crops of {side} on a CPU: decoded by {loaders} loader processes"
+        return StreamedImages(listed.images, _sizes(listed), loaders, f"{measured}, {why}")
     if size <= budget and ranks.size == 1:
         pixels = np.empty((len(listed.images), 3, stored, stored), np.uint8)
         _fill(pixels, listed)
@@ -79,7 +87,6 @@ def open_store(listed: ImageList, side: int, scratch: Path, ranks: Ranks, budget
         pixels = _shared_map(listed, stored, scratch, ranks)
         why = "shared by the ranks" if size <= budget else f"over the budget of {_mib(budget)}"
         return DecodedImages(torch.from_numpy(pixels), _sizes(listed), f"{measured}, {why}: in a memory-mapped file")
-    loaders = max(1, min(16, cpus()) // ranks.size)
     why = f"{measured}, over the budget of {_mib(budget)}: decoded by {loaders} loader processes"
     return StreamedImages(listed.images, _sizes(listed), loaders, why)
 

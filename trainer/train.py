@@ -86,7 +86,7 @@ def train(
 
     device = torch.device(config.device)
     torch.backends.cudnn.deterministic = True  # a resumed run must equal an uninterrupted one
-    store = open_store(images, config.image_size, out_dir, ranks)
+    store = open_store(images, config.image_size, out_dir, ranks, device)
     run = Run.start(config, images.fingerprint, count, device, ranks)
     if saved:
         run.restore(saved, config)

@@ -32,21 +32,23 @@ def batches(store: DecodedImages | StreamedImages, side: int, **params: object) 
 def test_the_choice_is_made_by_bytes_against_the_budget_and_said(tmp_path: Path) -> None:
     small = open_source(picture_zip(tmp_path / "small.zip", 20))
     size = 20 * 3 * 16 * 16
-    kept = open_store(small, 16, tmp_path, Ranks(), budget=size)
+    kept = open_store(small, 16, tmp_path, Ranks(), CPU, budget=size)
     assert "in memory" in kept.choice
-    mapped = open_store(small, 16, tmp_path, Ranks(), budget=size - 1)
+    mapped = open_store(small, 16, tmp_path, Ranks(), CPU, budget=size - 1)
     assert "in a memory-mapped file" in mapped.choice
     assert not list(tmp_path.glob("*.u8"))
     large = wide_pictures(tmp_path / "large.zip", 4, (300, 300))
-    streamed = open_store(large, 200, tmp_path, Ranks(), budget=1)
-    assert "loader processes" in streamed.choice
+    streamed = open_store(large, 200, tmp_path, Ranks(), CPU)
     assert "4 images of 300 x 300" in streamed.choice
+    assert "crops of 200 on a CPU: decoded by" in streamed.choice
+    on_gpu = open_store(large, 200, tmp_path, Ranks(), torch.device("cuda"), budget=1)  # chosen without touching the device
+    assert "over the budget of 0 MiB: decoded by" in on_gpu.choice
 
 
 def test_a_memory_map_gives_what_memory_gives(tmp_path: Path) -> None:
     listed = open_source(picture_zip(tmp_path / "small.zip", 20))
-    kept = open_store(listed, 16, tmp_path, Ranks())
-    mapped = open_store(listed, 16, tmp_path, Ranks(), budget=1)
+    kept = open_store(listed, 16, tmp_path, Ranks(), CPU)
+    mapped = open_store(listed, 16, tmp_path, Ranks(), CPU, budget=1)
     assert isinstance(kept, DecodedImages)
     assert isinstance(mapped, DecodedImages)
     assert torch.equal(kept.pixels, mapped.pixels)
