@@ -1,8 +1,8 @@
 PYTHON ?= python3
 BIN := .venv/bin
-SOURCES := core service trainer worker migrations tests
+SOURCES := core service trainer worker migrations benchmarks tests
 
-.PHONY: setup demo serve test test-slow check openapi migrate
+.PHONY: setup demo serve test test-slow check openapi migrate bench-trainer bench-method bench-augment
 
 setup: .venv/installed
 
@@ -32,6 +32,16 @@ check: setup
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/pytest -m 'drift and not postgres' tests/test_drift.py
+
+bench-trainer: setup
+	$(BIN)/python -m benchmarks.trainer
+
+bench-method: setup
+	$(BIN)/python -m benchmarks.method
+
+bench-augment: setup
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[bench]'
+	$(BIN)/python -m benchmarks.augment
 
 openapi: setup
 	$(BIN)/python -m service.openapi docs/openapi.json

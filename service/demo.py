@@ -164,6 +164,13 @@ class _Demo:
         names = {"this embedding": "knn", "an untrained encoder": "untrained", "raw pixels": "raw_pixel"}
         for name, key in names.items():
             print(f"  {name:<22}{judged[f'{key}_accuracy']:7.1%}")
+        print("\nOther measures:         linear classifier   mean average precision   recall@1")
+        for name, key in {"this embedding": "trained", "an untrained encoder": "untrained", "raw pixels": "raw_pixels"}.items():
+            found = judged[key]
+            linear = "-" if found["linear_embedding"] is None else f"{found['linear_embedding']:.1%}"
+            print(f"  {name:<22}{linear:>17}{found['mean_average_precision']:25.1%}{found['recall_at_1']:11.1%}")
+        for warning in judged["warnings"]:
+            print(f"warning: {warning}")
         print("\nround  anchors  accuracy  consistency of the neighbours")
         for entry in judged["rounds"]:
             same = "-" if entry["consistency"] is None else f"{entry['consistency']:.1%}"

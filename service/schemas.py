@@ -48,7 +48,9 @@ class Params(BaseModel):
     seed: int | None = Field(None, ge=0, le=2**31 - 1)
     precision: Literal["auto", "float32", "bfloat16"] | None = None
     device: str | None = Field(None, pattern=r"^(auto|cpu|cuda(:\d+)?)$")
-    init: str | None = Field(None, pattern=r"^(random|mdl_[0-9a-f]+)$", description="random, or a model's id to start from.")
+    init: str | None = Field(
+        None, pattern=r"^(random|imagenet|mdl_[0-9a-f]+)$", description="random, imagenet, or a model's id to start from."
+    )
 
 
 class JobRequest(BaseModel):

@@ -1,4 +1,4 @@
-"""``python -m trainer run|evaluate``: training and evaluation without the service."""
+"""``python -m trainer run|evaluate|fetch``: training and evaluation without the service."""
 
 import argparse
 import json
@@ -16,6 +16,7 @@ import torch
 from tqdm import tqdm
 
 from trainer import checkpoints
+from trainer.benchmark_sets import NAMES, fetch
 from trainer.checkpoints import Position
 from trainer.config import BOUNDS, CHOICES, InputError, TrainConfig
 from trainer.evaluate import Labelled, evaluate
@@ -77,6 +78,11 @@ def _parser() -> argparse.ArgumentParser:
     judge.add_argument("--out", type=Path, help="also write the result here")
     judge.add_argument("--plot", type=Path, help="draw the neighbours' consistency by round and by entropy here, as a PNG")
     judge.set_defaults(command=_evaluate)
+
+    sets = commands.add_parser("fetch", help="download a benchmark set and write it as zips for --data and --held-out")
+    sets.add_argument("name", choices=NAMES)
+    sets.add_argument("folder", type=Path)
+    sets.set_defaults(command=_fetch, threads=0, parent_pipe=None)
     for command in (run, judge):
         command.add_argument("--threads", type=int, default=0, help="CPU threads (0: torch's own choice)")
         command.add_argument("--parent-pipe", type=int, help=argparse.SUPPRESS)
@@ -238,6 +244,13 @@ def _evaluate(arguments: argparse.Namespace) -> int:
 
         plot_consistency(result, arguments.plot)
     print(json.dumps(result))
+    return 0
+
+
+def _fetch(arguments: argparse.Namespace) -> int:
+    arguments.folder.mkdir(parents=True, exist_ok=True)
+    for path in fetch(arguments.name, arguments.folder):
+        print(path)
     return 0
 
 

@@ -42,13 +42,14 @@ def diagnose(run: Run, config: TrainConfig, store: PixelStore, round_: int, befo
     }
 
 
-def collapse_warning(figures: dict[str, float | None], dim: int) -> str | None:
-    """Plain words if the embedding has collapsed to a point or to few dimensions, else ``None``."""
+def collapse_warning(figures: dict[str, float | None], largest: int) -> str | None:
+    """Plain words if the embedding has collapsed to a point or to few of the largest possible number of dimensions (d, or
+    N where there are fewer images), else ``None``."""
     rank, spread = figures["effective_rank"] or 0.0, figures["uniformity"] or 0.0
     if spread > _POINT:
         return f"the embedding has collapsed to a point (uniformity {spread:.2f}); lower learning_rate or temperature"
-    if rank < max(1.5, dim / 20):
-        return f"the embedding has collapsed to about {rank:.1f} of {dim} dimensions; lower learning_rate or temperature"
+    if rank < max(1.5, largest / 20):
+        return f"the embedding has collapsed to about {rank:.1f} of {largest} dimensions; lower learning_rate or temperature"
     return None
 
 

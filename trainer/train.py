@@ -232,7 +232,7 @@ def _finish_round(
     run.history.append(event)
     run.position = Position(round_ + 1)
     tell(event)
-    warning = collapse_warning(figures, config.dim)
+    warning = collapse_warning(figures, min(config.dim, run.bank.count))
     if warning:
         run.history.append({"type": "warning", "round": round_, "message": warning})
         tell(run.history[-1])

@@ -54,7 +54,7 @@ def test_events_as_pages_and_as_a_stream_are_the_same(published: Published) -> N
     live, job = published.live, published.job["id"]
     events = live.events(job)
     types = [event["type"] for event in events]
-    assert types == [
+    assert [kind for kind in types if kind != "warning"] == [
         *("queued", "running", "started", "epoch", "round", "epoch", "round"),
         *("exporting", "finished", "evaluating", "succeeded"),
     ]
@@ -279,6 +279,7 @@ def test_a_job_the_trainer_refuses_fails_with_its_words(published: Published) ->
     assert "GPUs found" in job["error"]["message"]
 
 
+@pytest.mark.slow
 def test_training_starts_from_an_earlier_model(published: Published) -> None:
     live = published.live
     unknown = live.client.post("/jobs", json={"dataset_id": published.dataset, "params": {"init": "mdl_00"}})
