@@ -1,9 +1,9 @@
 """Everything that can be wrong with a request or a file. ``code`` is stable; the message names what is allowed.
 
 AnchorhoodError
-  NotFound            DatasetNotFound, JobNotFound, ModelNotFound, ImageNotFound
-  BadRequest          BadArchive, BadParameters, BadImage, BadQuery, BadSettings
-  Conflict            DatasetNotReady, DatasetInUse, NoModel, JobOver, DataDirInUse
+  NotFound            DatasetNotFound, JobNotFound, ModelNotFound, ImageNotFound, FileNotInModel
+  BadRequest          BadArchive, BadParameters, BadImage, BadLabels, BadQuery, BadSettings
+  Conflict            DatasetNotReady, DatasetInUse, ModelInUse, NoModel, JobOver, KeyReused, DataDirInUse
   TooLarge
   StaleAttempt        a worker that lost its job
 """
@@ -40,6 +40,10 @@ class ImageNotFound(NotFound):
     code, kind = "image_not_found", "image"
 
 
+class FileNotInModel(NotFound):
+    code, kind = "file_not_found", "file"
+
+
 class BadRequest(AnchorhoodError):
     """The input cannot be used."""
 
@@ -56,6 +60,10 @@ class BadParameters(BadRequest):
 
 class BadImage(BadRequest):
     code = "bad_image"
+
+
+class BadLabels(BadRequest):
+    code = "bad_labels"
 
 
 class BadQuery(BadRequest):
@@ -84,12 +92,20 @@ class DatasetInUse(Conflict):
     code = "dataset_in_use"
 
 
+class ModelInUse(Conflict):
+    code = "model_in_use"
+
+
 class NoModel(Conflict):
     code = "no_model"
 
 
 class JobOver(Conflict):
     code = "job_over"
+
+
+class KeyReused(Conflict):
+    code = "idempotency_key_reused"
 
 
 class DataDirInUse(Conflict):

@@ -111,6 +111,19 @@ def evaluation_array(image: Image.Image, size: int) -> NDArray[np.uint8]:
     return np.asarray(ImageOps.fit(image, (size, size), Image.Resampling.BICUBIC), dtype=np.uint8)
 
 
+def thumbnail(data: bytes, size: int, max_pixels: int = MAX_PIXELS) -> bytes:
+    """A file's image as WebP with its longer side ``size`` pixels, or as it is where that is less.
+
+    Raises:
+        ImageError: as ``decode``.
+    """
+    image = decode(data, max_pixels)
+    image.thumbnail((size, size))
+    file = io.BytesIO()
+    image.save(file, "WEBP", quality=80)
+    return file.getvalue()
+
+
 def squashed_array(image: Image.Image, size: int) -> NDArray[np.uint8]:
     """The whole image, aspect ratio ignored, as uint8 (size, size, 3).
 

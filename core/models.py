@@ -184,6 +184,17 @@ class Job(Base):
     finished_at: Mapped[datetime | None]
 
 
+class IdempotencyKey(Base):
+    """A key that a client sent with a job, so that sending it again makes no second one."""
+
+    __tablename__ = "idempotency_keys"
+
+    key: Mapped[str] = mapped_column(primary_key=True)
+    request: Mapped[str]  # SHA-256 of what was asked
+    job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id", ondelete="CASCADE"))
+    created_at: Mapped[datetime]
+
+
 class JobEvent(Base):
     """What happened to a job, in order and without gaps: ``seq`` counts from 1."""
 

@@ -174,6 +174,19 @@ class JobPage(Page):
     data: list[JobBody]
 
 
+class MetricBody(BaseModel):
+    round: int
+    epoch: int
+    loss: float
+    learning_rate: float
+    images_per_second: float
+    anchors: float
+
+
+class MetricsBody(BaseModel):
+    data: list[MetricBody]
+
+
 class EventPage(Page):
     data: list[EventBody]
 
@@ -211,14 +224,35 @@ class ClassifyBody(BaseModel):
     voters: list[VoterBody]
 
 
-class ModelBody(BaseModel):
+class ModelRow(BaseModel):
     id: str
     dataset_id: str
     job_id: str
     images: int
     dim: int
     created_at: datetime
+
+
+class ModelBody(ModelRow):
     manifest: dict[str, Any]
+
+
+class ModelPage(Page):
+    data: list[ModelRow]
+
+
+class CurrentModel(BaseModel):
+    """The model to answer from."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    model_id: str = Field(examples=["mdl_7c1f0a9e8b6d5432"])
+
+
+class LabelsBody(BaseModel):
+    set: int = Field(description="Images that have the label given now.")
+    removed: int = Field(description="Images whose label was taken away.")
+    ignored: int = Field(description="Paths of files that were refused or are duplicates.")
 
 
 class Health(BaseModel):

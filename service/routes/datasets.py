@@ -6,10 +6,11 @@ from fastapi import APIRouter, Query, Request, Response
 from sqlalchemy import select
 from starlette.concurrency import run_in_threadpool
 
-from core import datasets
+from core import datasets, labels
+from core.errors import BadLabels, TooLarge
 from core.models import Dataset, Queue, Rejection
 from service.context import Ctx, Reading
-from service.schemas import MAX_ID, DatasetBody, DatasetPage, RejectionPage
+from service.schemas import MAX_ID, DatasetBody, DatasetPage, LabelsBody, RejectionPage
 from service.uploads import receive
 
 router = APIRouter(tags=["datasets"])
@@ -36,6 +37,26 @@ _FORM: dict[str, Any] = {
                     },
                 }
             }
+        },
+    }
+}
+
+
+_MAX_LABEL_BYTES = 64 << 20
+_LABELS: dict[str, Any] = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            "text/csv": {"schema": {"type": "string"}, "example": "path,label\nphotos/1.jpg,dress\nphotos/2.jpg,\n"},
+            "application/json": {
+                "schema": {
+                    "oneOf": [
+                        {"type": "object", "additionalProperties": {"type": ["string", "null"]}},
+                        {"type": "array", "items": {"type": "object"}},
+                    ]
+                },
+                "example": [{"path": "photos/1.jpg", "label": "dress"}, {"image_id": 7, "label": None}],
+            },
         },
     }
 }
@@ -86,6 +107,23 @@ def list_rejections(dataset_id: str, session: Reading, limit: Limit = 100, after
     rows = session.scalars(wanted.order_by(Rejection.id).limit(limit + 1)).all()
     data = [{"path": row.path, "code": row.code, "reason": row.reason} for row in rows[:limit]]
     return RejectionPage.model_validate({"data": data, "next": str(rows[limit - 1].id) if len(rows) > limit else None})
+
+
+@router.put("/datasets/{dataset_id}/labels", openapi_extra=_LABELS)
+async def change_labels(dataset_id: str, request: Request, context: Ctx) -> LabelsBody:
+    """Give labels after the upload: a CSV with ``path,label`` or ``image_id,label``, or JSON. Images that are not named keep
+    theirs; an empty label removes one. All names must be known, or nothing changes."""
+    data = bytearray()
+    async for part in request.stream():
+        data += part
+        if len(data) > _MAX_LABEL_BYTES:
+            raise TooLarge(f"more than {_MAX_LABEL_BYTES:,} bytes, which is the most allowed")
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if kind not in ("text/csv", "application/json"):
+        raise BadLabels(f"Content-Type: {kind or 'none'} is not text/csv or application/json")
+    parse = labels.parse_csv if kind == "text/csv" else labels.parse_json
+    counts = await run_in_threadpool(lambda: labels.change(context.db, dataset_id, parse(bytes(data))))
+    return LabelsBody.model_validate(counts, from_attributes=True)
 
 
 @router.delete("/datasets/{dataset_id}", status_code=204)

@@ -7,7 +7,7 @@ from fastapi.responses import Response
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from core import datasets
+from core import datasets, imaging
 from core.errors import ImageNotFound
 from core.models import Dataset, Image, Label
 from core.shards import read_range
@@ -59,8 +59,26 @@ def get_image_file(image_id: ImageId, session: Reading, context: Ctx) -> Respons
     """The file as it was uploaded."""
     image = _get(session, image_id)
     data = read_range(context.settings.root / image.shard, image.offset, image.length)
-    headers = {"X-Content-Type-Options": "nosniff", "ETag": f'"{image.sha256}"', "Cache-Control": "private, max-age=31536000"}
-    return Response(data, media_type=image.media_type, headers=headers)
+    return Response(data, media_type=image.media_type, headers=_headers(image.sha256))
+
+
+@router.get(
+    "/images/{image_id}/thumbnail",
+    response_class=Response,
+    responses={200: {"content": {"image/webp": {}}, "description": "A small copy of the image"}},
+)
+def get_thumbnail(
+    image_id: ImageId, session: Reading, context: Ctx, size: Annotated[int, Query(ge=16, le=512)] = 128
+) -> Response:
+    """The whole image, upright, its longer side ``size`` pixels or as it is where that is less."""
+    image = _get(session, image_id)
+    data = read_range(context.settings.root / image.shard, image.offset, image.length)
+    small = imaging.thumbnail(data, size, max(context.settings.max_pixels, image.width * image.height))
+    return Response(small, media_type="image/webp", headers=_headers(f"{image.sha256}-{size}"))
+
+
+def _headers(tag: str) -> dict[str, str]:
+    return {"X-Content-Type-Options": "nosniff", "ETag": f'"{tag}"', "Cache-Control": "private, max-age=31536000"}
 
 
 def _get(session: Session, image_id: int) -> Image:

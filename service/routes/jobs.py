@@ -8,13 +8,14 @@ from typing import Annotated
 from fastapi import APIRouter, Header, Query, Request, Response
 from fastapi.responses import StreamingResponse
 from sqlalchemy import select
+from sqlalchemy.orm import Session
 from starlette.concurrency import run_in_threadpool
 
-from core import datasets, jobs
+from core import datasets, idempotency, jobs
 from core.errors import BadParameters, DatasetNotReady
-from core.models import DatasetStatus, Job, JobEvent, JobKind, JobStatus, Model, Queue
+from core.models import DatasetStatus, Job, JobEvent, JobKind, JobStatus, Metric, Model, Queue
 from service.context import Context, Ctx, Reading
-from service.schemas import MAX_ID, EventBody, EventPage, JobBody, JobPage, JobRequest
+from service.schemas import MAX_ID, EventBody, EventPage, JobBody, JobPage, JobRequest, MetricBody, MetricsBody
 
 router = APIRouter(tags=["jobs"])
 Limit = Annotated[int, Query(ge=1, le=1000)]
@@ -23,31 +24,46 @@ _COMMENT_EVERY = 15  # seconds without an event
 
 
 @router.post("/jobs", status_code=202)
-def create_job(request: JobRequest, response: Response, context: Ctx) -> JobBody:
-    """Queue a training job; it starts when its datasets are ready."""
-    wanted = sorted(filter(None, (request.dataset_id, request.evaluation_dataset_id)))
-    if len(wanted) > len(set(wanted)):
+def create_job(
+    request: JobRequest,
+    response: Response,
+    context: Ctx,
+    idempotency_key: Annotated[str | None, Header(min_length=1, max_length=200)] = None,
+) -> JobBody:
+    """Queue a training job; it starts when its datasets are ready. The same ``Idempotency-Key`` again gives the same job."""
+    if request.evaluation_dataset_id == request.dataset_id:
         raise BadParameters("evaluation_dataset_id: is the dataset to train on; without it images judge each other")
-    init = request.params.init or ""
-    with context.db.write() as session:
-        for dataset_id in wanted:
-            dataset = datasets.get_for_job(session, dataset_id)
-            if dataset.status == DatasetStatus.FAILED:
-                raise DatasetNotReady(f"{dataset_id} failed validation: {(dataset.error or {}).get('message')}")
-        if init.startswith("mdl_") and session.get(Model, init) is None:
-            raise BadParameters(f"init: there is no model {init}")
-        job = jobs.create(
-            session,
-            JobKind.TRAIN,
-            request.dataset_id,
-            params=request.params.model_dump(exclude_none=True, mode="json"),
-            evaluation_dataset_id=request.evaluation_dataset_id,
-            name=request.name,
-            metadata=request.metadata,
-        )
-    context.bell.ring(Queue.TRAINING)
+    if idempotency_key is None:
+        with context.db.write() as session:
+            job, new = _create(session, request), True
+    else:
+        asked = request.model_dump(mode="json")
+        job, new = idempotency.job_once(context.db, idempotency_key, asked, lambda session: _create(session, request))
+    if new:
+        context.bell.ring(Queue.TRAINING)
+    else:
+        response.headers["Idempotent-Replayed"] = "true"
     response.headers["Location"] = f"/jobs/{job.id}"
     return body(job)
+
+
+def _create(session: Session, request: JobRequest) -> Job:
+    for dataset_id in sorted(filter(None, (request.dataset_id, request.evaluation_dataset_id))):
+        dataset = datasets.get_for_job(session, dataset_id)
+        if dataset.status == DatasetStatus.FAILED:
+            raise DatasetNotReady(f"{dataset_id} failed validation: {(dataset.error or {}).get('message')}")
+    init = request.params.init or ""
+    if init.startswith("mdl_") and session.get(Model, init) is None:
+        raise BadParameters(f"init: there is no model {init}")
+    return jobs.create(
+        session,
+        JobKind.TRAIN,
+        request.dataset_id,
+        params=request.params.model_dump(exclude_none=True, mode="json"),
+        evaluation_dataset_id=request.evaluation_dataset_id,
+        name=request.name,
+        metadata=request.metadata,
+    )
 
 
 @router.get("/jobs")
@@ -66,6 +82,16 @@ def list_jobs(session: Reading, limit: Limit = 100, after: str | None = None, ki
 def get_job(job_id: str, session: Reading) -> JobBody:
     """One job."""
     return body(jobs.get(session, job_id))
+
+
+@router.get("/jobs/{job_id}/metrics")
+def list_metrics(job_id: str, session: Reading, points: Annotated[int, Query(ge=2, le=10_000)] = 500) -> MetricsBody:
+    """Figures of every epoch, in order; of more than ``points`` epochs evenly spaced ones, the first and last among them."""
+    jobs.get(session, job_id)
+    rows = session.scalars(select(Metric).where(Metric.job_id == job_id).order_by(Metric.round, Metric.epoch)).all()
+    if len(rows) > points:
+        rows = [rows[round(number * (len(rows) - 1) / (points - 1))] for number in range(points)]
+    return MetricsBody(data=[MetricBody.model_validate(row, from_attributes=True) for row in rows])
 
 
 @router.post("/jobs/{job_id}/cancel", status_code=202)

@@ -1,22 +1,68 @@
-"""Published models."""
+"""Published models: look at, download, make current, delete."""
 
-from fastapi import APIRouter
+from pathlib import Path
+from typing import Annotated
 
-from core import manifest
-from core.errors import ModelNotFound
+from fastapi import APIRouter, Query
+from fastapi.responses import FileResponse
+from sqlalchemy import select
+
+from core import manifest, published
+from core.errors import FileNotInModel
 from core.models import Model
-from service.context import Ctx, Reading
-from service.schemas import ModelBody
+from service.context import Context, Ctx, Reading
+from service.routes.datasets import body as dataset_body
+from service.schemas import CurrentModel, DatasetBody, ModelBody, ModelPage, ModelRow
 
 router = APIRouter(tags=["models"])
+
+
+@router.get("/models")
+def list_models(
+    session: Reading,
+    dataset_id: str | None = None,
+    limit: Annotated[int, Query(ge=1, le=1000)] = 100,
+    after: str = "",
+) -> ModelPage:
+    """All models by id, or those of one dataset."""
+    wanted = select(Model).where(Model.id > after).order_by(Model.id).limit(limit + 1)
+    if dataset_id is not None:
+        wanted = wanted.where(Model.dataset_id == dataset_id)
+    rows = session.scalars(wanted).all()
+    data = [ModelRow.model_validate(row, from_attributes=True) for row in rows[:limit]]
+    return ModelPage(data=data, next=rows[limit - 1].id if len(rows) > limit else None)
 
 
 @router.get("/models/{model_id}")
 def get_model(model_id: str, session: Reading, context: Ctx) -> ModelBody:
     """One model with its manifest: configuration, preprocessing, index, evaluation, and the hash of every file."""
-    model = session.get(Model, model_id)
-    if model is None:
-        raise ModelNotFound(model_id)
-    content = manifest.read(context.settings.root / "models" / model.directory)
-    columns = {name: getattr(model, name) for name in ModelBody.model_fields if name != "manifest"}
-    return ModelBody.model_validate({**columns, "manifest": content})
+    model = published.get(session, model_id)
+    columns = ModelRow.model_validate(model, from_attributes=True).model_dump()
+    return ModelBody.model_validate({**columns, "manifest": manifest.read(_folder(context, model))})
+
+
+@router.get("/models/{model_id}/files/{name}", response_class=FileResponse)
+def get_model_file(model_id: str, name: str, session: Reading, context: Ctx) -> FileResponse:
+    """One of the files that the manifest names, or ``manifest.json`` itself."""
+    folder = _folder(context, published.get(session, model_id))
+    if name not in {manifest.NAME, *manifest.read(folder)["files"]}:
+        raise FileNotInModel(f"{name} of {model_id}")
+    headers = {"X-Content-Type-Options": "nosniff", "Cache-Control": "private, max-age=31536000, immutable"}
+    return FileResponse(folder / name, filename=name, media_type="application/octet-stream", headers=headers)
+
+
+@router.put("/datasets/{dataset_id}/model")
+def make_model_current(dataset_id: str, wanted: CurrentModel, context: Ctx) -> DatasetBody:
+    """Answer from another of the dataset's models, a newer or an older one, from the next request on."""
+    with context.db.write() as session:
+        return dataset_body(published.make_current(session, dataset_id, wanted.model_id))
+
+
+@router.delete("/models/{model_id}", status_code=204)
+def delete_model(model_id: str, context: Ctx) -> None:
+    """Delete a model and its files; 409 for a dataset's current one and for one that a job starts from."""
+    published.remove(context.db, context.settings, model_id)
+
+
+def _folder(context: Context, model: Model) -> Path:
+    return context.settings.root / "models" / model.directory

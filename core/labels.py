@@ -1,0 +1,148 @@
+"""Labels given after the upload, by path or by image id."""
+
+import csv
+import io
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any
+
+from sqlalchemy import delete, distinct, func, insert, select, update
+from sqlalchemy.orm import Session
+
+from core import datasets
+from core.db import BATCH, Database
+from core.errors import BadLabels
+from core.models import Dataset, DatasetStatus, Image, Label, Rejection
+
+_NAMED = 5  # unknown paths that an error names
+_MAX_LABEL = 200  # characters
+
+
+@dataclass(frozen=True)
+class LabelCounts:
+    """What a change of labels did; ``ignored`` paths are of files that are no image of their own (see rejections)."""
+
+    set: int
+    removed: int
+    ignored: int
+
+
+def parse_csv(data: bytes) -> dict[str | int, str | None]:
+    """A table with the columns ``path`` (or ``image_id``) and ``label``; an empty label removes one.
+
+    Raises:
+        BadLabels: no such table; the message names the line.
+    """
+    try:
+        table = csv.DictReader(io.StringIO(data.decode("utf-8-sig")), strict=True)
+        columns = set(table.fieldnames or [])
+        if columns not in ({"path", "label"}, {"image_id", "label"}):
+            raise BadLabels("the first line of the CSV must be path,label or image_id,label")
+        entries = [dict(row) for row in table]
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise BadLabels(f"not a CSV file in UTF-8: {error}") from error
+    return _checked(entries, first_line=2)
+
+
+def parse_json(data: bytes) -> dict[str | int, str | None]:
+    """``[{"path" or "image_id", "label"}]`` or ``{path: label}``; a label of null removes one.
+
+    Raises:
+        BadLabels: neither of them.
+    """
+    try:
+        given = json.loads(data)
+    except ValueError as error:
+        raise BadLabels(f"not JSON: {error}") from error
+    if isinstance(given, dict):
+        given = [{"path": path, "label": label} for path, label in given.items()]
+    if not isinstance(given, list):
+        raise BadLabels('must be a list of {"path" or "image_id", "label"} or an object {path: label}')
+    return _checked(given, first_line=1)
+
+
+def _checked(entries: list[Any], first_line: int) -> dict[str | int, str | None]:
+    result: dict[str | int, str | None] = {}
+    for number, entry in enumerate(entries, start=first_line):
+        keys = set(entry) if isinstance(entry, dict) else set()
+        if keys not in ({"path", "label"}, {"image_id", "label"}):
+            raise BadLabels(f"entry {number}: must hold path or image_id, and label")
+        label = entry["label"] or None
+        if label is not None and (not isinstance(label, str) or len(label) > _MAX_LABEL or "\0" in label):
+            raise BadLabels(f"entry {number}: the label must be a text of at most {_MAX_LABEL} characters without NUL")
+        try:
+            key = int(entry["image_id"]) if "image_id" in entry else str(entry["path"])
+        except (TypeError, ValueError) as error:
+            raise BadLabels(f"entry {number}: image_id must be a whole number") from error
+        if result.get(key, label) != label:
+            raise BadLabels(f"entry {number}: {key} has two labels")
+        result[key] = label
+    if not result:
+        raise BadLabels("no label given")
+    return result
+
+
+def change(db: Database, dataset_id: str, given: Mapping[str | int, str | None]) -> LabelCounts:
+    """Set and remove labels; images that are not named keep theirs. Nothing changes unless every name is known.
+
+    Raises:
+        DatasetNotFound: no such dataset.
+        BadLabels: the dataset is not ready, or a path or id is not in it.
+    """
+    with db.read() as session:
+        if datasets.get(session, dataset_id).status != DatasetStatus.READY:
+            raise BadLabels(f"{dataset_id} is not ready")
+        ids = _ids(session, dataset_id, given)
+        unknown = [key for key in given if key not in ids]
+        refused = _refused(session, dataset_id, unknown)
+    unknown = [key for key in unknown if key not in refused]
+    if unknown:
+        some = ", ".join(map(str, unknown[:_NAMED]))
+        raise BadLabels(f"{len(unknown)} of {len(given)} are not in {dataset_id}, so nothing was changed: {some}")
+    wanted = {ids[key]: label for key, label in given.items() if key in ids}
+    for batch in _batches(wanted):
+        with db.write() as session:
+            session.execute(delete(Label).where(Label.image_id.in_(batch)))
+            fresh = [{"image_id": id_, "label": label} for id_, label in batch.items() if label is not None]
+            if fresh:
+                session.execute(insert(Label), fresh)
+            _bump(session, dataset_id)
+    kept = sum(label is not None for label in wanted.values())
+    return LabelCounts(kept, len(wanted) - kept, len(refused))
+
+
+def _bump(session: Session, dataset_id: str) -> None:
+    """Count the classes anew, and tell every reader that answers have changed."""
+    classes = select(func.count(distinct(Label.label))).join(Image, Image.id == Label.image_id)
+    counted = classes.where(Image.dataset_id == dataset_id).scalar_subquery()
+    values = {"classes": counted, "generation": Dataset.generation + 1}
+    session.execute(update(Dataset).where(Dataset.id == dataset_id).values(values).execution_options(synchronize_session=False))
+
+
+def _ids(session: Session, dataset_id: str, given: Mapping[str | int, str | None]) -> dict[str | int, int]:
+    found: dict[str | int, int] = {}
+    columns: tuple[tuple[Any, type], ...] = ((Image.path, str), (Image.id, int))
+    for column, kind in columns:
+        named = [key for key in given if isinstance(key, kind)]
+        for start in range(0, len(named), BATCH):
+            some = column.in_(named[start : start + BATCH])
+            rows = session.execute(select(column, Image.id).where(Image.dataset_id == dataset_id, some))
+            found.update(dict(rows.all()))
+    return found
+
+
+def _refused(session: Session, dataset_id: str, keys: list[str | int]) -> set[str | int]:
+    paths = [key for key in keys if isinstance(key, str)]
+    found: set[str | int] = set()
+    for start in range(0, len(paths), BATCH):
+        some = Rejection.path.in_(paths[start : start + BATCH])
+        found |= set(session.scalars(select(Rejection.path).where(Rejection.dataset_id == dataset_id, some)))
+    return found
+
+
+def _batches(wanted: Mapping[int, str | None]) -> Iterator[dict[int, str | None]]:
+    rest = iter(wanted.items())
+    while batch := dict(islice(rest, BATCH)):
+        yield batch

@@ -1,0 +1,56 @@
+"""Published models as rows: list, choose the current one, delete."""
+
+import shutil
+
+from sqlalchemy import delete, select, update
+from sqlalchemy.orm import Session
+
+from core import datasets
+from core.db import Database
+from core.errors import BadQuery, ModelInUse, ModelNotFound
+from core.models import Dataset, Job, JobStatus, Model
+from core.settings import Settings
+
+
+def get(session: Session, model_id: str) -> Model:
+    """Raises ``ModelNotFound``."""
+    model = session.get(Model, model_id)
+    if model is None:
+        raise ModelNotFound(model_id)
+    return model
+
+
+def make_current(session: Session, dataset_id: str, model_id: str) -> Dataset:
+    """Move a dataset's alias to one of its models, a newer or an older one; answers change from the next request on.
+
+    Raises:
+        DatasetNotFound, ModelNotFound: no such dataset or model.
+        BadQuery: the model is one of another dataset.
+    """
+    dataset = datasets.get_for_job(session, dataset_id)
+    if get(session, model_id).dataset_id != dataset_id:
+        raise BadQuery(f"{model_id} is not a model of {dataset_id}")
+    moved = update(Dataset).where(Dataset.id == dataset_id)
+    session.execute(moved.values(model_id=model_id, generation=Dataset.generation + 1))
+    session.refresh(dataset)
+    return dataset
+
+
+def remove(db: Database, settings: Settings, model_id: str) -> None:
+    """Delete a model and its files.
+
+    Raises:
+        ModelNotFound: no such model.
+        ModelInUse: it is its dataset's current model, or an unfinished job starts from it.
+    """
+    with db.write() as session:
+        model = get(session, model_id)
+        current = select(Dataset.id).where(Dataset.id == model.dataset_id, Dataset.model_id == model_id).with_for_update()
+        if session.scalar(current) is not None:
+            raise ModelInUse(f"{model_id} is the current model of {model.dataset_id}; make another one current first")
+        for job in session.scalars(select(Job).where(Job.status.in_([JobStatus.QUEUED, JobStatus.RUNNING]))):
+            if job.params.get("init") == model_id:
+                raise ModelInUse(f"{job.id} starts from {model_id}; cancel that job or wait for it")
+        session.execute(delete(Model).where(Model.id == model_id))
+        directory = model.directory
+    shutil.rmtree(settings.folder("models") / directory, ignore_errors=True)

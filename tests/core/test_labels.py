@@ -1,0 +1,111 @@
+"""Labels given after the upload, on SQLite and PostgreSQL."""
+
+from pathlib import Path
+
+import pytest
+from sqlalchemy import select
+
+from core import datasets, jobs, labels
+from core.db import Database
+from core.errors import BadLabels, DatasetNotFound
+from core.models import Dataset, Image, Label, Queue
+from core.settings import Settings
+from tests.conftest import image_bytes, write_zip
+
+
+@pytest.fixture
+def dataset(db: Database, settings: Settings, tmp_path: Path) -> str:
+    """Images 0.png to 1199.png, more than one batch, the last one a duplicate of the first."""
+    id_ = datasets.new_dataset_id()
+    files = {f"{i}.png": image_bytes(i, side=8) for i in range(1199)} | {"again.png": image_bytes(0, side=8)}
+    write_zip(datasets.upload_path(settings, id_), files)
+    with db.write() as session:
+        datasets.create(session, id_, "test", "none", 1)
+    owner = jobs.claim(db, Queue.TASKS, "test")
+    assert owner is not None
+    datasets.ingest(db, settings, owner, lambda: False)
+    return id_
+
+
+def stored(db: Database, dataset: str) -> dict[str, str]:
+    with db.read() as session:
+        found = select(Image.path, Label.label).join(Label, Label.image_id == Image.id).where(Image.dataset_id == dataset)
+        return dict(session.execute(found).all())
+
+
+def test_labels_are_set_changed_and_removed_and_the_others_stay(db: Database, dataset: str) -> None:
+    counts = labels.change(db, dataset, {f"{i}.png": "even" if i % 2 == 0 else "odd" for i in range(1199)})
+    assert (counts.set, counts.removed, counts.ignored) == (1199, 0, 0)
+    with db.read() as session:
+        before = session.get_one(Dataset, dataset)
+        first = session.scalars(select(Image.id).where(Image.path == "0.png")).one()
+    assert before.classes == 2
+    counts = labels.change(db, dataset, {first: "zero", "1.png": None, "again.png": "zero"})
+    assert (counts.set, counts.removed, counts.ignored) == (1, 1, 1)
+    after = stored(db, dataset)
+    assert (after["0.png"], "1.png" in after, after["2.png"], len(after)) == ("zero", False, "even", 1198)
+    with db.read() as session:
+        now = session.get_one(Dataset, dataset)
+    assert now.classes == 3
+    assert now.generation > before.generation
+
+
+def test_an_unknown_name_changes_nothing(db: Database, dataset: str) -> None:
+    with pytest.raises(BadLabels, match=r"2 of 3 are not in .*, so nothing was changed: no.png, 987654321"):
+        labels.change(db, dataset, {"0.png": "a", "no.png": "b", 987654321: "c"})
+    assert stored(db, dataset) == {}
+    with pytest.raises(DatasetNotFound):
+        labels.change(db, "ds_none", {"0.png": "a"})
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("path,label\na.png,cat\nb.png,\n", {"a.png": "cat", "b.png": None}),
+        ('\ufefflabel,path\n"a, b","x ""y"".png"\n', {'x "y".png': "a, b"}),
+        ("image_id,label\n7,cat\n", {7: "cat"}),
+    ],
+)
+def test_csv(text: str, expected: dict[str | int, str | None]) -> None:
+    assert labels.parse_csv(text.encode()) == expected
+
+
+def test_json() -> None:
+    assert labels.parse_json(b'{"a.png": "cat", "b.png": null}') == {"a.png": "cat", "b.png": None}
+    assert labels.parse_json(b'[{"path": "a.png", "label": "cat"}, {"image_id": 7, "label": ""}]') == {"a.png": "cat", 7: None}
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (b"a.png,cat\n", "first line of the CSV must be path,label"),
+        (b"path,label\n", "no label given"),
+        (b"path,label\na.png\n", None),
+        (b"path,label\na.png,cat,dog\n", "entry 2: must hold"),
+        (b"path,label\na.png,cat\na.png,dog\n", "entry 3: a.png has two labels"),
+        (b"image_id,label\nx,cat\n", "entry 2: image_id must be a whole number"),
+        (b"path,label\n\xff,cat\n", "not a CSV file in UTF-8"),
+    ],
+)
+def test_bad_csv_is_named_by_its_line(data: bytes, message: str | None) -> None:
+    if message is None:
+        assert labels.parse_csv(data) == {"a.png": None}
+        return
+    with pytest.raises(BadLabels, match=message):
+        labels.parse_csv(data)
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (b"{", "not JSON"),
+        (b"3", "must be a list"),
+        (b"[3]", "entry 1: must hold"),
+        (b'[{"path": "a", "label": 3}]', "must be a text"),
+        (b'[{"path": "a", "label": "x\\u0000"}]', "without NUL"),
+        (b"[]", "no label given"),
+    ],
+)
+def test_bad_json_is_named_by_its_entry(data: bytes, message: str) -> None:
+    with pytest.raises(BadLabels, match=message):
+        labels.parse_json(data)
