@@ -50,3 +50,26 @@ def recall(index: "faiss.Index", embeddings: NDArray[np.float32], queries: NDArr
 def load(path: Path) -> "faiss.Index":
     """Open an index file memory-mapped, shared between processes."""
     return faiss.read_index(str(path), faiss.IO_FLAG_MMAP_IFC)
+
+
+def search_among(
+    index: "faiss.Index", vector: NDArray[np.float32], count: int, allowed: NDArray[np.int64], total: int
+) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+    """Rows and similarities of the best of the allowed rows that the index finds, best first; perhaps fewer than ``count``.
+
+    Args:
+        vector: unit vector (d,).
+        count: results wanted.
+        allowed: rows to choose from.
+        total: N.
+    """
+    bits = np.zeros(total, bool)
+    bits[allowed] = True
+    selector = faiss.IDSelectorBitmap(np.packbits(bits, bitorder="little"))  # type: ignore[call-arg, arg-type]
+    if isinstance(faiss.downcast_index(index), faiss.IndexHNSW):
+        parameters = faiss.SearchParametersHNSW(sel=selector, efSearch=max(_EF_SEARCH, 2 * count))  # type: ignore[attr-defined]
+    else:
+        parameters = faiss.SearchParameters(sel=selector)  # type: ignore[call-arg]
+    scores, rows = index.search(vector[None], count, params=parameters)
+    found = rows[0] >= 0
+    return rows[0][found], scores[0][found]

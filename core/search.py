@@ -1,27 +1,21 @@
 """Neighbours and classes of an image, from one immutable view of a model and the labels."""
 
-import threading
-from collections import OrderedDict
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
-from pathlib import Path
-from typing import Generic, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
-from sqlalchemy import select
+from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from core import datasets, imaging, index, manifest
-from core.encoder import Encoder
+from core import datasets, imaging
 from core.errors import BadImage, BadQuery, ImageNotFound, ModelNotFound, NoModel
 from core.models import Dataset, Image, Label, Model
+from core.open_models import OpenModel, Recent, Rows, Vector
+from core.queries import Filter, Query
 from core.settings import Settings
 from core.shards import read_range
 
-Vector = NDArray[np.float32]
-T = TypeVar("T")
 _OPEN_MODELS = 8
 
 
@@ -43,46 +37,6 @@ class Classification:
     confidence: float
     classes: list[tuple[str, float]]
     voters: list[Neighbour]
-
-
-class OpenModel:
-    """A published model's files, opened once and shared by all requests."""
-
-    def __init__(self, folder: Path) -> None:
-        manifest.read(folder)
-        self._folder = folder
-        self.embeddings: Vector = np.load(folder / "embeddings.npy", mmap_mode="r")
-        self.ids: NDArray[np.int64] = np.load(folder / "ids.npy")
-        self._by_id = np.argsort(self.ids)
-        self.index = index.load(folder / "index.faiss")
-
-    @cached_property
-    def encoder(self) -> Encoder:
-        return Encoder(self._folder / "encoder.onnx")
-
-    @cached_property
-    def _neighbourhoods(self) -> dict[str, NDArray[np.generic]]:
-        with np.load(self._folder / "neighbourhoods.npz") as file:
-            return dict(file)
-
-    def provenance(self, image_id: int) -> dict[str, object] | None:
-        """How an image was learned: ``entropy`` at the end of each round, ``anchor_round``, ``neighbours`` (image ids)."""
-        row = self.row(image_id)
-        if row is None:
-            return None
-        stored = self._neighbourhoods
-        became = int(stored["anchor_round"][row])
-        return {
-            "entropy": stored["entropy"][:, row].tolist(),
-            "anchor_round": became if became >= 0 else None,
-            "neighbours": [id_ for id_ in stored["neighbours"][row].tolist() if id_ >= 0],
-        }
-
-    def row(self, image_id: int) -> int | None:
-        """The row of an image's embedding, if the model was trained on it."""
-        at = int(np.searchsorted(self.ids, image_id, sorter=self._by_id))
-        row = int(self._by_id[at]) if at < len(self.ids) else -1
-        return row if row >= 0 and self.ids[row] == image_id else None
 
 
 @dataclass(frozen=True)
@@ -109,8 +63,8 @@ class Searcher:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._models: _Recent[OpenModel] = _Recent(_OPEN_MODELS)
-        self._labels: _Recent[Labels] = _Recent(_OPEN_MODELS)
+        self._models: Recent[OpenModel] = Recent(_OPEN_MODELS)
+        self._labels: Recent[Labels] = Recent(_OPEN_MODELS)
 
     def view(
         self, session: Session, *, image_id: int | None = None, dataset_id: str | None = None, model_id: str | None = None
@@ -179,12 +133,61 @@ class Searcher:
         vector: Vector = view.model.encoder([image])[0]
         return vector
 
-    def neighbours(self, session: Session, view: View, vector: Vector, k: int, leave_out: int | None = None) -> list[Neighbour]:
-        """The k most similar images of the model's dataset, best first, without the image ``leave_out``."""
-        wanted = min(k + (leave_out is not None), len(view.model.ids))
-        scores, rows = view.model.index.search(vector[None], wanted)
-        found = [(int(view.model.ids[row]), float(score)) for score, row in zip(scores[0], rows[0], strict=True) if row >= 0]
-        return _described(session, [(id_, score) for id_, score in found if id_ != leave_out][:k])
+    def query(self, session: Session, view: View, query: Query) -> list[Neighbour]:
+        """Answer one query, best first.
+
+        Raises:
+            ImageNotFound: an image that the query names.
+            BadQuery: its vector has another length than the model's, or its examples cancel out.
+        """
+        allowed = self._allowed(session, view, query.only)
+        named = [*query.positive, *query.negative]
+        wanted = query.k + query.offset + len(named)
+        if query.vector is not None:
+            rows, scores = view.model.nearest(_unit(query.vector, view.model.embeddings.shape[1]), wanted, allowed)
+        else:
+            good = np.stack([self.vector_of(session, view, id_) for id_ in query.positive])
+            bad = [self.vector_of(session, view, id_) for id_ in query.negative]
+            if query.strategy == "best_score":
+                rows, scores = _best_score(view.model, good, np.stack(bad) if bad else None, wanted, allowed)
+            else:
+                mean = good.mean(axis=0) - (np.stack(bad).mean(axis=0) if bad else 0)
+                rows, scores = view.model.nearest(_unit(mean, len(mean)), wanted, allowed)
+        found = zip(view.model.ids[rows].tolist(), scores.tolist(), strict=True)
+        left = [(id_, score) for id_, score in found if id_ not in named and score >= query.min_score]
+        return _described(session, left[query.offset : query.offset + query.k])
+
+    def _allowed(self, session: Session, view: View, only: Filter) -> Rows | None:
+        """Rows that pass a filter, ascending; ``None`` for all."""
+        if only == Filter():
+            return None
+        labels = self._labels.get((view.model_id, view.generation), lambda: _labels(session, view))
+        keep = np.ones(len(view.model.ids), bool)
+        if only.labels is not None or only.unlabelled:
+            wanted = [number for number, name in enumerate(labels.names) if name in (only.labels or ())]
+            labelled = np.zeros(len(keep), bool)
+            labelled[labels.rows[np.isin(labels.classes, wanted)]] = True
+            if only.unlabelled:
+                unlabelled = np.ones(len(keep), bool)
+                unlabelled[labels.rows] = False
+                labelled |= unlabelled
+            keep &= labelled
+        stored = view.model.neighbourhoods
+        if only.anchor_round is not None:
+            keep &= stored["anchor_round"] == only.anchor_round
+        last = stored["entropy"][-1]
+        if only.min_entropy is not None:
+            keep &= last >= only.min_entropy
+        if only.max_entropy is not None:
+            keep &= last <= only.max_entropy
+        if only.path_prefix is not None:
+            under = select(Image.id).where(Image.dataset_id == view.dataset_id)
+            begins = func.substr(Image.path, 1, len(only.path_prefix)) == only.path_prefix  # LIKE ignores case on SQLite
+            ids = session.scalars(under.where(begins)).all()
+            inside = np.zeros(len(keep), bool)
+            inside[view.model.rows_of(np.array(ids, np.int64))] = True
+            keep &= inside
+        return np.flatnonzero(keep)
 
     def classify(
         self,
@@ -228,6 +231,25 @@ class Searcher:
         )
 
 
+def _unit(vector: Vector, dim: int) -> Vector:
+    norm = float(np.linalg.norm(vector))
+    if len(vector) != dim:
+        raise BadQuery(f"vector: has {len(vector)} numbers; the model's embeddings have {dim}")
+    if not np.isfinite(norm) or norm < 1e-6:
+        raise BadQuery("the vector, or the examples together, have no direction to search in")
+    return np.asarray(vector / norm, dtype=np.float32)
+
+
+def _best_score(model: OpenModel, good: Vector, bad: Vector | None, count: int, allowed: Rows | None) -> tuple[Rows, Vector]:
+    rows = np.arange(len(model.ids)) if allowed is None else allowed
+    embeddings = model.embeddings if allowed is None else model.embeddings[allowed]
+    scores = (embeddings @ good.T).max(axis=1)
+    if bad is not None:
+        worst = (embeddings @ bad.T).max(axis=1)
+        scores = np.where(scores >= worst, scores, -1 - worst)
+    return model.best_of(rows, scores, min(count, len(rows)))
+
+
 def _labels(session: Session, view: View) -> Labels:
     labelled = select(Label.image_id, Label.label).join(Image, Image.id == Label.image_id)
     found = session.execute(labelled.where(Image.dataset_id == view.dataset_id).order_by(Label.image_id)).all()
@@ -244,21 +266,3 @@ def _described(session: Session, found: Sequence[tuple[int, float]]) -> list[Nei
     rows = session.execute(wanted.where(Image.id.in_([id_ for id_, _ in found])))
     known = {id_: (path, label) for id_, path, label in rows}
     return [Neighbour(id_, score, *known[id_]) for id_, score in found if id_ in known]
-
-
-class _Recent(Generic[T]):
-    """The most recently used values, made once each."""
-
-    def __init__(self, size: int) -> None:
-        self._size = size
-        self._values: OrderedDict[Hashable, T] = OrderedDict()
-        self._lock = threading.Lock()
-
-    def get(self, key: Hashable, make: Callable[[], T]) -> T:
-        with self._lock:
-            if key not in self._values:
-                self._values[key] = make()
-            self._values.move_to_end(key)
-            while len(self._values) > self._size:
-                self._values.popitem(last=False)
-            return self._values[key]

@@ -1,51 +1,146 @@
 """Neighbours and classes of an image."""
 
+import json
 import time
-from typing import Annotated
+from typing import Annotated, Any, TypeVar
 
-from fastapi import APIRouter, File, Form, Query, UploadFile
-from pydantic import Field
+from fastapi import APIRouter, Depends, File, Form, Query, Request, UploadFile
+from fastapi.exceptions import RequestValidationError
+from pydantic import BaseModel, Field, ValidationError
+from starlette.concurrency import run_in_threadpool
+from starlette.datastructures import UploadFile as FormFile
 
-from core.errors import TooLarge
+from core import queries
+from core.errors import BadQuery, TooLarge
 from core.search import Classification, Neighbour, View
 from service.context import Context, Ctx, Reading
+from service.query_schemas import MAX_K, MAX_OFFSET, BatchBody, BatchRequest, FileQuery, QueryBody
 from service.schemas import MAX_ID, ClassifyBody, NeighboursBody
 
 router = APIRouter(tags=["search"])
-MAX_K = 1000
+M = TypeVar("M", bound=BaseModel)
 K = Annotated[int, Query(ge=1, le=MAX_K, description="Number of neighbours.")]
 ImageId = Annotated[int, Query(ge=0, le=MAX_ID)]
-KForm = Annotated[int, Form(ge=1, le=MAX_K)]
 Voters = Annotated[int, Field(ge=1, le=MAX_K, description="Number of voters; lowered to the labelled images.")]
 Temperature = Annotated[float, Field(ge=0.001, le=10)]
+_MAX_QUERY_BYTES = 16 << 20
+_QUERY: dict[str, Any] = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            "application/json": {
+                "schema": {"anyOf": [QueryBody.model_json_schema(), BatchRequest.model_json_schema()]},
+                "examples": {
+                    "examples": {"value": {"positive": [3, 17], "negative": [5], "k": 10}},
+                    "batch": {"value": {"queries": [{"image_ids": [3]}, {"image_ids": [4], "unlabelled": True}]}},
+                },
+            },
+            "multipart/form-data": {
+                "schema": {
+                    "type": "object",
+                    "required": ["file"],
+                    "properties": {
+                        "file": {"type": "string", "format": "binary"},
+                        **FileQuery.model_json_schema()["properties"],
+                    },
+                }
+            },
+        },
+    }
+}
 Confidence = Annotated[float, Field(ge=0, le=1, description="Below it the label is null.")]
+
+
+def _filter(
+    label: Annotated[list[str] | None, Query(description="Any of these labels; may be repeated.")] = None,
+    unlabelled: Annotated[bool, Query(description="Images without a label, beside those of label.")] = False,
+    anchor_round: Annotated[int | None, Query(ge=1, le=20, description="The round in which it became an anchor.")] = None,
+    min_entropy: Annotated[float | None, Query(description="Entropy at the end of the last round, nats.")] = None,
+    max_entropy: float | None = None,
+    path_prefix: Annotated[str | None, Query(min_length=1, max_length=1000)] = None,
+) -> queries.Filter:
+    labels = None if label is None else tuple(label)
+    return queries.Filter(labels, unlabelled, anchor_round, min_entropy, max_entropy, path_prefix)
 
 
 @router.get("/neighbours")
 def neighbours_of_image(
-    image_id: ImageId, session: Reading, context: Ctx, k: K = 10, dataset_id: str | None = None, model_id: str | None = None
+    image_id: ImageId,
+    session: Reading,
+    context: Ctx,
+    only: Annotated[queries.Filter, Depends(_filter)],
+    k: K = 10,
+    offset: Annotated[int, Query(ge=0, le=MAX_OFFSET)] = 0,
+    min_score: Annotated[float, Query(ge=-2, le=1, description="Cosine similarity.")] = -2,
+    dataset_id: str | None = None,
+    model_id: str | None = None,
 ) -> NeighboursBody:
     """The images most similar to a stored one, best first, without itself."""
     started = time.perf_counter()
     view = context.searcher.view(session, image_id=image_id, dataset_id=dataset_id, model_id=model_id)
-    vector = context.searcher.vector_of(session, view, image_id)
-    return _neighbours(view, started, context.searcher.neighbours(session, view, vector, k, leave_out=image_id))
+    query = queries.Query(positive=(image_id,), k=k, offset=offset, min_score=min_score, only=only)
+    return _neighbours(view, started, context.searcher.query(session, view, query))
 
 
-@router.post("/neighbours")
-def neighbours_of_file(
-    file: Annotated[UploadFile, File(description="An image.")],
-    session: Reading,
-    context: Ctx,
-    k: KForm = 10,
-    dataset_id: Annotated[str | None, Form()] = None,
-    model_id: Annotated[str | None, Form()] = None,
-) -> NeighboursBody:
-    """The images most similar to an uploaded one."""
+@router.post("/neighbours", response_model=NeighboursBody | BatchBody, openapi_extra=_QUERY)
+async def neighbours_of_anything(request: Request, context: Ctx) -> NeighboursBody | BatchBody:
+    """The images most similar to an uploaded image (multipart), or to what a JSON query names: ``image_ids``, a ``vector``,
+    or ``positive`` and ``negative`` examples. ``{"queries": [...]}`` asks up to 256 at once, all of one model at one moment."""
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if kind == "application/json":
+        body = await _json(request)
+        return await run_in_threadpool(_answer, context, body)
+    if kind != "multipart/form-data":
+        raise BadQuery(f"Content-Type: {kind or 'none'} is not application/json or multipart/form-data")
+    async with request.form(max_files=1, max_fields=20) as form:
+        file = form.get("file")
+        if not isinstance(file, FormFile):
+            raise BadQuery("file: an image file is required")
+        asked = _validated(FileQuery, {name: value for name, value in form.multi_items() if name != "file"})
+        return await run_in_threadpool(_answer_file, context, asked, file)
+
+
+async def _json(request: Request) -> QueryBody | BatchRequest:
+    data = bytearray()
+    async for part in request.stream():
+        data += part
+        if len(data) > _MAX_QUERY_BYTES:
+            raise TooLarge(f"more than {_MAX_QUERY_BYTES:,} bytes, which is the most allowed")
+    try:
+        given = json.loads(bytes(data))
+    except ValueError as error:
+        raise BadQuery(f"not JSON: {error}") from error
+    if isinstance(given, dict) and "queries" in given:
+        return _validated(BatchRequest, given)
+    return _validated(QueryBody, given)
+
+
+def _validated(kind: type[M], given: object) -> M:
+    try:
+        return kind.model_validate(given)
+    except ValidationError as error:
+        raise RequestValidationError([{**item, "loc": ("body", *item["loc"])} for item in error.errors()]) from error
+
+
+def _answer(context: Context, body: QueryBody | BatchRequest) -> NeighboursBody | BatchBody:
     started = time.perf_counter()
-    view = context.searcher.view(session, dataset_id=dataset_id, model_id=model_id)
-    vector = context.searcher.vector_of_file(view, _read(context, file))
-    return _neighbours(view, started, context.searcher.neighbours(session, view, vector, k))
+    with context.db.read() as session:
+        asked = body.queries if isinstance(body, BatchRequest) else [body]
+        named = next((id_ for query in asked for id_ in (query.image_ids or query.positive or [])), None)
+        view = context.searcher.view(session, image_id=named, dataset_id=body.dataset_id, model_id=body.model_id)
+        answers = [context.searcher.query(session, view, query.query()) for query in asked]
+    if isinstance(body, QueryBody):
+        return _neighbours(view, started, answers[0])
+    results = [[vars(neighbour) for neighbour in found] for found in answers]
+    return BatchBody.model_validate({"model_id": view.model_id, "took_ms": _took(started), "results": results})
+
+
+def _answer_file(context: Context, asked: FileQuery, file: FormFile) -> NeighboursBody:
+    started = time.perf_counter()
+    with context.db.read() as session:
+        view = context.searcher.view(session, dataset_id=asked.dataset_id, model_id=asked.model_id)
+        vector = context.searcher.vector_of_file(view, _read(context, file))
+        return _neighbours(view, started, context.searcher.query(session, view, asked.query(vector)))
 
 
 @router.get("/classify")
@@ -85,7 +180,7 @@ def classify_file(
     return _classified(view, started, context.searcher.classify(session, view, vector, k, temperature, min_confidence))
 
 
-def _read(context: Context, file: UploadFile) -> bytes:
+def _read(context: Context, file: FormFile) -> bytes:
     limit = context.settings.max_image_bytes
     data = file.file.read(limit + 1)
     if len(data) > limit:

@@ -1,0 +1,114 @@
+"""Bodies of searches."""
+
+from typing import Annotated, Literal, Self
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from core.queries import Filter, Query
+from service.schemas import MAX_ID, NeighbourBody
+
+MAX_K = 1000
+MAX_OFFSET = 10_000
+_MAX_EXAMPLES = 100
+Id = Annotated[int, Field(ge=0, le=MAX_ID)]
+Ids = Annotated[list[Id], Field(max_length=_MAX_EXAMPLES)]
+
+
+class FilterParams(BaseModel):
+    """Which images may be found."""
+
+    label: list[str] | str | None = Field(None, description="Any of these labels.")
+    unlabelled: bool = Field(False, description="Images without a label, beside those of ``label``.")
+    anchor_round: int | None = Field(None, ge=1, le=20, description="The round in which the image became an anchor.")
+    min_entropy: float | None = Field(None, description="Entropy at the end of the last round, nats.")
+    max_entropy: float | None = None
+    path_prefix: str | None = Field(None, min_length=1, max_length=1000, pattern=r"^[^\x00]*$")
+
+    def filter(self) -> Filter:
+        """The same for ``core``."""
+        labels = (self.label,) if isinstance(self.label, str) else self.label
+        return Filter(
+            None if labels is None else tuple(labels),
+            self.unlabelled,
+            self.anchor_round,
+            self.min_entropy,
+            self.max_entropy,
+            self.path_prefix,
+        )
+
+
+class _Asked(FilterParams):
+    model_config = ConfigDict(extra="forbid")
+
+    k: int = Field(10, ge=1, le=MAX_K, description="Number of neighbours.")
+    offset: int = Field(0, ge=0, le=MAX_OFFSET, description="Number of the best ones to pass over.")
+    min_score: float = Field(-2, ge=-2, le=1, description="Cosine similarity.")
+
+
+class FileQuery(_Asked):
+    """What goes with an uploaded image."""
+
+    dataset_id: str | None = None
+    model_id: str | None = None
+
+    def query(self, vector: NDArray[np.float32]) -> Query:
+        """The same for ``core``."""
+        return Query(vector=vector, k=self.k, offset=self.offset, min_score=self.min_score, only=self.filter())
+
+
+class OneQuery(_Asked):
+    """Exactly one of ``image_ids``, ``vector`` and ``positive``; ``negative`` only with ``positive``."""
+
+    image_ids: Ids | None = Field(None, min_length=1, description="Search by the mean of these images.")
+    vector: list[float] | None = Field(None, min_length=1, max_length=4096, description="As long as the model's embeddings.")
+    positive: Ids | None = Field(None, min_length=1, description="Good examples.")
+    negative: Ids = Field([], description="Bad examples.")
+    strategy: Literal["average", "best_score"] = Field(
+        "average", description="Search by the mean of the examples, or rank by the nearest good one where no bad one is nearer."
+    )
+
+    @model_validator(mode="after")
+    def _one_way(self) -> Self:
+        if sum(given is not None for given in (self.image_ids, self.vector, self.positive)) != 1:
+            raise ValueError("give exactly one of image_ids, vector and positive")
+        if self.negative and self.positive is None:
+            raise ValueError("negative needs positive")
+        return self
+
+    def query(self) -> Query:
+        """The same for ``core``."""
+        return Query(
+            positive=tuple(self.image_ids or self.positive or ()),
+            negative=tuple(self.negative),
+            vector=None if self.vector is None else np.array(self.vector, np.float32),
+            strategy=self.strategy,
+            k=self.k,
+            offset=self.offset,
+            min_score=self.min_score,
+            only=self.filter(),
+        )
+
+
+class QueryBody(OneQuery):
+    dataset_id: str | None = None
+    model_id: str | None = None
+
+
+class BatchRequest(BaseModel):
+    """Several queries of one model at one moment."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    queries: list[OneQuery] = Field(min_length=1, max_length=256)
+    dataset_id: str | None = None
+    model_id: str | None = None
+
+
+class BatchBody(BaseModel):
+    """Answers in the order of the queries."""
+
+    model_id: str
+    took_ms: float
+    results: list[list[NeighbourBody]]

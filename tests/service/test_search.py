@@ -1,0 +1,153 @@
+"""Every kind of query over HTTP against brute force on the published embeddings."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tests.conftest import image_bytes
+from tests.service.conftest import Published
+from tests.service.test_api import problem
+
+
+class Truth:
+    """The published vectors and what is known of each image."""
+
+    def __init__(self, published: Published) -> None:
+        live = published.live
+        folder = live.data_dir / "models" / f"{published.job['id']}-{published.job['attempt']}"
+        self.vectors, self.ids = np.load(folder / "embeddings.npy"), np.load(folder / "ids.npy").tolist()
+        images = live.get(f"/datasets/{published.dataset}/images?limit=1000")["data"]
+        self.images = {image["id"]: image for image in images}
+        self.learned = {id_: live.get(f"/images/{id_}")["provenance"] for id_ in self.ids}
+
+    def vector(self, *ids: int) -> Any:
+        return self.vectors[[self.ids.index(id_) for id_ in ids]]
+
+    def ranked(self, scores: Any, leave_out: tuple[int, ...] = (), keep: Callable[[int], bool] = lambda id_: True) -> list[int]:
+        order = [self.ids[row] for row in np.argsort(-np.asarray(scores), kind="stable")]
+        return [id_ for id_ in order if id_ not in leave_out and keep(id_)]
+
+
+@pytest.fixture(scope="module")
+def truth(published: Published) -> Truth:
+    return Truth(published)
+
+
+def found(answer: dict[str, Any]) -> list[int]:
+    return [neighbour["image_id"] for neighbour in answer["neighbours"]]
+
+
+def ask(published: Published, **query: Any) -> dict[str, Any]:
+    response = published.live.client.post("/neighbours", json={"dataset_id": published.dataset, **query})
+    assert response.status_code == 200, response.text
+    answer: dict[str, Any] = response.json()
+    return answer
+
+
+def test_several_images_are_searched_by_their_mean(published: Published, truth: Truth) -> None:
+    named = tuple(truth.ids[:3])
+    expected = truth.ranked(truth.vectors @ truth.vector(*named).mean(axis=0), named)
+    assert found(ask(published, image_ids=named, k=5)) == expected[:5]
+    assert found(ask(published, image_ids=named, k=5, offset=4)) == expected[4:9]
+
+
+def test_a_vector_of_any_length_finds_what_its_direction_says(published: Published, truth: Truth) -> None:
+    vector = (3 * truth.vectors[7]).tolist()
+    answer = ask(published, vector=vector, k=4)
+    assert found(answer) == truth.ranked(truth.vectors @ truth.vectors[7])[:4]
+    assert answer["neighbours"][0]["score"] == pytest.approx(1, abs=1e-5)
+
+
+def test_good_and_bad_examples(published: Published, truth: Truth) -> None:
+    good, bad = tuple(truth.ids[:2]), tuple(truth.ids[-2:])
+    mean = truth.vector(*good).mean(axis=0) - truth.vector(*bad).mean(axis=0)
+    answer = ask(published, positive=good, negative=bad, k=6)
+    assert found(answer) == truth.ranked(truth.vectors @ mean, good + bad)[:6]
+    best, worst = (truth.vectors @ truth.vector(*good).T).max(axis=1), (truth.vectors @ truth.vector(*bad).T).max(axis=1)
+    scores = np.where(best >= worst, best, -1 - worst)
+    answer = ask(published, positive=good, negative=bad, k=28, strategy="best_score")
+    assert found(answer) == truth.ranked(scores, good + bad)[:28]
+
+
+def test_filters_leave_exactly_what_passes_them(published: Published, truth: Truth) -> None:
+    query = truth.ids[0]
+    scores = truth.vectors @ truth.vectors[0]
+    entropies = sorted(learned["entropy"][-1] for learned in truth.learned.values())
+    middle = entropies[16]
+    cases: list[tuple[str, dict[str, Any], Callable[[int], bool]]] = [
+        ("label=class-1", {"label": "class-1"}, lambda id_: truth.images[id_]["label"] == "class-1"),
+        ("label=class-1&label=class-0", {"label": ["class-1", "class-0"]}, lambda id_: True),
+        ("label=none", {"label": "none"}, lambda id_: False),
+        ("unlabelled=true", {"unlabelled": True}, lambda id_: truth.images[id_]["label"] is None),
+        ("anchor_round=1", {"anchor_round": 1}, lambda id_: truth.learned[id_]["anchor_round"] == 1),
+        (f"min_entropy={middle}", {"min_entropy": middle}, lambda id_: truth.learned[id_]["entropy"][-1] >= middle),
+        (f"max_entropy={middle}", {"max_entropy": middle}, lambda id_: truth.learned[id_]["entropy"][-1] <= middle),
+        ("path_prefix=class-1/00", {"path_prefix": "class-1/00"}, lambda id_: truth.images[id_]["path"].startswith("class-1/00")),
+        ("path_prefix=CLASS", {"path_prefix": "CLASS"}, lambda id_: False),
+    ]
+    for text, body, keep in cases:
+        expected = truth.ranked(scores, (query,), keep)
+        assert found(published.live.get(f"/neighbours?image_id={query}&k=31&{text}")) == expected, text
+        assert found(ask(published, image_ids=[query], k=31, **body)) == expected, body
+
+
+def test_a_least_score(published: Published, truth: Truth) -> None:
+    scores = truth.vectors @ truth.vectors[0]
+    least = float(np.median(scores))
+    answer = published.live.get(f"/neighbours?image_id={truth.ids[0]}&k=31&min_score={least}")
+    assert answer["neighbours"]
+    assert all(neighbour["score"] >= least for neighbour in answer["neighbours"])
+    assert len(answer["neighbours"]) == int((scores >= least).sum()) - 1
+
+
+def test_a_batch_answers_in_order_what_single_queries_answer(published: Published, truth: Truth) -> None:
+    queries: list[dict[str, Any]] = [{"image_ids": [id_], "k": 3} for id_ in truth.ids]
+    queries.append({"vector": truth.vectors[3].tolist(), "k": 2, "label": "class-0"})
+    batch = ask(published, queries=queries)
+    assert len(batch["results"]) == 33
+    for query, result in zip(queries, batch["results"], strict=True):
+        assert result == ask(published, **query)["neighbours"]
+    assert batch["model_id"] == published.job["model_id"]
+
+
+def test_an_uploaded_image_is_searched_with_filters(published: Published, truth: Truth) -> None:
+    files = {"file": ("q.png", image_bytes(3))}
+    form = {"k": "5", "label": "class-0", "dataset_id": published.dataset}
+    answer = published.live.client.post("/neighbours", files=files, data=form).json()
+    assert {neighbour["label"] for neighbour in answer["neighbours"]} == {"class-0"}
+
+
+@pytest.mark.parametrize(
+    ("query", "status", "code", "message"),
+    [
+        ({}, 422, "bad_request", "exactly one of image_ids, vector and positive"),
+        ({"image_ids": [1], "vector": [1.0]}, 422, "bad_request", "exactly one"),
+        ({"image_ids": [1], "negative": [2]}, 422, "bad_request", "negative needs positive"),
+        ({"image_ids": []}, 422, "bad_request", "image_ids"),
+        ({"image_ids": [10**9]}, 404, "image_not_found", "1000000000"),
+        ({"vector": [1.0, 2.0]}, 422, "bad_query", "has 2 numbers; the model's embeddings have 8"),
+        ({"vector": [0.0] * 8}, 422, "bad_query", "no direction"),
+        ({"vector": [1.0], "kk": 3}, 422, "bad_request", "kk"),
+        ({"queries": []}, 422, "bad_request", "queries"),
+        ({"queries": [{"vector": [1.0]}] * 257}, 422, "bad_request", "256"),
+        ({"vector": [1.0], "path_prefix": "\0"}, 422, "bad_request", "path_prefix"),
+        ([], 422, "bad_request", "body"),
+    ],
+)
+def test_bad_queries_are_named(published: Published, query: Any, status: int, code: str, message: str) -> None:
+    body = {"dataset_id": published.dataset, **query} if isinstance(query, dict) else query
+    assert message in problem(published.live.client.post("/neighbours", json=body), status, code)
+
+
+def test_other_bodies_are_refused(published: Published) -> None:
+    client = published.live.client
+    assert "text/plain is not application/json" in problem(
+        client.post("/neighbours", content=b"x", headers={"Content-Type": "text/plain"}), 422, "bad_query"
+    )
+    assert "not JSON" in problem(
+        client.post("/neighbours", content=b"{", headers={"Content-Type": "application/json"}), 422, "bad_query"
+    )
+    assert "file" in problem(client.post("/neighbours", data={"k": "3"}, files={"other": b"x"}), 422, "bad_query")
+    assert "k" in problem(client.post("/neighbours", data={"k": "0"}, files={"file": b"x"}), 422, "bad_request")
