@@ -15,6 +15,7 @@ from core.open_models import OpenModel, Recent, Rows, Vector
 from core.queries import Filter, Query
 from core.settings import Settings
 from core.shards import read_range
+from core.votes import LeaveOneOut, leave_one_out, vote
 
 _OPEN_MODELS = 8
 
@@ -65,6 +66,7 @@ class Searcher:
         self._settings = settings
         self._models: Recent[OpenModel] = Recent(_OPEN_MODELS)
         self._labels: Recent[Labels] = Recent(_OPEN_MODELS)
+        self._judged: Recent[LeaveOneOut] = Recent(_OPEN_MODELS)
 
     def view(
         self, session: Session, *, image_id: int | None = None, dataset_id: str | None = None, model_id: str | None = None
@@ -217,9 +219,7 @@ class Searcher:
             raise NoModel(f"{view.dataset_id} has no labelled images to vote; upload it with labels=folders")
         sims = view.model.embeddings[rows] @ vector  # (labelled,)
         best = np.argsort(-sims, kind="stable")[: min(k, len(sims))]
-        weights = np.exp((sims[best] - sims[best[0]]) / temperature)
-        votes = np.bincount(classes[best], weights, minlength=len(labels.names))
-        probabilities = votes / votes.sum()
+        probabilities = vote(sims[best], classes[best], len(labels.names), temperature)
         order = np.argsort(-probabilities, kind="stable")
         confidence = float(probabilities[order[0]])
         voters = [(int(view.model.ids[rows[i]]), float(sims[i])) for i in best]
@@ -229,6 +229,21 @@ class Searcher:
             [(labels.names[i], float(probabilities[i])) for i in order if probabilities[i] > 0],
             _described(session, voters),
         )
+
+    def leave_one_out(self, session: Session, view: View, k: int, temperature: float) -> LeaveOneOut:
+        """How well the labels given so far predict each other under the model; kept until labels or model change.
+
+        Raises:
+            NoModel: fewer than two images of the dataset have a label.
+        """
+
+        def judge() -> LeaveOneOut:
+            labels = self._labels.get((view.model_id, view.generation), lambda: _labels(session, view))
+            if len(labels.rows) < 2:
+                raise NoModel(f"{view.dataset_id} has fewer than two labelled images; PUT /datasets/{view.dataset_id}/labels")
+            return leave_one_out(view.model.embeddings[labels.rows], labels.classes, labels.names, k, temperature)
+
+        return self._judged.get((view.model_id, view.generation, k, temperature), judge)
 
 
 def _unit(vector: Vector, dim: int) -> Vector:

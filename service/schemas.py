@@ -224,6 +224,17 @@ class ClassifyBody(BaseModel):
     voters: list[VoterBody]
 
 
+class LeaveOneOutBody(BaseModel):
+    """How well the labels given so far predict each other."""
+
+    model_id: str
+    k: int = Field(description="Voters; lowered to the labelled images less one.")
+    judged: int = Field(description="Labelled images judged; of many an evenly spaced part.")
+    accuracy: float
+    classes: list[str]
+    confusion: list[list[int]] = Field(description="confusion[i][j]: images of classes[i] that were voted to be of classes[j].")
+
+
 class ModelRow(BaseModel):
     id: str
     dataset_id: str

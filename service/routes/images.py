@@ -1,6 +1,6 @@
 """Images: their rows and their bytes."""
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Path, Query
 from fastapi.responses import Response
@@ -25,11 +25,21 @@ def list_images(
     session: Reading,
     limit: Annotated[int, Query(ge=1, le=1000)] = 100,
     after: After = 0,
+    label: Annotated[list[str] | None, Query(description="Any of these labels; may be repeated.")] = None,
+    unlabelled: Annotated[bool, Query(description="Images without a label, beside those of label.")] = False,
+    order: Literal["oldest", "newest"] = "oldest",
 ) -> ImagePage:
-    """A dataset's images by id."""
+    """A dataset's images by id, perhaps only those of some labels."""
     datasets.get(session, dataset_id)
-    wanted = select(Image, Label.label).outerjoin(Label, Label.image_id == Image.id)
-    wanted = wanted.where(Image.dataset_id == dataset_id, Image.id > after).order_by(Image.id).limit(limit + 1)
+    wanted = select(Image, Label.label).outerjoin(Label, Label.image_id == Image.id).where(Image.dataset_id == dataset_id)
+    if order == "oldest":
+        wanted = wanted.where(Image.id > after).order_by(Image.id)
+    else:
+        wanted = wanted.where(Image.id < (after or MAX_ID)).order_by(Image.id.desc())
+    if label is not None or unlabelled:
+        chosen = Label.label.in_(label or [])
+        wanted = wanted.where(chosen | Label.label.is_(None) if unlabelled else chosen)
+    wanted = wanted.limit(limit + 1)
     rows = session.execute(wanted).all()
     return ImagePage(
         data=[_body(image, label, None) for image, label in rows[:limit]],

@@ -15,7 +15,7 @@ from core.errors import BadQuery, TooLarge
 from core.search import Classification, Neighbour, View
 from service.context import Context, Ctx, Reading
 from service.query_schemas import MAX_K, MAX_OFFSET, BatchBody, BatchRequest, FileQuery, QueryBody
-from service.schemas import MAX_ID, ClassifyBody, NeighboursBody
+from service.schemas import MAX_ID, ClassifyBody, LeaveOneOutBody, NeighboursBody
 
 router = APIRouter(tags=["search"])
 M = TypeVar("M", bound=BaseModel)
@@ -178,6 +178,21 @@ def classify_file(
     view = context.searcher.view(session, dataset_id=dataset_id, model_id=model_id)
     vector = context.searcher.vector_of_file(view, _read(context, file))
     return _classified(view, started, context.searcher.classify(session, view, vector, k, temperature, min_confidence))
+
+
+@router.get("/datasets/{dataset_id}/leave-one-out")
+def leave_one_out(
+    dataset_id: str,
+    session: Reading,
+    context: Ctx,
+    k: Annotated[Voters, Query()] = 200,
+    temperature: Annotated[Temperature, Query()] = 0.1,
+    model_id: str | None = None,
+) -> LeaveOneOutBody:
+    """Accuracy and confusion of the labels given so far: every labelled image is classified by the others."""
+    view = context.searcher.view(session, dataset_id=dataset_id, model_id=model_id)
+    found = context.searcher.leave_one_out(session, view, k, temperature)
+    return LeaveOneOutBody.model_validate({**vars(found), "model_id": view.model_id, "confusion": found.confusion.tolist()})
 
 
 def _read(context: Context, file: FormFile) -> bytes:

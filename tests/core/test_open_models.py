@@ -1,6 +1,5 @@
 """Filtered search in a collection large enough for a graph index, against brute force."""
 
-
 import numpy as np
 import pytest
 

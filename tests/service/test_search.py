@@ -151,3 +151,27 @@ def test_other_bodies_are_refused(published: Published) -> None:
     )
     assert "file" in problem(client.post("/neighbours", data={"k": "3"}, files={"other": b"x"}), 422, "bad_query")
     assert "k" in problem(client.post("/neighbours", data={"k": "0"}, files={"file": b"x"}), 422, "bad_request")
+
+
+def test_leave_one_out_is_what_single_classifications_say(published: Published, truth: Truth) -> None:
+    live = published.live
+    found = live.get(f"/datasets/{published.dataset}/leave-one-out?k=7&temperature=0.2")
+    confusion = {name: dict.fromkeys(found["classes"], 0) for name in found["classes"]}
+    for id_ in truth.ids:
+        label = live.get(f"/classify?image_id={id_}&k=7&temperature=0.2")["label"]
+        confusion[truth.images[id_]["label"]][label] += 1
+    assert (found["k"], found["judged"], found["classes"]) == (7, 32, ["class-0", "class-1"])
+    assert found["confusion"] == [list(row.values()) for row in confusion.values()]
+    assert found["accuracy"] == pytest.approx((found["confusion"][0][0] + found["confusion"][1][1]) / 32)
+
+
+def test_images_are_listed_by_label_and_in_both_orders(published: Published, truth: Truth) -> None:
+    live, path = published.live, f"/datasets/{published.dataset}/images"
+    newest = live.get(f"{path}?order=newest&limit=20")
+    rest = live.get(f"{path}?order=newest&limit=20&after={newest['next']}")
+    assert [image["id"] for image in newest["data"] + rest["data"]] == sorted(truth.ids, reverse=True)
+    assert rest["next"] is None
+    of_class = [image["id"] for image in live.get(f"{path}?label=class-1&limit=1000")["data"]]
+    assert of_class == sorted(id_ for id_, image in truth.images.items() if image["label"] == "class-1")
+    assert live.get(f"{path}?unlabelled=true")["data"] == []
+    assert len(live.get(f"{path}?unlabelled=true&label=class-0&limit=1000")["data"]) == 16
