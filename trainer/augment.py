@@ -13,6 +13,7 @@ from torch import Tensor
 from trainer.config import TrainConfig
 from trainer.ranks import Ranks
 
+_CONTRAST, _SATURATION, _HUE = 1, 2, 3  # positions in ColorJitter's parameters; brightness is 0
 _CROP_TRIES = 10  # torchvision's; then the central crop
 _RATIO = (3 / 4, 4 / 3)
 _GREY = (0.299, 0.587, 0.114)  # ITU-R BT.601
@@ -148,33 +149,25 @@ def colour_jitter(images: Tensor, orders: Tensor, amounts: Tensor) -> Tensor:
     Returns:
         float32 (B, 3, S, S) in 0..1.
     """
+    factors = amounts.clone()
+    factors[:, _HUE] = 1.0
     for turn in range(4):
-        for adjustment, adjust in enumerate(_ADJUSTMENTS):
-            chosen = torch.nonzero(orders[:, turn] == adjustment).flatten().to(images.device)
-            if len(chosen):
-                images[chosen] = adjust(images[chosen], amounts[chosen, adjustment].view(-1, 1, 1, 1))
+        which = orders[:, turn].to(images.device)
+        # Brightness, contrast and saturation all move an image away from a base of its own by a factor: from black, from
+        # its mean grey, from its grey version. A factor of 1 leaves the others as they are.
+        factor = factors.gather(1, which.clamp(min=0)[:, None]).masked_fill(which[:, None] < 0, 1.0).view(-1, 1, 1, 1)
+        grey = _grey(images)
+        base = grey * (which == _SATURATION).view(-1, 1, 1, 1)
+        base += (grey.mean(dim=(2, 3)) * (which == _CONTRAST).view(-1, 1)).view(-1, 1, 1, 1)
+        images = torch.lerp(base, images, factor).clamp_(0, 1)
+        turned = torch.nonzero(orders[:, turn] == _HUE).flatten().to(images.device)
+        images[turned] = _hue(images[turned], amounts[turned, _HUE].view(-1, 1, 1, 1))
     return images
 
 
 def _grey(images: Tensor) -> Tensor:
-    weights = torch.tensor(_GREY, device=images.device).view(1, 3, 1, 1)
-    return (images * weights).sum(dim=1, keepdim=True)
-
-
-def _blend(images: Tensor, other: Tensor, factor: Tensor) -> Tensor:
-    return (other + factor * (images - other)).clamp_(0, 1)
-
-
-def _brightness(images: Tensor, factor: Tensor) -> Tensor:
-    return (images * factor).clamp_(0, 1)
-
-
-def _contrast(images: Tensor, factor: Tensor) -> Tensor:
-    return _blend(images, _grey(images).mean(dim=(2, 3), keepdim=True), factor)
-
-
-def _saturation(images: Tensor, factor: Tensor) -> Tensor:
-    return _blend(images, _grey(images), factor)
+    red, green, blue = torch.split(images, 1, dim=1)
+    return (red * _GREY[0]).add_(green, alpha=_GREY[1]).add_(blue, alpha=_GREY[2])
 
 
 def _hue(images: Tensor, shift: Tensor) -> Tensor:
@@ -192,6 +185,3 @@ def _hue(images: Tensor, shift: Tensor) -> Tensor:
         lacking = distance.neg_().add_(2).clamp_(0, 1)
         torch.addcmul(value, lacking, chroma, value=-1, out=result[:, channel])
     return result
-
-
-_ADJUSTMENTS = (_brightness, _contrast, _saturation, _hue)

@@ -12,7 +12,8 @@ from trainer.ranks import Ranks
 
 # Rows and columns of the (N, N) similarities that exist at one time: what a CPU's cache holds, and what keeps a GPU busy.
 TILES = {"cpu": (384, 6144), "cuda": (4096, 65_536)}
-_CHUNK = 64  # columns whose largest similarity stands for them in the search for neighbours
+_SAFE = 60.0  # exp of this, a million times over, is still far from overflowing
+_CHUNK = 128  # columns whose largest similarity stands for them in the search for neighbours
 
 
 class MemoryBank:
@@ -65,8 +66,8 @@ def discover(bank: MemoryBank, k: int, temperature: float, tile: tuple[int, int]
     """Entropy and nearest neighbours of every image in one blocked pass, memory O(N d + tile).
 
     H_i = - sum_j p_ij log p_ij = logsumexp(s_i) - sum_j p_ij s_ij over all N, s_ij = V_i . V_j / tau (AND, equation 4). No
-    logit is larger than s_ii = 1 / tau, so that is the shift. Each rank takes its own rows; the columns come from
-    every rank in turn.
+    logit is larger than s_ii = 1 / tau, so a fixed shift is safe, and at the usual tau none is needed. Each rank takes its
+    own rows; the columns come from every rank in turn.
 
     Args:
         bank: V, unit rows (N, d): the memory bank itself, or re-encoded images.
@@ -74,6 +75,7 @@ def discover(bank: MemoryBank, k: int, temperature: float, tile: tuple[int, int]
         temperature: tau.
         tile: rows and columns at a time; by default what suits the device.
     """
+    shift = max(0.0, 1 / temperature - _SAFE)
     rows, columns = tile or TILES[bank.rows.device.type]
     mine = len(bank.rows)
     device = bank.rows.device
@@ -92,7 +94,8 @@ def discover(bank: MemoryBank, k: int, temperature: float, tile: tuple[int, int]
                 key = others[first : first + columns]
                 cells = len(query) * len(key)
                 s = torch.mm(query, key.T, out=products[:cells].view(len(query), -1))  # (rows, columns)
-                s.sub_(1 / temperature)
+                if shift:
+                    s.sub_(shift)
                 p = torch.exp(s, out=weights[:cells].view_as(s))
                 total[block] += p.sum(dim=1)
                 expected[block] += p.mul_(s).sum(dim=1)
@@ -117,21 +120,25 @@ def _largest(s: Tensor, k: int) -> tuple[Tensor, Tensor]:
     chunk's maximum is far cheaper than a sort."""
     wide, rest = s.shape[1] // _CHUNK, s.shape[1] % _CHUNK
     if wide <= k or rest:
-        k = min(k, s.shape[1])
-        values, found = s.topk(k, dim=1)
-        return values, found
+        return _top(s, min(k, s.shape[1]))
     chunks = s.view(len(s), wide, _CHUNK)
-    which = chunks.amax(dim=2).topk(k, dim=1).indices  # (rows, k)
+    _, which = _top(chunks.amax(dim=2), k)  # (rows, k)
     candidates = chunks.gather(1, which[:, :, None].expand(-1, -1, _CHUNK)).flatten(1)
-    values, place = candidates.topk(k, dim=1)
+    values, place = _top(candidates, k)
     return values, which.gather(1, place // _CHUNK) * _CHUNK + place % _CHUNK
+
+
+def _top(values: Tensor, k: int) -> tuple[Tensor, Tensor]:
+    """``topk`` along rows; for k = 1 a plain maximum, which is several times faster."""
+    largest, columns = values.max(dim=1, keepdim=True) if k == 1 else values.topk(k, dim=1)
+    return largest, columns
 
 
 def _keep_best(best: Tensor, nearest: Tensor, candidates: Sequence[tuple[Tensor, Tensor]]) -> None:
     """Put the k best of all candidates, values and rows, into ``best`` and ``nearest``."""
     values, rows = (torch.cat(parts, dim=1) for parts in zip(*candidates, strict=True))
-    order = values.topk(best.shape[1], dim=1).indices
-    best.copy_(values.gather(1, order))
+    found, order = _top(values, best.shape[1])
+    best.copy_(found)
     nearest.copy_(rows.gather(1, order))
 
 

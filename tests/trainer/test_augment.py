@@ -1,5 +1,7 @@
 """Augmentation against torchvision's transforms: exact where the parameters are given, in distribution where drawn."""
 
+import itertools
+
 import pytest
 import torch
 from torchvision.transforms import v2
@@ -21,18 +23,34 @@ def augmented(pixels: torch.Tensor, config: TrainConfig, seed: int) -> torch.Ten
 
 
 @pytest.mark.parametrize(
-    ("adjust", "reference", "amount"),
+    ("adjustment", "reference", "amount"),
     [
-        (ours._brightness, tv.adjust_brightness, 1.3),
-        (ours._contrast, tv.adjust_contrast, 0.7),
-        (ours._saturation, tv.adjust_saturation, 1.4),
-        (ours._hue, tv.adjust_hue, 0.3),
-        (ours._hue, tv.adjust_hue, -0.4),
+        (0, tv.adjust_brightness, 1.3),
+        (1, tv.adjust_contrast, 0.7),
+        (2, tv.adjust_saturation, 1.4),
+        (3, tv.adjust_hue, 0.3),
+        (3, tv.adjust_hue, -0.4),
     ],
 )
-def test_each_colour_adjustment_is_torchvisions(adjust, reference, amount: float) -> None:  # type: ignore[no-untyped-def]
+def test_each_colour_adjustment_is_torchvisions(adjustment: int, reference, amount: float) -> None:  # type: ignore[no-untyped-def]
     x = images()
-    assert torch.allclose(adjust(x, torch.full((len(x), 1, 1, 1), amount)), reference(x, amount), atol=2e-3)
+    orders = torch.full((len(x), 4), -1)
+    orders[:, 2] = adjustment
+    mine = ours.colour_jitter(x.clone(), orders, torch.full((len(x), 4), amount))
+    assert torch.allclose(mine, reference(x, amount), atol=2e-3)
+
+
+def test_adjustments_come_in_the_order_drawn_for_each_image() -> None:
+    x = images(24)
+    orders = torch.tensor(list(itertools.permutations(range(4))))
+    amounts = torch.tensor([1.3, 0.7, 1.4, 0.2]).expand(24, 4)
+    mine = ours.colour_jitter(x.clone(), orders, amounts)
+    adjust = [tv.adjust_brightness, tv.adjust_contrast, tv.adjust_saturation, tv.adjust_hue]
+    for image, order, result in zip(x, orders.tolist(), mine, strict=True):
+        expected = image
+        for which in order:
+            expected = adjust[which](expected, float(amounts[0, which]))
+        assert torch.allclose(result, expected, atol=5e-3)
 
 
 def test_grey_is_torchvisions() -> None:
