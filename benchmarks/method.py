@@ -56,6 +56,7 @@ def split(listed: ImageList, count: int) -> tuple[list[int], list[int]]:
 def run_arm(work: Path, images: Collection, params: dict[str, Any], arm: str, seed: int) -> Path:
     """Train one arm of one seed, or what is left of it; the first round is shared by all arms that agree in it."""
     first = {name: value for name, value in params.items() if name in FIRST}
+    work = work / str(len(images.listed.images))
     shared = work / f"first-{name_of(first)}-{seed}"
     quiet = {"device": "cpu", "seed": seed}
     train(TrainConfig.make({**first, **quiet, "rounds": 1}), images.listed, shared, checkpoint_seconds=60)
@@ -150,6 +151,8 @@ def main() -> None:
         if not arguments.only or title.startswith(arguments.only):
             for arm in arms:
                 show(title, params, trial(arguments.work, params, arm, 0, final=False))
+    if FINAL is None:
+        print("no configuration has won the search yet, so nothing was judged on the test set")
     if arguments.search or FINAL is None:
         return
     results = {arm: [trial(arguments.work, FINAL, arm, seed, final=True) for seed in SEEDS] for arm in ARMS}

@@ -13,17 +13,19 @@ BASE: Params = {"preset": "quick", "epochs_first": 40, "epochs": 10}
 ENCODED: Params = {**BASE, "discovery_features": "encoder"}
 WARM: Params = {**BASE, "temperature": 0.2}
 
+LONG: Params = {"preset": "quick", "epochs_first": 100, "epochs": 15}
 SEARCH: list[tuple[str, Params, tuple[str, ...]]] = [
     ("A k 1", {**BASE}, ("instance", "and")),
     ("A k 1, re-encoded", {**ENCODED}, ("and",)),
-    ("A k 20, re-encoded", {**ENCODED, "neighbours": 20}, ("and", "all_anchors")),
-    ("A k 50, re-encoded", {**ENCODED, "neighbours": 50}, ("and",)),
-    ("A rate 0.02 later", {**BASE, "learning_rate_next": 0.02}, ("instance",)),
-    ("A k 20, re-encoded, rate 0.02 later", {**ENCODED, "neighbours": 20, "learning_rate_next": 0.02}, ("and",)),
-    ("A k 20, re-encoded, select 0.1", {**ENCODED, "neighbours": 20, "select_rate": 0.1}, ("and",)),
+    ("A k 20, re-encoded", {**ENCODED, "neighbours": 20}, ("and",)),
+    ("C 100 epochs, then 4 x 15", {**LONG}, ("instance",)),
+    ("C 100 epochs, then 4 x 15, re-encoded", {**LONG, "discovery_features": "encoder"}, ("and",)),
     ("B tau 0.2", {**WARM}, ("instance",)),
-    ("B tau 0.2, k 20, re-encoded", {**WARM, "neighbours": 20, "discovery_features": "encoder"}, ("and",)),
     ("B tau 0.07", {**BASE, "temperature": 0.07}, ("instance",)),
-    ("B tau 0.07, k 20, re-encoded", {**ENCODED, "temperature": 0.07, "neighbours": 20}, ("and",)),
+    ("B tau 0.07, re-encoded", {**ENCODED, "temperature": 0.07}, ("and",)),
+    ("B rate 0.02 later", {**BASE, "learning_rate_next": 0.02}, ("instance",)),
+    ("B rate 0.02 later, re-encoded", {**ENCODED, "learning_rate_next": 0.02}, ("and",)),
+    ("B rate 0.005 later", {**BASE, "learning_rate_next": 0.005}, ("instance",)),
+    ("B rate 0.005 later, re-encoded", {**ENCODED, "learning_rate_next": 0.005}, ("and",)),
 ]
 FINAL: Params | None = None

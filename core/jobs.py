@@ -20,6 +20,8 @@ FRUITLESS_LIMIT = 3
 CANCELLED_UPLOAD = {"code": "cancelled", "message": "the validation of the upload was cancelled"}
 QUEUE_OF = {JobKind.INGEST: Queue.TASKS, JobKind.TRAIN: Queue.TRAINING}
 
+_OF_ROUNDS = ("round", "warning")  # events of which a round has at most one; a resumed run tells them again
+
 Event = tuple[str, dict[str, Any]]
 
 
@@ -199,8 +201,8 @@ def record(db: Database, owner: Claim, events: Sequence[Event], progress: dict[s
     with db.write() as session:
         own(session, owner, **({"progress": progress} if progress else {}))
         known = set(session.execute(select(Metric.round, Metric.epoch).where(Metric.job_id == owner.job_id)))
-        rounds = select(JobEvent.data).where(JobEvent.job_id == owner.job_id, JobEvent.type == "round")
-        known_rounds = {data["round"] for data in session.scalars(rounds)}
+        of_rounds = select(JobEvent.type, JobEvent.data).where(JobEvent.job_id == owner.job_id, JobEvent.type.in_(_OF_ROUNDS))
+        known_rounds = {(type_, data["round"]) for type_, data in session.execute(of_rounds)}
         fresh: list[Event] = []
         for type_, data in events:
             if type_ == "epoch":
@@ -208,7 +210,7 @@ def record(db: Database, owner: Claim, events: Sequence[Event], progress: dict[s
                     continue
                 names = ("round", "epoch", "loss", "learning_rate", "images_per_second", "anchors")
                 session.add(Metric(job_id=owner.job_id, **{name: data[name] for name in names}))
-            elif type_ == "round" and data["round"] in known_rounds:
+            elif type_ in _OF_ROUNDS and (type_, data["round"]) in known_rounds:
                 continue
             fresh.append((type_, data))
         append_events(session, owner.job_id, fresh)

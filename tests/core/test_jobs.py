@@ -105,16 +105,18 @@ def test_events_count_without_gaps_and_a_resume_repeats_nothing(db: Database) ->
     make_dataset(db)
     job = make_job(db)
     first = claimed(db)
-    jobs.record(db, first, [("started", {}), epoch(0, 0), epoch(0, 1), ("round", {"round": 0})], {"round": 0})
+    ends: list[jobs.Event] = [("round", {"round": 0}), ("warning", {"round": 0, "message": "collapsed"})]
+    jobs.record(db, first, [("started", {}), epoch(0, 0), epoch(0, 1), *ends], {"round": 0})
     jobs.lost(db, first, "test")
     second = claimed(db)
-    jobs.record(db, second, [("started", {}), epoch(0, 0), epoch(0, 1), ("round", {"round": 0}), epoch(1, 0)], None)
+    jobs.record(db, second, [("started", {}), epoch(0, 0), epoch(0, 1), *ends, epoch(1, 0)], None)
     with db.read() as session:
         rows = session.scalars(select(JobEvent).where(JobEvent.job_id == job).order_by(JobEvent.seq)).all()
         epochs = [(row.data["round"], row.data["epoch"]) for row in rows if row.type == "epoch"]
         assert [row.seq for row in rows] == list(range(1, len(rows) + 1))
         assert epochs == [(0, 0), (0, 1), (1, 0)]
         assert [row.type for row in rows].count("round") == 1
+        assert [row.type for row in rows].count("warning") == 1
         assert len(session.scalars(select(Metric)).all()) == 3
 
 
