@@ -4,8 +4,7 @@ The row is the truth and the broker only a doorbell. Every write of an owner car
 one row; a stale owner gets ``StaleAttempt`` and stops.
 """
 
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -216,48 +215,15 @@ def record(db: Database, owner: Claim, events: Sequence[Event], progress: dict[s
         append_events(session, owner.job_id, fresh)
 
 
-class Sweep:
-    """Gives the jobs of silent workers to others, judged by this process's monotonic clock alone."""
-
-    def __init__(self, db: Database, lost_after: float, clock: Callable[[], float] = time.monotonic) -> None:
-        self._db, self._lost_after, self._clock = db, lost_after, clock
-        self._seen: dict[str, tuple[tuple[int, int], float]] = {}
-        self._looked = clock()
-
-    def run(self, queue: Queue) -> list[str]:
-        """Look once; returns the jobs that were taken from their workers."""
-        with self._db.read() as session:
-            running = session.execute(
-                select(Job.id, Job.attempt, Job.heartbeat).where(Job.queue == queue, Job.status == JobStatus.RUNNING)
-            ).all()
-        moment, seen, lost = self._clock(), self._seen, []
-        if moment - self._looked > self._lost_after / 2:
-            seen = {}  # nobody looked for a while, perhaps as nobody could: owners get a full span to beat again
-        self._seen, self._looked = {}, moment
-        for job_id, attempt, heartbeat in running:
-            sign = (attempt, heartbeat)
-            before, since = seen.get(job_id, (sign, moment))
-            since = since if before == sign else moment
-            self._seen[job_id] = (sign, since)
-            if moment - since >= self._lost_after and self._requeue(job_id, attempt, heartbeat):
-                lost.append(job_id)
-        return lost
-
-    def _requeue(self, job_id: str, attempt: int, heartbeat: int) -> bool:
-        with self._db.write() as session:
-            same = (Job.attempt == attempt) & (Job.heartbeat == heartbeat)
-            return _give_back(session, job_id, same, "its worker was lost")
-
-
 def lost(db: Database, owner: Claim, reason: str) -> None:
     """Give up an attempt that was ended from outside; the job runs again unless that keeps happening without progress."""
     with db.write() as session:
-        if not _give_back(session, owner.job_id, Job.attempt == owner.attempt, reason):
+        if not give_back(session, owner.job_id, Job.attempt == owner.attempt, reason):
             raise StaleAttempt(f"attempt {owner.attempt} no longer owns {owner.job_id}")
 
 
-def _give_back(session: Session, job_id: str, condition: Any, reason: str) -> bool:
-    """Requeue a running job, or end it where it was to be cancelled or has had its tries."""
+def give_back(session: Session, job_id: str, condition: Any, reason: str) -> bool:
+    """Requeue a running job if the condition holds, or end it where it was to be cancelled or has had its tries."""
     job = get(session, job_id)
     fruitless = job.fruitless + 1 if job.mark == job.mark_at_claim else 0
     event: Event = ("queued", {"reason": reason})

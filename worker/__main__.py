@@ -8,10 +8,11 @@ import threading
 from celery import signals
 
 from core.db import Database
-from core.jobs import Sweep, waiting
+from core.jobs import waiting
 from core.models import Queue
 from core.processes import die_with_parent
 from core.queue import Bell
+from core.sweep import Sweep
 from worker import lifeline
 from worker.tasks import app, settings
 

@@ -1,6 +1,6 @@
 """The ``ingest`` job."""
 
-from core import datasets
+from core import intake
 from core.db import Database
 from core.jobs import Claim
 from core.models import Queue
@@ -13,5 +13,5 @@ def ingest(db: Database, settings: Settings, owner: Claim, pulse: Pulse) -> None
     """Validate an upload, then wake the training queue: a job may have waited for the dataset."""
     from worker.tasks import app
 
-    datasets.ingest(db, settings, owner, pulse.should_stop)
+    intake.ingest(db, settings, owner, pulse.should_stop)
     Bell(app).ring(Queue.TRAINING)

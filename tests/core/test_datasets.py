@@ -13,6 +13,7 @@ from sqlalchemy import select
 from core import datasets, jobs
 from core.db import Database
 from core.errors import BadArchive, DatasetInUse, DatasetNotFound, StaleAttempt
+from core.intake import ingest
 from core.jobs import Claim
 from core.models import Dataset, Image, JobKind, JobStatus, Label, Queue, Rejection
 from core.settings import Settings
@@ -32,7 +33,7 @@ def uploaded(db: Database, settings: Settings, data: bytes, labels: str = "none"
 
 def ingested(db: Database, settings: Settings, data: bytes, labels: str = "none") -> str:
     dataset_id, owner = uploaded(db, settings, data, labels)
-    datasets.ingest(db, settings, owner, lambda: False)
+    ingest(db, settings, owner, lambda: False)
     return dataset_id
 
 
@@ -148,13 +149,13 @@ def test_labels_only_when_asked_for(db: Database, settings: Settings, tmp_path: 
 def test_a_damaged_archive_fails_with_a_reason(db: Database, settings: Settings, data: bytes, message: str) -> None:
     _, owner = uploaded(db, settings, data)
     with pytest.raises(BadArchive, match=message):
-        datasets.ingest(db, settings, owner, lambda: False)
+        ingest(db, settings, owner, lambda: False)
 
 
 def test_an_archive_without_an_image_fails(db: Database, settings: Settings, tmp_path: Path) -> None:
     _, owner = uploaded(db, settings, zipped({"readme.txt": b"hello"}, tmp_path))
     with pytest.raises(BadArchive, match="no usable image among its 1 files"):
-        datasets.ingest(db, settings, owner, lambda: False)
+        ingest(db, settings, owner, lambda: False)
 
 
 def test_a_tar_of_the_folder_itself_has_the_right_labels(db: Database, settings: Settings) -> None:
@@ -185,7 +186,7 @@ def test_a_tar_damaged_in_the_middle_is_not_cut_short_in_silence(db: Database, s
     data[third : third + 200] = b"\xff" * 200
     _, owner = uploaded(db, settings, bytes(data))
     with pytest.raises(BadArchive, match="damaged"):
-        datasets.ingest(db, settings, owner, lambda: False)
+        ingest(db, settings, owner, lambda: False)
 
 
 def test_odd_entries_cost_only_themselves(db: Database, settings: Settings) -> None:
@@ -211,7 +212,7 @@ def test_a_header_that_claims_a_name_of_gigabytes(db: Database, settings: Settin
     header.type, header.size = tarfile.GNUTYPE_LONGNAME, 5 << 30
     _, owner = uploaded(db, settings, header.tobuf(tarfile.GNU_FORMAT) + bytes(10_240))
     with pytest.raises(BadArchive, match="extended header"):
-        datasets.ingest(db, settings, owner, lambda: False)
+        ingest(db, settings, owner, lambda: False)
 
 
 def test_limits_on_entries_and_bytes(db: Database, settings: Settings, tmp_path: Path) -> None:
@@ -223,7 +224,7 @@ def test_limits_on_entries_and_bytes(db: Database, settings: Settings, tmp_path:
     for limit, words in (("max_entries", "at most 1 are allowed"), ("max_unpacked_bytes", "more than 1 bytes unpacked")):
         _, owner = uploaded(db, settings, data)
         with pytest.raises(BadArchive, match=words):
-            datasets.ingest(db, settings.model_copy(update={limit: 1}), owner, lambda: False)
+            ingest(db, settings.model_copy(update={limit: 1}), owner, lambda: False)
         datasets.end_failed(db, settings, owner, JobStatus.FAILED, {"code": "bad_archive", "message": "limit"})
 
 
@@ -231,13 +232,13 @@ def test_a_second_attempt_leaves_nothing_of_the_first(db: Database, settings: Se
     data = zipped({f"{i}.png": image_bytes(i) for i in range(4)}, tmp_path)
     dataset_id, first = uploaded(db, settings, data)
     with pytest.raises(InterruptedError):
-        datasets.ingest(db, settings, first, iter([False, False, True]).__next__)
+        ingest(db, settings, first, iter([False, False, True]).__next__)
     jobs.lost(db, first, "test")
     second = jobs.claim(db, Queue.TASKS, "w")
     assert second is not None
     with pytest.raises(StaleAttempt):
-        datasets.ingest(db, settings, first, lambda: False)
-    datasets.ingest(db, settings, second, lambda: False)
+        ingest(db, settings, first, lambda: False)
+    ingest(db, settings, second, lambda: False)
     with db.read() as session:
         assert len(session.scalars(select(Image)).all()) == 4
         assert session.get_one(Dataset, dataset_id).images == 4

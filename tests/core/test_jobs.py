@@ -8,8 +8,9 @@ from sqlalchemy import select, update
 from core import jobs
 from core.db import Database
 from core.errors import JobNotFound, JobOver, StaleAttempt
-from core.jobs import Claim, Sweep
+from core.jobs import Claim
 from core.models import Dataset, DatasetStatus, Job, JobEvent, JobKind, JobStatus, Metric, Queue, now
+from core.sweep import Sweep
 
 
 def make_dataset(db: Database, id_: str = "ds_1", status: DatasetStatus = DatasetStatus.READY) -> str:

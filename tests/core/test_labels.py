@@ -8,6 +8,7 @@ from sqlalchemy import select
 from core import datasets, jobs, labels
 from core.db import Database
 from core.errors import BadLabels, DatasetNotFound
+from core.intake import ingest
 from core.models import Dataset, Image, Label, Queue
 from core.settings import Settings
 from tests.conftest import image_bytes, write_zip
@@ -23,7 +24,7 @@ def dataset(db: Database, settings: Settings, tmp_path: Path) -> str:
         datasets.create(session, id_, "test", "none", 1)
     owner = jobs.claim(db, Queue.TASKS, "test")
     assert owner is not None
-    datasets.ingest(db, settings, owner, lambda: False)
+    ingest(db, settings, owner, lambda: False)
     return id_
 
 
