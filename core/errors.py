@@ -3,7 +3,7 @@
 AnchorhoodError
   NotFound            DatasetNotFound, JobNotFound, ModelNotFound, ImageNotFound, FileNotInModel
   BadRequest          BadArchive, BadParameters, BadImage, BadLabels, BadQuery, BadSettings
-  Conflict            DatasetNotReady, DatasetInUse, ModelInUse, NoModel, JobOver, KeyReused, DataDirInUse
+  Conflict            DatasetNotReady, DatasetInUse, ModelInUse, NoModel, NoTable, JobOver, KeyReused, DataDirInUse
   TooLarge
   StaleAttempt        a worker that lost its job
 """
@@ -102,6 +102,10 @@ class NoModel(Conflict):
 
 class JobOver(Conflict):
     code = "job_over"
+
+
+class NoTable(Conflict):
+    code = "no_table"
 
 
 class KeyReused(Conflict):

@@ -17,7 +17,7 @@ from core.models import Dataset, DatasetStatus, Job, JobEvent, JobKind, JobStatu
 
 FRUITLESS_LIMIT = 3
 CANCELLED_UPLOAD = {"code": "cancelled", "message": "the validation of the upload was cancelled"}
-QUEUE_OF = {JobKind.INGEST: Queue.TASKS, JobKind.TRAIN: Queue.TRAINING}
+QUEUE_OF = {JobKind.INGEST: Queue.TASKS, JobKind.TRAIN: Queue.TRAINING, JobKind.CLASSIFY: Queue.TASKS}
 
 _OF_ROUNDS = ("round", "warning")  # events of which a round has at most one; a resumed run tells them again
 

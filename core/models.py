@@ -44,10 +44,11 @@ class JobStatus(StrEnum):
 
 
 class JobKind(StrEnum):
-    """What a job does: validate an upload, or train on a dataset."""
+    """What a job does: validate an upload, train on a dataset, or classify the whole of it."""
 
     INGEST = "ingest"
     TRAIN = "train"
+    CLASSIFY = "classify"
 
 
 class Queue(StrEnum):

@@ -230,6 +230,17 @@ class Searcher:
             _described(session, voters),
         )
 
+    def voters(self, session: Session, view: View) -> Labels:
+        """The labelled rows.
+
+        Raises:
+            NoModel: fewer than two images of the dataset have a label.
+        """
+        labels = self._labels.get((view.model_id, view.generation), lambda: _labels(session, view))
+        if len(labels.rows) < 2:
+            raise NoModel(f"{view.dataset_id} has fewer than two labelled images; PUT /datasets/{view.dataset_id}/labels")
+        return labels
+
     def leave_one_out(self, session: Session, view: View, k: int, temperature: float) -> LeaveOneOut:
         """How well the labels given so far predict each other under the model; kept until labels or model change.
 
@@ -238,10 +249,8 @@ class Searcher:
         """
 
         def judge() -> LeaveOneOut:
-            labels = self._labels.get((view.model_id, view.generation), lambda: _labels(session, view))
-            if len(labels.rows) < 2:
-                raise NoModel(f"{view.dataset_id} has fewer than two labelled images; PUT /datasets/{view.dataset_id}/labels")
-            return leave_one_out(view.model.embeddings[labels.rows], labels.classes, labels.names, k, temperature)
+            labels = self.voters(session, view)
+            return leave_one_out(view.model.embeddings, labels.rows, labels.classes, labels.names, k, temperature)
 
         return self._judged.get((view.model_id, view.generation, k, temperature), judge)
 

@@ -1,12 +1,14 @@
 """kNN votes of labelled images, weighted by exp(similarity / temperature) (Wu et al. 2018, section 3.4)."""
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import faiss
 import numpy as np
 from numpy.typing import NDArray
 
-from core.open_models import Vector
+from core.open_models import Rows, Vector
+from core.settings import Settings
 
 _JUDGED = 10_000  # images whose classes are voted on by the others: some seconds at 50,000 labelled ones
 
@@ -25,6 +27,11 @@ class LeaveOneOut:
     confusion: NDArray[np.int64]
 
 
+def table_path(settings: Settings, job_id: str) -> Path:
+    """Where a classification job leaves its table."""
+    return settings.folder("runs") / job_id / "classifications.csv"
+
+
 def vote(sims: Vector, classes: NDArray[np.int64], count: int, temperature: float) -> NDArray[np.float64]:
     """Probability of each of ``count`` classes from the voters' similarities and classes, (K,) each, the best first."""
     weights = np.exp((sims - sims[0]).astype(np.float64) / temperature)
@@ -32,23 +39,39 @@ def vote(sims: Vector, classes: NDArray[np.int64], count: int, temperature: floa
     return np.asarray(votes / votes.sum())
 
 
-def leave_one_out(embeddings: Vector, classes: NDArray[np.int64], names: list[str], k: int, temperature: float) -> LeaveOneOut:
-    """Let the labelled images vote on each other, none on itself; of many an evenly spaced part is judged.
+def predict(
+    embeddings: Vector, rows: Rows, labelled: Rows, classes: NDArray[np.int64], count: int, k: int, temperature: float
+) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """Classes and their probabilities for some rows, by the votes of the labelled rows, none of which votes on itself.
 
     Args:
-        embeddings: unit rows (M, d) of the labelled images, at least two.
-        classes: int64 (M,).
-        names: of the classes.
+        embeddings: unit rows (N, d).
+        rows: int64 (Q,), the rows to predict.
+        labelled: int64 (M,), the voting rows, at least two.
+        classes: int64 (M,), their classes.
+        count: number of classes.
         k: number of voters, lowered to M - 1.
         temperature: T.
     """
-    k = min(k, len(classes) - 1)
-    judged = np.arange(0, len(classes), -(-len(classes) // _JUDGED))
-    scores, rows = faiss.knn(embeddings[judged], embeddings, k + 1, metric=faiss.METRIC_INNER_PRODUCT)
-    confusion = np.zeros((len(names), len(names)), np.int64)
-    for own, sims, voters in zip(judged, scores, rows, strict=True):
-        others = voters != own
+    k = min(k, len(labelled) - 1)
+    scores, found = faiss.knn(embeddings[rows], embeddings[labelled], k + 1, metric=faiss.METRIC_INNER_PRODUCT)
+    guesses, confidences = np.zeros(len(rows), np.int64), np.zeros(len(rows))
+    for at, (own, sims, voters) in enumerate(zip(rows, scores, found, strict=True)):
+        others = labelled[voters] != own
         sims, voters = sims[others][:k], voters[others][:k]
-        guess = int(np.argmax(vote(sims, classes[voters], len(names), temperature)))
-        confusion[classes[own], guess] += 1
-    return LeaveOneOut(k, len(judged), float(np.trace(confusion) / len(judged)), names, confusion)
+        probabilities = vote(sims, classes[voters], count, temperature)
+        guesses[at] = int(np.argmax(probabilities))
+        confidences[at] = probabilities[guesses[at]]
+    return guesses, confidences
+
+
+def leave_one_out(
+    embeddings: Vector, labelled: Rows, classes: NDArray[np.int64], names: list[str], k: int, temperature: float
+) -> LeaveOneOut:
+    """Let the labelled rows vote on each other; of many an evenly spaced part is judged. Arguments as of ``predict``."""
+    judged = np.arange(0, len(classes), -(-len(classes) // _JUDGED))
+    guesses, _ = predict(embeddings, labelled[judged], labelled, classes, len(names), k, temperature)
+    confusion = np.zeros((len(names), len(names)), np.int64)
+    np.add.at(confusion, (classes[judged], guesses), 1)
+    accuracy = float(np.trace(confusion) / len(judged))
+    return LeaveOneOut(min(k, len(classes) - 1), len(judged), accuracy, names, confusion)

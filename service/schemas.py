@@ -128,7 +128,7 @@ class Progress(BaseModel):
 
 class JobBody(BaseModel):
     id: str = Field(examples=["job_0b54c3d2e1f0a987"])
-    kind: Literal["ingest", "train"]
+    kind: Literal["ingest", "train", "classify"]
     dataset_id: str
     evaluation_dataset_id: str | None
     status: Literal["queued", "running", "succeeded", "failed", "cancelled"]
@@ -222,6 +222,17 @@ class ClassifyBody(BaseModel):
     confidence: float
     classes: list[ClassBody]
     voters: list[VoterBody]
+
+
+class ClassifyAll(BaseModel):
+    """How to classify every image of a dataset."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    model_id: str | None = Field(None, description="Default: the current model.")
+    k: int = Field(200, ge=1, le=1000, description="Number of voters; lowered to the labelled images less one.")
+    temperature: float = Field(0.1, ge=0.001, le=10)
+    min_confidence: float = Field(0.0, ge=0, le=1, description="Below it an image stays unknown.")
 
 
 class LeaveOneOutBody(BaseModel):

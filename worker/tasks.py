@@ -17,6 +17,7 @@ from core.models import JobKind, Queue
 from core.queue import TASK, make_app
 from core.settings import Settings
 from worker import lifeline
+from worker.classify import classify
 from worker.ingest import ingest
 from worker.pulse import Pulse
 from worker.training import run_training
@@ -26,7 +27,7 @@ settings = Settings.load()
 app: Celery = make_app(settings)
 
 Handler = Callable[[Database, Settings, Claim, Pulse], None]
-HANDLERS: dict[JobKind, Handler] = {JobKind.INGEST: ingest, JobKind.TRAIN: run_training}
+HANDLERS: dict[JobKind, Handler] = {JobKind.INGEST: ingest, JobKind.TRAIN: run_training, JobKind.CLASSIFY: classify}
 
 
 @cache

@@ -6,16 +6,16 @@ from collections.abc import AsyncIterator
 from typing import Annotated
 
 from fastapi import APIRouter, Header, Query, Request, Response
-from fastapi.responses import StreamingResponse
+from fastapi.responses import FileResponse, StreamingResponse
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 from starlette.concurrency import run_in_threadpool
 
-from core import datasets, idempotency, jobs
-from core.errors import BadParameters, DatasetNotReady
+from core import datasets, idempotency, jobs, votes
+from core.errors import BadParameters, DatasetNotReady, NoTable
 from core.models import DatasetStatus, Job, JobEvent, JobKind, JobStatus, Metric, Model, Queue
 from service.context import Context, Ctx, Reading
-from service.schemas import MAX_ID, EventBody, EventPage, JobBody, JobPage, JobRequest, MetricBody, MetricsBody
+from service.schemas import MAX_ID, ClassifyAll, EventBody, EventPage, JobBody, JobPage, JobRequest, MetricBody, MetricsBody
 
 router = APIRouter(tags=["jobs"])
 Limit = Annotated[int, Query(ge=1, le=1000)]
@@ -64,6 +64,35 @@ def _create(session: Session, request: JobRequest) -> Job:
         name=request.name,
         metadata=request.metadata,
     )
+
+
+@router.post("/datasets/{dataset_id}/classifications", status_code=202)
+def classify_all(dataset_id: str, request: ClassifyAll, response: Response, context: Ctx) -> JobBody:
+    """Classify every image of a dataset by the votes of the labelled ones, as a job; its table is
+    ``GET /jobs/{job_id}/classifications``."""
+    with context.db.read() as session:
+        view = context.searcher.view(session, dataset_id=dataset_id, model_id=request.model_id)
+        context.searcher.voters(session, view)  # 409 now rather than a failed job
+    with context.db.write() as session:
+        datasets.get_for_job(session, dataset_id)
+        params = {**request.model_dump(), "model_id": view.model_id}
+        job = jobs.create(session, JobKind.CLASSIFY, dataset_id, params=params)
+    context.bell.ring(Queue.TASKS)
+    response.headers["Location"] = f"/jobs/{job.id}"
+    return body(job)
+
+
+@router.get(
+    "/jobs/{job_id}/classifications",
+    response_class=FileResponse,
+    responses={200: {"content": {"text/csv": {}}, "description": "image_id, path, label, predicted, confidence"}},
+)
+def get_classifications(job_id: str, session: Reading, context: Ctx) -> FileResponse:
+    """The table of a finished classification: ``predicted`` is empty below the least confidence asked for."""
+    job = jobs.get(session, job_id)
+    if job.kind != JobKind.CLASSIFY or job.status != JobStatus.SUCCEEDED:
+        raise NoTable(f"{job_id} is a {job.kind} job that is {job.status}; only a classification that succeeded has a table")
+    return FileResponse(votes.table_path(context.settings, job_id), media_type="text/csv", filename=f"{job_id}.csv")
 
 
 @router.get("/jobs")

@@ -1,5 +1,7 @@
 """Every kind of query over HTTP against brute force on the published embeddings."""
 
+import csv
+import io
 from collections.abc import Callable
 from typing import Any
 
@@ -175,3 +177,25 @@ def test_images_are_listed_by_label_and_in_both_orders(published: Published, tru
     assert of_class == sorted(id_ for id_, image in truth.images.items() if image["label"] == "class-1")
     assert live.get(f"{path}?unlabelled=true")["data"] == []
     assert len(live.get(f"{path}?unlabelled=true&label=class-0&limit=1000")["data"]) == 16
+
+
+def test_a_whole_collection_is_classified_as_single_images_are(published: Published, truth: Truth) -> None:
+    live = published.live
+    asked = {"k": 7, "temperature": 0.2, "min_confidence": 0.7}
+    answer = live.client.post(f"/datasets/{published.dataset}/classifications", json=asked)
+    assert answer.status_code == 202, answer.text
+    job = live.finished(answer.json()["id"])
+    assert (job["status"], job["kind"], job["model_id"]) == ("succeeded", "classify", published.job["model_id"])
+    rows = list(csv.DictReader(io.StringIO(live.client.get(f"/jobs/{job['id']}/classifications").text)))
+    assert [int(row["image_id"]) for row in rows] == sorted(truth.ids)
+    for row in rows:
+        single = live.get(f"/classify?image_id={row['image_id']}&k=7&temperature=0.2&min_confidence=0.7")
+        assert (row["predicted"] or None) == single["label"]
+        assert float(row["confidence"]) == pytest.approx(single["confidence"], abs=1e-3)
+        assert (row["path"], row["label"]) == (
+            truth.images[int(row["image_id"])]["path"],
+            truth.images[int(row["image_id"])]["label"],
+        )
+    problem(live.client.get(f"/jobs/{published.job['id']}/classifications"), 409, "no_table")
+    problem(live.client.post(f"/datasets/{published.held_out}/classifications", json={}), 409, "no_model")
+    problem(live.client.post(f"/datasets/{published.dataset}/classifications", json={"k": 0}), 422, "bad_request")

@@ -1,0 +1,66 @@
+"""The ``classify`` job: every image of a dataset by the votes of the labelled ones, as a CSV."""
+
+import csv
+import os
+
+import numpy as np
+from sqlalchemy import select
+
+from core import jobs
+from core.db import BATCH, Database
+from core.jobs import Claim
+from core.models import Image, JobStatus, Label
+from core.search import Searcher
+from core.settings import Settings
+from core.votes import predict, table_path
+from worker.pulse import Pulse
+
+COLUMNS = ("image_id", "path", "label", "predicted", "confidence")
+
+
+def classify(db: Database, settings: Settings, owner: Claim, pulse: Pulse) -> None:
+    """Write ``runs/<job>/classifications.csv``: image id, path, the label given, the class predicted (empty below the least
+    confidence asked for) and its probability. A labelled image does not vote on itself.
+
+    Raises:
+        NoModel: the dataset has no model, or fewer than two labels.
+        InterruptedError: cancelled, lost, or the worker is shutting down.
+        StaleAttempt: the job has another owner.
+    """
+    searcher = Searcher(settings)
+    with db.read() as session:
+        job = jobs.get(session, owner.job_id)
+        view = searcher.view(session, dataset_id=job.dataset_id, model_id=job.params["model_id"])
+        labels = searcher.voters(session, view)
+    home = settings.folder("runs") / job.id
+    home.mkdir(parents=True, exist_ok=True)
+    temporary = home / f"classifications-{owner.attempt}.tmp"
+    order = np.argsort(view.model.ids)  # by image id, as the list of images has them
+    with open(temporary, "w", encoding="utf-8", newline="") as file:
+        table = csv.writer(file)
+        table.writerow(COLUMNS)
+        for start in range(0, len(order), BATCH):
+            if pulse.should_stop():
+                raise InterruptedError
+            rows = order[start : start + BATCH]
+            how = len(labels.names), job.params["k"], job.params["temperature"]
+            guesses, confidences = predict(view.model.embeddings, rows, labels.rows, labels.classes, *how)
+            known = _known(db, view.model.ids[rows].tolist())
+            for row, guess, confidence in zip(rows, guesses, confidences, strict=True):
+                id_ = int(view.model.ids[row])
+                if id_ in known:
+                    sure = confidence >= job.params["min_confidence"]
+                    table.writerow([id_, *known[id_], labels.names[guess] if sure else "", f"{confidence:.4f}"])
+            with db.write() as session:
+                jobs.own(session, owner, progress={"images": start + len(rows)})
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(temporary, table_path(settings, job.id))
+    with db.write() as session:
+        jobs.finish(session, owner, JobStatus.SUCCEEDED, model_id=view.model_id)
+
+
+def _known(db: Database, ids: list[int]) -> dict[int, tuple[str, str]]:
+    wanted = select(Image.id, Image.path, Label.label).outerjoin(Label, Label.image_id == Image.id).where(Image.id.in_(ids))
+    with db.read() as session:
+        return {id_: (path, label or "") for id_, path, label in session.execute(wanted)}
