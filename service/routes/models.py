@@ -1,13 +1,17 @@
 """Published models: look at, download, make current, delete."""
 
+import os
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
-from fastapi import APIRouter, Query
-from fastapi.responses import FileResponse
+from fastapi import APIRouter, Query, Response
+from fastapi.responses import FileResponse, StreamingResponse
 from sqlalchemy import select
+from starlette.background import BackgroundTask
 
-from core import manifest, published
+from core import export, manifest, published
 from core.errors import FileNotInModel
 from core.models import Model
 from service.context import Context, Ctx, Reading
@@ -49,6 +53,36 @@ def get_model_file(model_id: str, name: str, session: Reading, context: Ctx) -> 
         raise FileNotInModel(f"{name} of {model_id}")
     headers = {"X-Content-Type-Options": "nosniff", "Cache-Control": "private, max-age=31536000, immutable"}
     return FileResponse(folder / name, filename=name, media_type="application/octet-stream", headers=headers)
+
+
+@router.get(
+    "/models/{model_id}/embeddings",
+    response_class=Response,
+    responses={200: {"content": {"application/octet-stream": {}, "text/csv": {}}, "description": "NPZ or CSV"}},
+)
+def export_embeddings(
+    model_id: str, session: Reading, context: Ctx, format: Annotated[Literal["npz", "csv"], Query()] = "npz"
+) -> Response:
+    """All embeddings with the ids, paths and labels of their images, in the order of the ids."""
+    model = context.searcher.view(session, model_id=model_id).model
+    if format == "csv":
+        headers = {"Content-Disposition": f'attachment; filename="{model_id}.csv"'}
+        return StreamingResponse(_csv(context, model_id), media_type="text/csv", headers=headers)
+    descriptor, name = tempfile.mkstemp(suffix=".npz", dir=context.settings.folder("uploads"))
+    os.close(descriptor)
+    path = Path(name)
+    try:
+        export.write_npz(session, model, path)
+    except BaseException:
+        path.unlink(missing_ok=True)
+        raise
+    return FileResponse(path, filename=f"{model_id}.npz", background=BackgroundTask(path.unlink, missing_ok=True))
+
+
+def _csv(context: Context, model_id: str) -> Iterator[str]:
+    """A transaction of its own, since the response outlives the request's."""
+    with context.db.read() as session:
+        yield from export.csv_lines(session, context.searcher.view(session, model_id=model_id).model)
 
 
 @router.put("/datasets/{dataset_id}/model")

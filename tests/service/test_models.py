@@ -1,7 +1,10 @@
 """Models and labels over HTTP, on a live system of their own: what is current, and what answers change."""
 
+import csv
 import hashlib
 import io
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -138,3 +141,30 @@ def test_metrics_of_every_epoch_thinned_on_demand(published: Published) -> None:
     assert set(rows[0]) == {"round", "epoch", "loss", "learning_rate", "images_per_second", "anchors"}
     assert live.get(f"/jobs/{job}/metrics?points=2")["data"] == rows
     problem(live.client.get("/jobs/job_none/metrics"), 404, "job_not_found")
+
+
+def test_embeddings_are_exported_with_ids_paths_and_labels(published: Published) -> None:
+    live, model = published.live, published.job["model_id"]
+    images = live.get(f"/datasets/{published.dataset}/images?limit=1000")["data"]
+    stored = np.load(io.BytesIO(live.client.get(f"/models/{model}/embeddings").content))
+    assert stored["ids"].tolist() == [image["id"] for image in images]
+    assert stored["paths"].tolist() == [image["path"] for image in images]
+    assert stored["labels"].tolist() == [image["label"] for image in images]
+    assert np.allclose(np.linalg.norm(stored["embeddings"], axis=1), 1, atol=1e-5)
+    table = list(csv.DictReader(io.StringIO(live.client.get(f"/models/{model}/embeddings?format=csv").text)))
+    assert [row["path"] for row in table] == stored["paths"].tolist()
+    assert np.allclose([[float(row[f"e{i}"]) for i in range(8)] for row in table], stored["embeddings"], atol=1e-6)
+    assert not list((live.data_dir / "uploads").glob("*.npz"))
+    problem(live.client.get(f"/models/{model}/embeddings?format=xls"), 422, "bad_request")
+
+
+def test_the_ten_lines_of_the_documentation_run_on_the_encoder_alone(published: Published, tmp_path: Path) -> None:
+    live, model = published.live, published.job["model_id"]
+    image = live.get(f"/datasets/{published.dataset}/images?limit=1000")["data"][9]
+    (tmp_path / "encoder.onnx").write_bytes(live.client.get(f"/models/{model}/files/encoder.onnx").content)
+    (tmp_path / "embeddings.npz").write_bytes(live.client.get(f"/models/{model}/embeddings").content)
+    (tmp_path / "query.jpg").write_bytes(live.client.get(f"/images/{image['id']}/file").content)
+    text = (Path(__file__).parents[2] / "docs/encoder.md").read_text()
+    code = text.partition("```python\n")[2].partition("```")[0]
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert done.stdout.startswith(f"['{image['path']}'")
