@@ -10,6 +10,7 @@ import json
 import shutil
 import time
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -70,13 +71,11 @@ def name_of(params: dict[str, Any]) -> str:
     return "_".join(f"{name}={value}" for name, value in sorted(params.items())).replace("/", "-").replace(" ", "") or "default"
 
 
-def judge(
-    folder: Path, images: Collection, queries: Collection, last_only: bool = False
-) -> tuple[list[Result], NDArray[np.bool_]]:
+def judge(folder: Path, images: Collection, queries: Collection) -> tuple[list[Result], NDArray[np.bool_]]:
     """kNN of every round's encoder on re-encoded images, and which of the last one's answers are right."""
     rounds = []
     right: NDArray[np.bool_] = np.zeros(0, bool)
-    for number, path in checkpoints.round_ends(folder / "checkpoints")[-1 if last_only else None :]:
+    for number, path in checkpoints.round_ends(folder / "checkpoints"):
         state = checkpoints.load(path)
         encoder = build_encoder(TrainConfig.make(state["config"]))
         encoder.load_state_dict(state["encoder"])
@@ -90,6 +89,12 @@ def judge(
     return rounds, right
 
 
+@cache
+def opened(name: str) -> ImageList:
+    """Every image of a set is decoded to list it, so once is enough."""
+    return open_source(DATA / name)
+
+
 def recorded() -> list[Result]:
     return [json.loads(line) for line in RESULTS.read_text().splitlines()] if RESULTS.exists() else []
 
@@ -101,12 +106,12 @@ def trial(work: Path, params: dict[str, Any], arm: str, seed: int, final: bool) 
         if all(result[name] == value for name, value in key.items()):
             return result
     started = time.monotonic()
-    listed = open_source(DATA / "cifar10-train.zip")
+    listed = opened("cifar10-train.zip")
     rows, held_out = split(listed, params.get("count", COUNT))
     images = Collection(listed, rows)
     folder = run_arm(work, images, {name: value for name, value in params.items() if name != "count"}, arm, seed)
     if final:
-        tests = open_source(DATA / "cifar10-test.zip")
+        tests = opened("cifar10-test.zip")
         rounds, right = judge(folder, images, Collection(tests, range(len(tests.images))))
     else:
         rounds, right = judge(folder, images, Collection(listed, held_out))
@@ -132,7 +137,7 @@ def answers(result: Result) -> NDArray[np.float64]:
     return np.unpackbits(np.frombuffer(bytes.fromhex(result["right"]), np.uint8)).astype(np.float64)
 
 
-def show(title: str, params: dict[str, Any], result: Result) -> None:
+def show(title: str, result: Result) -> None:
     accuracies = " ".join(f"{100 * entry['accuracy']:5.1f}" for entry in result["rounds"])
     agreement = " ".join(f"{100 * entry['consistency']:5.1f}" for entry in result["rounds"] if entry["consistency"] is not None)
     print(f"{title:<44} {result['arm']:<14} seed {result['seed']}  {accuracies}   {agreement}", flush=True)
@@ -150,7 +155,7 @@ def main() -> None:
     for title, params, arms in SEARCH:
         if not arguments.only or title.startswith(arguments.only):
             for arm in arms:
-                show(title, params, trial(arguments.work, params, arm, 0, final=False))
+                show(title, trial(arguments.work, params, arm, 0, final=False))
     if FINAL is None:
         print("no configuration has won the search yet, so nothing was judged on the test set")
     if arguments.search or FINAL is None:
@@ -158,7 +163,7 @@ def main() -> None:
     results = {arm: [trial(arguments.work, FINAL, arm, seed, final=True) for seed in SEEDS] for arm in ARMS}
     for arm in ARMS:
         for result in results[arm]:
-            show("final, on the 10,000 test images", FINAL, result)
+            show("final, on the 10,000 test images", result)
     last = {arm: [result["accuracy"] for result in results[arm]] for arm in ARMS}
     differences = np.stack([answers(a) - answers(b) for a, b in zip(results["and"], results["instance"], strict=True)])
     low, high = bootstrap(differences)

@@ -89,7 +89,7 @@ def remove(db: Database, settings: Settings, dataset_id: str) -> None:
 
 def _require_unused(session: Session, dataset_id: str) -> None:
     models = set(session.scalars(select(Model.id).where(Model.dataset_id == dataset_id)))
-    for job in session.scalars(select(Job).where(Job.status.in_([JobStatus.QUEUED, JobStatus.RUNNING]))):
+    for job in jobs.unfinished(session):
         if dataset_id in (job.dataset_id, job.evaluation_dataset_id) or job.params.get("init") in models:
             raise DatasetInUse(f"{dataset_id} is needed by {job.id}; cancel that job or wait for it")
 

@@ -6,11 +6,10 @@ from io import StringIO
 from pathlib import Path
 
 import numpy as np
-from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from core.db import BATCH
-from core.models import Image, Label
+from core.labels import of_images
 from core.open_models import OpenModel, Rows
 
 
@@ -19,12 +18,10 @@ def blocks(session: Session, model: OpenModel) -> Iterator[tuple[Rows, list[str]
     order = np.argsort(model.ids)
     for start in range(0, len(order), BATCH):
         rows = order[start : start + BATCH]
-        wanted = select(Image.id, Image.path, Label.label).outerjoin(Label, Label.image_id == Image.id)
-        found = session.execute(wanted.where(Image.id.in_(model.ids[rows].tolist())))
-        known = {id_: (path, label or "") for id_, path, label in found}
+        known = of_images(session, model.ids[rows].tolist())
         rows = np.array([row for row in rows if int(model.ids[row]) in known], np.int64)
         named = [known[int(model.ids[row])] for row in rows]
-        yield rows, [path for path, _ in named], [label for _, label in named]
+        yield rows, [path for path, _ in named], [label or "" for _, label in named]
 
 
 def write_npz(session: Session, model: OpenModel, path: Path) -> None:

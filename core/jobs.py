@@ -70,6 +70,11 @@ def get(session: Session, job_id: str) -> Job:
     return job
 
 
+def unfinished(session: Session) -> Sequence[Job]:
+    """Every job that is queued or running."""
+    return session.scalars(select(Job).where(Job.status.in_([JobStatus.QUEUED, JobStatus.RUNNING]))).all()
+
+
 def claim(db: Database, queue: Queue, worker: str) -> Claim | None:
     """Take the oldest claimable job of a queue; training waits until its datasets are ready."""
     while True:

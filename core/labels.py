@@ -3,10 +3,9 @@
 import csv
 import io
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import islice
-from typing import Any
+from typing import Any, TypeVar
 
 from sqlalchemy import delete, distinct, func, insert, select, update
 from sqlalchemy.orm import Session
@@ -16,6 +15,7 @@ from core.db import BATCH, Database
 from core.errors import BadLabels
 from core.models import Dataset, DatasetStatus, Image, Label, Rejection
 
+T = TypeVar("T")
 _NAMED = 5  # unknown paths that an error names
 _MAX_LABEL = 200  # characters
 
@@ -102,15 +102,22 @@ def change(db: Database, dataset_id: str, given: Mapping[str | int, str | None])
         some = ", ".join(map(str, unknown[:_NAMED]))
         raise BadLabels(f"{len(unknown)} of {len(given)} are not in {dataset_id}, so nothing was changed: {some}")
     wanted = {ids[key]: label for key, label in given.items() if key in ids}
-    for batch in _batches(wanted):
+    for batch in _batches(list(wanted.items())):
         with db.write() as session:
-            session.execute(delete(Label).where(Label.image_id.in_(batch)))
-            fresh = [{"image_id": id_, "label": label} for id_, label in batch.items() if label is not None]
+            session.execute(delete(Label).where(Label.image_id.in_([id_ for id_, _ in batch])))
+            fresh = [{"image_id": id_, "label": label} for id_, label in batch if label is not None]
             if fresh:
                 session.execute(insert(Label), fresh)
             _bump(session, dataset_id)
     kept = sum(label is not None for label in wanted.values())
     return LabelCounts(kept, len(wanted) - kept, len(refused))
+
+
+def of_images(session: Session, image_ids: Sequence[int]) -> dict[int, tuple[str, str | None]]:
+    """Path and label of those of the images that still exist."""
+    wanted = select(Image.id, Image.path, Label.label).outerjoin(Label, Label.image_id == Image.id)
+    found = session.execute(wanted.where(Image.id.in_(image_ids)))
+    return {id_: (path, label) for id_, path, label in found}
 
 
 def _bump(session: Session, dataset_id: str) -> None:
@@ -126,9 +133,8 @@ def _ids(session: Session, dataset_id: str, given: Mapping[str | int, str | None
     columns: tuple[tuple[Any, type], ...] = ((Image.path, str), (Image.id, int))
     for column, kind in columns:
         named = [key for key in given if isinstance(key, kind)]
-        for start in range(0, len(named), BATCH):
-            some = column.in_(named[start : start + BATCH])
-            rows = session.execute(select(column, Image.id).where(Image.dataset_id == dataset_id, some))
+        for some in _batches(named):
+            rows = session.execute(select(column, Image.id).where(Image.dataset_id == dataset_id, column.in_(some)))
             found.update(dict(rows.all()))
     return found
 
@@ -136,13 +142,12 @@ def _ids(session: Session, dataset_id: str, given: Mapping[str | int, str | None
 def _refused(session: Session, dataset_id: str, keys: list[str | int]) -> set[str | int]:
     paths = [key for key in keys if isinstance(key, str)]
     found: set[str | int] = set()
-    for start in range(0, len(paths), BATCH):
-        some = Rejection.path.in_(paths[start : start + BATCH])
-        found |= set(session.scalars(select(Rejection.path).where(Rejection.dataset_id == dataset_id, some)))
+    for some in _batches(paths):
+        refused = select(Rejection.path).where(Rejection.dataset_id == dataset_id, Rejection.path.in_(some))
+        found |= set(session.scalars(refused))
     return found
 
 
-def _batches(wanted: Mapping[int, str | None]) -> Iterator[dict[int, str | None]]:
-    rest = iter(wanted.items())
-    while batch := dict(islice(rest, BATCH)):
-        yield batch
+def _batches(values: Sequence[T]) -> Iterator[Sequence[T]]:
+    for start in range(0, len(values), BATCH):
+        yield values[start : start + BATCH]

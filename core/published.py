@@ -5,18 +5,25 @@ import shutil
 from sqlalchemy import delete, select, update
 from sqlalchemy.orm import Session
 
-from core import datasets
+from core import datasets, jobs
 from core.db import Database
 from core.errors import BadQuery, ModelInUse, ModelNotFound
-from core.models import Dataset, Job, JobStatus, Model
+from core.models import Dataset, Model
 from core.settings import Settings
 
 
-def get(session: Session, model_id: str) -> Model:
-    """Raises ``ModelNotFound``."""
+def get(session: Session, model_id: str, dataset_id: str | None = None) -> Model:
+    """A model, perhaps only if it is one of a dataset.
+
+    Raises:
+        ModelNotFound: no such model.
+        BadQuery: the model is one of another dataset.
+    """
     model = session.get(Model, model_id)
     if model is None:
         raise ModelNotFound(model_id)
+    if dataset_id is not None and model.dataset_id != dataset_id:
+        raise BadQuery(f"{model_id} is not a model of {dataset_id}")
     return model
 
 
@@ -28,8 +35,7 @@ def make_current(session: Session, dataset_id: str, model_id: str) -> Dataset:
         BadQuery: the model is one of another dataset.
     """
     dataset = datasets.get_for_job(session, dataset_id)
-    if get(session, model_id).dataset_id != dataset_id:
-        raise BadQuery(f"{model_id} is not a model of {dataset_id}")
+    get(session, model_id, dataset_id)
     moved = update(Dataset).where(Dataset.id == dataset_id)
     session.execute(moved.values(model_id=model_id, generation=Dataset.generation + 1))
     session.refresh(dataset)
@@ -48,7 +54,7 @@ def remove(db: Database, settings: Settings, model_id: str) -> None:
         current = select(Dataset.id).where(Dataset.id == model.dataset_id, Dataset.model_id == model_id).with_for_update()
         if session.scalar(current) is not None:
             raise ModelInUse(f"{model_id} is the current model of {model.dataset_id}; make another one current first")
-        for job in session.scalars(select(Job).where(Job.status.in_([JobStatus.QUEUED, JobStatus.RUNNING]))):
+        for job in jobs.unfinished(session):
             if job.params.get("init") == model_id:
                 raise ModelInUse(f"{job.id} starts from {model_id}; cancel that job or wait for it")
         session.execute(delete(Model).where(Model.id == model_id))

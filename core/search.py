@@ -8,9 +8,10 @@ from numpy.typing import NDArray
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from core import datasets, imaging
-from core.errors import BadImage, BadQuery, ImageNotFound, ModelNotFound, NoModel
-from core.models import Dataset, Image, Label, Model
+from core import datasets, imaging, published
+from core.errors import BadImage, BadQuery, ImageNotFound, NoModel
+from core.labels import of_images
+from core.models import Dataset, Image, Label
 from core.open_models import OpenModel, Recent, Rows, Vector
 from core.queries import Filter, Query
 from core.settings import Settings
@@ -84,11 +85,7 @@ class Searcher:
             if dataset.model_id is None:
                 raise NoModel(f"{dataset.id} has no model yet; train one with POST /jobs")
             model_id = dataset.model_id
-        model = session.get(Model, model_id)
-        if model is None:
-            raise ModelNotFound(model_id)
-        if dataset_id is not None and model.dataset_id != dataset_id:
-            raise BadQuery(f"{model_id} is not a model of {dataset_id}")
+        model = published.get(session, model_id, dataset_id)
         folder = self._settings.root / "models" / model.directory
         opened = self._models.get(model_id, lambda: OpenModel(folder))
         return View(model_id, model.dataset_id, opened, datasets.get(session, model.dataset_id).generation)
@@ -174,14 +171,12 @@ class Searcher:
                 unlabelled[labels.rows] = False
                 labelled |= unlabelled
             keep &= labelled
-        stored = view.model.neighbourhoods
         if only.anchor_round is not None:
-            keep &= stored["anchor_round"] == only.anchor_round
-        last = stored["entropy"][-1]
+            keep &= view.model.neighbourhoods["anchor_round"] == only.anchor_round
         if only.min_entropy is not None:
-            keep &= last >= only.min_entropy
+            keep &= view.model.neighbourhoods["entropy"][-1] >= only.min_entropy
         if only.max_entropy is not None:
-            keep &= last <= only.max_entropy
+            keep &= view.model.neighbourhoods["entropy"][-1] <= only.max_entropy
         if only.path_prefix is not None:
             under = select(Image.id).where(Image.dataset_id == view.dataset_id)
             begins = func.substr(Image.path, 1, len(only.path_prefix)) == only.path_prefix  # LIKE ignores case on SQLite
@@ -286,7 +281,5 @@ def _labels(session: Session, view: View) -> Labels:
 
 def _described(session: Session, found: Sequence[tuple[int, float]]) -> list[Neighbour]:
     """Paths and labels of the images found; one deleted since then is left out."""
-    wanted = select(Image.id, Image.path, Label.label).outerjoin(Label, Label.image_id == Image.id)
-    rows = session.execute(wanted.where(Image.id.in_([id_ for id_, _ in found])))
-    known = {id_: (path, label) for id_, path, label in rows}
+    known = of_images(session, [id_ for id_, _ in found])
     return [Neighbour(id_, score, *known[id_]) for id_, score in found if id_ in known]

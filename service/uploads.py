@@ -10,11 +10,31 @@ from python_multipart import MultipartParser
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import parse_options_header
 from starlette.concurrency import run_in_threadpool
+from starlette.requests import Request
 
 from core import archives
 from core.errors import BadArchive, BadRequest, TooLarge
 
 _FIELD_BYTES = 64 * 1024
+
+
+def media_type(request: Request) -> str:
+    """The body's type as the client names it, without parameters, in lower case."""
+    return request.headers.get("content-type", "").partition(";")[0].strip().lower()
+
+
+async def read_body(request: Request, max_bytes: int) -> bytes:
+    """A whole body that has to fit in memory.
+
+    Raises:
+        TooLarge: it is longer than ``max_bytes``.
+    """
+    data = bytearray()
+    async for part in request.stream():
+        data += part
+        if len(data) > max_bytes:
+            raise TooLarge(f"more than {max_bytes:,} bytes, which is the most allowed")
+    return bytes(data)
 
 
 @dataclass

@@ -80,17 +80,15 @@ class Run:
         for group in self.optimiser.param_groups:
             group["weight_decay"] = config.weight_decay
         self.bank.load(state["bank"])
-        self.nearest, self.neighbours = (None if rows is None else rows.to(device) for rows in _tables(state))
+        self.nearest, self.neighbours = (
+            None if state[name] is None else state[name].to(device) for name in ("nearest", "neighbours")
+        )
         self.anchor_round = state["anchor_round"]
         if state["trained_towards"].shape == self.trained_towards.shape:
             self.trained_towards = state["trained_towards"]
         self.entropy = state["entropy"]
         self.epoch_loss.fill_(state["epoch_loss"])
         self.history = state["history"]
-
-
-def _tables(state: Mapping[str, Any]) -> tuple[Tensor | None, Tensor | None]:
-    return state["nearest"], state["neighbours"]
 
 
 def require_same_run(saved: Mapping[str, Any], config: TrainConfig, fingerprint: str, extend: bool) -> None:

@@ -4,12 +4,12 @@ import csv
 import os
 
 import numpy as np
-from sqlalchemy import select
 
 from core import jobs
 from core.db import BATCH, Database
 from core.jobs import Claim
-from core.models import Image, JobStatus, Label
+from core.labels import of_images
+from core.models import JobStatus
 from core.search import Searcher
 from core.settings import Settings
 from core.votes import predict, table_path
@@ -45,12 +45,14 @@ def classify(db: Database, settings: Settings, owner: Claim, pulse: Pulse) -> No
             rows = order[start : start + BATCH]
             how = len(labels.names), job.params["k"], job.params["temperature"]
             guesses, confidences = predict(view.model.embeddings, rows, labels.rows, labels.classes, *how)
-            known = _known(db, view.model.ids[rows].tolist())
+            with db.read() as session:
+                known = of_images(session, view.model.ids[rows].tolist())
             for row, guess, confidence in zip(rows, guesses, confidences, strict=True):
                 id_ = int(view.model.ids[row])
                 if id_ in known:
                     sure = confidence >= job.params["min_confidence"]
-                    table.writerow([id_, *known[id_], labels.names[guess] if sure else "", f"{confidence:.4f}"])
+                    path, given = known[id_]
+                    table.writerow([id_, path, given or "", labels.names[guess] if sure else "", f"{confidence:.4f}"])
             with db.write() as session:
                 jobs.own(session, owner, progress={"images": start + len(rows)})
         file.flush()
@@ -58,9 +60,3 @@ def classify(db: Database, settings: Settings, owner: Claim, pulse: Pulse) -> No
     os.replace(temporary, table_path(settings, job.id))
     with db.write() as session:
         jobs.finish(session, owner, JobStatus.SUCCEEDED, model_id=view.model_id)
-
-
-def _known(db: Database, ids: list[int]) -> dict[int, tuple[str, str]]:
-    wanted = select(Image.id, Image.path, Label.label).outerjoin(Label, Label.image_id == Image.id).where(Image.id.in_(ids))
-    with db.read() as session:
-        return {id_: (path, label or "") for id_, path, label in session.execute(wanted)}

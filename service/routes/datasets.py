@@ -7,11 +7,11 @@ from sqlalchemy import select
 from starlette.concurrency import run_in_threadpool
 
 from core import datasets, labels
-from core.errors import BadLabels, TooLarge
+from core.errors import BadLabels
 from core.models import Dataset, Queue, Rejection
 from service.context import Ctx, Reading
 from service.schemas import MAX_ID, DatasetBody, DatasetPage, LabelsBody, RejectionPage
-from service.uploads import receive
+from service.uploads import media_type, read_body, receive
 
 router = APIRouter(tags=["datasets"])
 Limit = Annotated[int, Query(ge=1, le=1000)]
@@ -113,16 +113,12 @@ def list_rejections(dataset_id: str, session: Reading, limit: Limit = 100, after
 async def change_labels(dataset_id: str, request: Request, context: Ctx) -> LabelsBody:
     """Give labels after the upload: a CSV with ``path,label`` or ``image_id,label``, or JSON. Images that are not named keep
     theirs; an empty label removes one. All names must be known, or nothing changes."""
-    data = bytearray()
-    async for part in request.stream():
-        data += part
-        if len(data) > _MAX_LABEL_BYTES:
-            raise TooLarge(f"more than {_MAX_LABEL_BYTES:,} bytes, which is the most allowed")
-    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    data = await read_body(request, _MAX_LABEL_BYTES)
+    kind = media_type(request)
     if kind not in ("text/csv", "application/json"):
         raise BadLabels(f"Content-Type: {kind or 'none'} is not text/csv or application/json")
     parse = labels.parse_csv if kind == "text/csv" else labels.parse_json
-    counts = await run_in_threadpool(lambda: labels.change(context.db, dataset_id, parse(bytes(data))))
+    counts = await run_in_threadpool(lambda: labels.change(context.db, dataset_id, parse(data)))
     return LabelsBody.model_validate(counts, from_attributes=True)
 
 

@@ -16,6 +16,7 @@ from core.search import Classification, Neighbour, View
 from service.context import Context, Ctx, Reading
 from service.query_schemas import MAX_K, MAX_OFFSET, BatchBody, BatchRequest, FileQuery, QueryBody
 from service.schemas import MAX_ID, ClassifyBody, LeaveOneOutBody, NeighboursBody
+from service.uploads import media_type, read_body
 
 router = APIRouter(tags=["search"])
 M = TypeVar("M", bound=BaseModel)
@@ -86,7 +87,7 @@ def neighbours_of_image(
 async def neighbours_of_anything(request: Request, context: Ctx) -> NeighboursBody | BatchBody:
     """The images most similar to an uploaded image (multipart), or to what a JSON query names: ``image_ids``, a ``vector``,
     or ``positive`` and ``negative`` examples. ``{"queries": [...]}`` asks up to 256 at once, all of one model at one moment."""
-    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    kind = media_type(request)
     if kind == "application/json":
         body = await _json(request)
         return await run_in_threadpool(_answer, context, body)
@@ -101,13 +102,9 @@ async def neighbours_of_anything(request: Request, context: Ctx) -> NeighboursBo
 
 
 async def _json(request: Request) -> QueryBody | BatchRequest:
-    data = bytearray()
-    async for part in request.stream():
-        data += part
-        if len(data) > _MAX_QUERY_BYTES:
-            raise TooLarge(f"more than {_MAX_QUERY_BYTES:,} bytes, which is the most allowed")
+    data = await read_body(request, _MAX_QUERY_BYTES)
     try:
-        given = json.loads(bytes(data))
+        given = json.loads(data)
     except ValueError as error:
         raise BadQuery(f"not JSON: {error}") from error
     if isinstance(given, dict) and "queries" in given:
