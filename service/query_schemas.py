@@ -13,6 +13,7 @@ MAX_K = 1000
 MAX_OFFSET = 10_000
 _MAX_EXAMPLES = 100
 Id = Annotated[int, Field(ge=0, le=MAX_ID)]
+PathPrefix = Annotated[str, Field(min_length=1, max_length=1000, pattern=r"^[^\x00]*$")]
 Ids = Annotated[list[Id], Field(max_length=_MAX_EXAMPLES)]
 
 
@@ -24,7 +25,7 @@ class FilterParams(BaseModel):
     anchor_round: int | None = Field(None, ge=1, le=20, description="The round in which the image became an anchor.")
     min_entropy: float | None = Field(None, description="Entropy at the end of the last round, nats.")
     max_entropy: float | None = None
-    path_prefix: str | None = Field(None, min_length=1, max_length=1000, pattern=r"^[^\x00]*$")
+    path_prefix: PathPrefix | None = None
 
     def filter(self) -> Filter:
         """The same for ``core``."""

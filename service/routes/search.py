@@ -14,7 +14,7 @@ from core import queries
 from core.errors import BadQuery, TooLarge
 from core.search import Classification, Neighbour, View
 from service.context import Context, Ctx, Reading
-from service.query_schemas import MAX_K, MAX_OFFSET, BatchBody, BatchRequest, FileQuery, QueryBody
+from service.query_schemas import MAX_K, MAX_OFFSET, BatchBody, BatchRequest, FileQuery, PathPrefix, QueryBody
 from service.schemas import MAX_ID, ClassifyBody, LeaveOneOutBody, NeighboursBody
 from service.uploads import media_type, read_body
 
@@ -58,7 +58,7 @@ def _filter(
     anchor_round: Annotated[int | None, Query(ge=1, le=20, description="The round in which it became an anchor.")] = None,
     min_entropy: Annotated[float | None, Query(description="Entropy at the end of the last round, nats.")] = None,
     max_entropy: float | None = None,
-    path_prefix: Annotated[str | None, Query(min_length=1, max_length=1000)] = None,
+    path_prefix: PathPrefix | None = None,
 ) -> queries.Filter:
     labels = None if label is None else tuple(label)
     return queries.Filter(labels, unlabelled, anchor_round, min_entropy, max_entropy, path_prefix)

@@ -145,6 +145,7 @@ def test_bad_queries_are_named(published: Published, query: Any, status: int, co
 
 def test_other_bodies_are_refused(published: Published) -> None:
     client = published.live.client
+    assert "path_prefix" in problem(client.get("/neighbours?image_id=1&path_prefix=%00"), 422, "bad_request")
     assert "text/plain is not application/json" in problem(
         client.post("/neighbours", content=b"x", headers={"Content-Type": "text/plain"}), 422, "bad_query"
     )
