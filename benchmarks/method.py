@@ -38,7 +38,7 @@ Result = dict[str, Any]
 class Collection:
     """Images with the class of each, and their evaluation pixels."""
 
-    def __init__(self, listed: ImageList, chosen: Sequence[int], side: int = 32) -> None:
+    def __init__(self, listed: ImageList, chosen: Sequence[int], side: int) -> None:
         self.listed = ImageList([listed.images[row] for row in chosen])
         self.labels = [image.path.split("/")[0] for image in self.listed.images]
         self.batches = list(evaluation_batches(self.listed, side))
@@ -108,13 +108,14 @@ def trial(work: Path, params: dict[str, Any], arm: str, seed: int, final: bool) 
     started = time.monotonic()
     listed = opened("cifar10-train.zip")
     rows, held_out = split(listed, params.get("count", COUNT))
-    images = Collection(listed, rows)
+    side = params.get("image_size", 32)
+    images = Collection(listed, rows, side)
     folder = run_arm(work, images, {name: value for name, value in params.items() if name != "count"}, arm, seed)
     if final:
         tests = opened("cifar10-test.zip")
-        rounds, right = judge(folder, images, Collection(tests, range(len(tests.images))))
+        rounds, right = judge(folder, images, Collection(tests, range(len(tests.images)), side))
     else:
-        rounds, right = judge(folder, images, Collection(listed, held_out))
+        rounds, right = judge(folder, images, Collection(listed, held_out, side))
     result = {**key, "rounds": rounds, "accuracy": rounds[-1]["accuracy"], "seconds": round(time.monotonic() - started)}
     if final:
         result["right"] = np.packbits(right).tobytes().hex()

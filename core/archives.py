@@ -1,5 +1,6 @@
 """Looking into an uploaded archive without trusting a word of it: not its paths, its sizes or its kinds of entry."""
 
+import os
 import re
 import stat
 import tarfile
@@ -12,6 +13,21 @@ from typing import IO
 from core.errors import BadArchive
 
 HEADER_BYTES = 512  # enough of a file's start for ``kind_of``
+_IMAGE_MAGIC = (
+    b"\xff\xd8\xff",
+    b"\x89PNG",
+    b"GIF8",
+    b"RIFF",
+    b"BM",
+    b"II*\0",
+    b"MM\0*",
+    b"P1",
+    b"P2",
+    b"P3",
+    b"P4",
+    b"P5",
+    b"P6",
+)
 _JUNK = re.compile(r"(^|/)(__MACOSX/.*|\.DS_Store|Thumbs\.db|desktop\.ini)$")
 _NAME_LENGTH, _NAME_DEPTH = 1024, 32
 _LONG_HEADERS = (tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.SOLARIS_XHDTYPE, tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK)
@@ -40,19 +56,30 @@ def kind_of(header: bytes) -> str | None:
     return None
 
 
-def entries(path: Path, *, max_entries: int, max_bytes: int) -> Iterator[Entry]:
+def may_be_image(header: bytes) -> bool:
+    """Whether a file may be an image by its first bytes; decoding tells."""
+    return header.startswith(_IMAGE_MAGIC)
+
+
+def entries(path: Path, *, max_entries: int, max_bytes: int, name: str = "") -> Iterator[Entry]:
     """Every file of an archive in its order, read into memory one at a time; nothing is ever written.
 
     Args:
-        path: a zip, tar or tar.gz.
+        path: a zip, tar or tar.gz, or one image where ``name`` is given.
         max_entries: most entries of an archive.
         max_bytes: largest file, counted while unpacking.
+        name: path of a file that is an image and no archive.
 
     Raises:
         BadArchive: not an archive, damaged as a whole, or too many entries.
     """
     with open(path, "rb") as file:
-        kind = kind_of(file.read(HEADER_BYTES))
+        header = file.read(HEADER_BYTES)
+        kind = kind_of(header)
+        if name and may_be_image(header):
+            file.seek(0)
+            yield _one(_clean(name), file, max_bytes)
+            return
     if kind is None:
         raise BadArchive("not a zip, tar or tar.gz archive")
     try:
@@ -61,6 +88,43 @@ def entries(path: Path, *, max_entries: int, max_bytes: int) -> Iterator[Entry]:
         raise
     except Exception as error:  # zipfile and tarfile raise a dozen kinds, IndexError and TypeError among them
         raise BadArchive(f"the {kind} archive is damaged: {error}") from error
+
+
+def folder_entries(folder: Path, *, max_entries: int, max_bytes: int) -> Iterator[Entry]:
+    """Every file below a folder of this machine in the order of names; links are refused, never followed.
+
+    Raises:
+        BadArchive: the folder cannot be read, or holds too many files.
+    """
+    number = 0
+
+    def refuse(error: OSError) -> None:
+        raise BadArchive(f"cannot read the folder: {error.strerror}") from error
+
+    for parent, folders, names, descriptor in os.fwalk(folder, onerror=refuse):  # by descriptors: no link gets in between
+        folders.sort()
+        below = Path(parent).relative_to(folder)
+        for name in sorted(names):
+            number += 1
+            if number > max_entries:
+                raise BadArchive(f"more than {max_entries:,} files, which is the most allowed")
+            path = _clean(str(below / name))
+            if _JUNK.search(path):
+                continue
+            refusal = _refuse_name(path) or _refuse_kind(os.stat(name, dir_fd=descriptor, follow_symlinks=False).st_mode)
+            if refusal:
+                yield refusal.at(path)
+                continue
+            try:
+                with open(os.open(name, os.O_RDONLY | os.O_NOFOLLOW, dir_fd=descriptor), "rb") as file:
+                    yield _read(path, file, max_bytes)
+            except OSError as error:
+                yield Entry(path, code="unreadable", reason=f"cannot be read: {error.strerror}")
+
+
+def _one(name: str, file: IO[bytes], max_bytes: int) -> Entry:
+    refusal = _refuse_name(name)
+    return refusal.at(name) if refusal else _read(name, file, max_bytes)
 
 
 def _zip(path: Path, max_entries: int, max_bytes: int) -> Iterator[Entry]:

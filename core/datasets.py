@@ -1,29 +1,35 @@
 """Datasets as rows and files: create, find, delete."""
 
+import os
 import shutil
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote, urlsplit
 
-from sqlalchemy import delete, select, update
+from sqlalchemy import delete, distinct, func, select, update
 from sqlalchemy.orm import Session
 
 from core import jobs
 from core.db import BATCH, Database
-from core.errors import BadRequest, DatasetInUse, DatasetNotFound
-from core.jobs import Claim
-from core.models import Dataset, DatasetStatus, Image, Job, JobKind, JobStatus, Model, Rejection, new_id, now
+from core.errors import BadRequest, DatasetInUse, DatasetNotFound, DatasetNotReady
+from core.models import Dataset, DatasetStatus, Image, Job, JobKind, Label, Model, Rejection, new_id, now
 from core.settings import Settings
 
 LABEL_MODES = ("none", "folders")
 
 
-def upload_path(settings: Settings, dataset_id: str) -> Path:
-    """Where an upload lies until it was validated."""
-    return settings.folder("uploads") / dataset_id
+def upload_path(settings: Settings, upload: str) -> Path:
+    """Where an upload lies until it was validated; the one that makes a dataset is named by its id."""
+    return settings.folder("uploads") / upload
 
 
-def create(session: Session, dataset_id: str, name: str, labels: str, size: int) -> Dataset:
-    """Insert a dataset whose upload is complete on disk, and the job that validates it.
+def create(
+    session: Session, dataset_id: str, name: str, labels: str, size: int = 0, source: dict[str, str] | None = None
+) -> Dataset:
+    """Insert a dataset and the job that validates its images, which are complete on disk.
+
+    Args:
+        source: what the job reads: ``{"upload": name}`` (by default the dataset's id) or ``{"folder": path}``.
 
     Raises:
         BadRequest: ``labels`` is not a known mode.
@@ -33,8 +39,45 @@ def create(session: Session, dataset_id: str, name: str, labels: str, size: int)
     dataset = Dataset(id=dataset_id, name=name, status=DatasetStatus.VALIDATING, labels=labels, bytes=size, created_at=now())
     session.add(dataset)
     session.flush()
-    jobs.create(session, JobKind.INGEST, dataset_id)
+    jobs.create(session, JobKind.INGEST, dataset_id, params=source or {"upload": dataset_id})
     return dataset
+
+
+def add(session: Session, dataset_id: str, source: dict[str, str]) -> Job:
+    """Queue the validation of further images of a dataset.
+
+    Args:
+        source: ``{"upload": name, "filename": path of a single image}`` or ``{"folder": path}``.
+
+    Raises:
+        DatasetNotFound: no such dataset.
+        DatasetNotReady: it failed validation.
+    """
+    dataset = get_for_job(session, dataset_id)
+    if dataset.status == DatasetStatus.FAILED:
+        raise DatasetNotReady(f"{dataset_id} failed validation: {(dataset.error or {}).get('message')}")
+    return jobs.create(session, JobKind.INGEST, dataset_id, params={**source, "adds": True})
+
+
+def import_folder(settings: Settings, uri: str) -> Path:
+    """The folder of this machine that a URI (or an absolute path) names.
+
+    Raises:
+        BadRequest: no folder below one of those that ``ANCHORHOOD_IMPORT_ROOTS`` allows.
+    """
+    roots = [Path(root).resolve() for root in settings.import_roots.split(os.pathsep) if root]
+    if not roots:
+        raise BadRequest("uri: folders of the server cannot be imported; ANCHORHOOD_IMPORT_ROOTS names those that may")
+    parts = urlsplit(uri)
+    if parts.scheme not in ("", "file") or parts.netloc not in ("", "localhost") or "\0" in uri:
+        raise BadRequest("uri: must be file:///path/of/a/folder")
+    folder = Path(unquote(parts.path) if parts.scheme else uri)
+    resolved = folder.resolve()  # links are followed before the comparison, so that none leads out
+    if not folder.is_absolute() or not any(resolved.is_relative_to(root) for root in roots):
+        raise BadRequest("uri: is not in a folder that may be imported")
+    if not resolved.is_dir():
+        raise BadRequest("uri: there is no such folder")
+    return resolved
 
 
 def new_dataset_id() -> str:
@@ -78,13 +121,14 @@ def remove(db: Database, settings: Settings, dataset_id: str) -> None:
         session.execute(update(Dataset).where(Dataset.id == dataset_id).values(deleting))
         _require_unused(session, dataset_id)
     for table in (Image, Rejection):
-        while delete_some(db, table, dataset_id):
+        while _delete_some(db, table, dataset_id):
             pass
     with db.write() as session:
-        folders = _remove_row(session, dataset_id)
+        folders, uploads = _remove_row(session, dataset_id)
     for folder in folders:
         shutil.rmtree(settings.root / folder, ignore_errors=True)
-    upload_path(settings, dataset_id).unlink(missing_ok=True)
+    for upload in uploads:
+        upload_path(settings, upload).unlink(missing_ok=True)
 
 
 def _require_unused(session: Session, dataset_id: str) -> None:
@@ -94,40 +138,30 @@ def _require_unused(session: Session, dataset_id: str) -> None:
             raise DatasetInUse(f"{dataset_id} is needed by {job.id}; cancel that job or wait for it")
 
 
-def delete_some(db: Database, table: type[Image] | type[Rejection], dataset_id: str, owner: Claim | None = None) -> int:
-    """Delete a dataset's rows of a table, up to one small transaction's worth; returns how many there were.
-
-    Raises:
-        StaleAttempt: an ``owner`` was given and is one no longer.
-    """
+def _delete_some(db: Database, table: type[Image] | type[Rejection], dataset_id: str) -> int:
     with db.write() as session:
-        if owner:
-            jobs.own(session, owner)
         some = select(table.id).where(table.dataset_id == dataset_id).limit(BATCH)
         deleted: Any = session.execute(delete(table).where(table.id.in_(some)))
         return int(deleted.rowcount)
 
 
-def _remove_row(session: Session, dataset_id: str) -> list[str]:
-    own_jobs = session.scalars(select(Job.id).where(Job.dataset_id == dataset_id)).all()
+def _remove_row(session: Session, dataset_id: str) -> tuple[list[str], list[str]]:
+    own_jobs = session.execute(select(Job.id, Job.params).where(Job.dataset_id == dataset_id)).all()
     directories = session.scalars(select(Model.directory).where(Model.dataset_id == dataset_id)).all()
     session.execute(update(Job).where(Job.evaluation_dataset_id == dataset_id).values(evaluation_dataset_id=None))
     session.execute(delete(Dataset).where(Dataset.id == dataset_id))
-    folders = [f"datasets/{dataset_id}", *(f"runs/{job}" for job in own_jobs)]
-    return [*folders, *(f"models/{directory}" for directory in directories)]
+    folders = [f"datasets/{dataset_id}", *(f"runs/{job}" for job, _ in own_jobs)]
+    uploads = [params["upload"] for _, params in own_jobs if "upload" in params]
+    return [*folders, *(f"models/{directory}" for directory in directories)], uploads
 
 
-def end_failed(db: Database, settings: Settings, owner: Claim, status: JobStatus, error: dict[str, str] | None) -> None:
-    """End the owned job without success. A dataset that was not validated is unusable then, and its upload is deleted.
+def class_count(dataset_id: str) -> Any:
+    """The number of its different labels, as a subquery."""
+    labelled = select(func.count(distinct(Label.label))).join(Image, Image.id == Label.image_id)
+    return labelled.where(Image.dataset_id == dataset_id).scalar_subquery()
 
-    Raises:
-        StaleAttempt: the job has another owner.
-    """
-    with db.write() as session:
-        jobs.finish(session, owner, status, error=error)
-        dataset_id = jobs.get(session, owner.job_id).dataset_id
-        if owner.kind is JobKind.INGEST:
-            jobs.fail_dataset(session, dataset_id, error or jobs.CANCELLED_UPLOAD)
-    if owner.kind is JobKind.INGEST:
-        upload_path(settings, dataset_id).unlink(missing_ok=True)
-        shutil.rmtree(settings.folder("datasets") / dataset_id, ignore_errors=True)
+
+def change(session: Session, dataset_id: str, **values: Any) -> None:
+    """Update a dataset's row and tell every reader that answers have changed."""
+    values["generation"] = Dataset.generation + 1
+    session.execute(update(Dataset).where(Dataset.id == dataset_id).values(values).execution_options(synchronize_session=False))

@@ -6,40 +6,35 @@ from io import StringIO
 from pathlib import Path
 
 import numpy as np
-from sqlalchemy.orm import Session
 
 from core.db import BATCH
-from core.labels import of_images
-from core.open_models import OpenModel, Rows
+from core.open_models import Rows
+from core.snapshots import Snapshot
 
 
-def blocks(session: Session, model: OpenModel) -> Iterator[tuple[Rows, list[str], list[str]]]:
-    """Rows of the model in the order of image ids, some at a time, with paths and labels ("" for none)."""
-    order = np.argsort(model.ids)
+def _rows(seen: Snapshot) -> Rows:
+    """The live rows in the order of image ids."""
+    return seen.live[np.argsort(seen.ids[seen.live])]
+
+
+def write_npz(seen: Snapshot, path: Path) -> None:
+    """Write ``ids`` int64 (N,), ``paths`` and ``labels`` (N,) as text ("" for no label), ``embeddings`` float32 (N, d)."""
+    rows = _rows(seen)
+    known = [seen.describe(row) for row in rows.tolist()]
+    paths, labels = np.array([path for path, _ in known]), np.array([label or "" for _, label in known])
+    np.savez(path, ids=seen.ids[rows], paths=paths, labels=labels, embeddings=seen.vectors(rows))
+
+
+def csv_lines(seen: Snapshot) -> Iterator[str]:
+    """The same as CSV text: ``image_id, path, label, e0, e1, ...``, some lines at a time."""
+    names = [f"e{number}" for number in range(seen.model.embeddings.shape[1])]
+    yield ",".join(["image_id", "path", "label", *names]) + "\r\n"
+    order = _rows(seen)
     for start in range(0, len(order), BATCH):
         rows = order[start : start + BATCH]
-        known = of_images(session, model.ids[rows].tolist())
-        rows = np.array([row for row in rows if int(model.ids[row]) in known], np.int64)
-        named = [known[int(model.ids[row])] for row in rows]
-        yield rows, [path for path, _ in named], [label or "" for _, label in named]
-
-
-def write_npz(session: Session, model: OpenModel, path: Path) -> None:
-    """Write ``ids`` int64 (N,), ``paths`` and ``labels`` (N,) as text, ``embeddings`` float32 (N, d)."""
-    parts = list(blocks(session, model))
-    rows = np.concatenate([rows for rows, _, _ in parts])
-    paths = [path for _, some, _ in parts for path in some]
-    labels = [label for _, _, some in parts for label in some]
-    np.savez(path, ids=model.ids[rows], paths=np.array(paths), labels=np.array(labels), embeddings=model.embeddings[rows])
-
-
-def csv_lines(session: Session, model: OpenModel) -> Iterator[str]:
-    """The same as CSV text: ``image_id, path, label, e0, e1, ...``, some lines at a time."""
-    names = [f"e{number}" for number in range(model.embeddings.shape[1])]
-    yield ",".join(["image_id", "path", "label", *names]) + "\r\n"
-    for rows, paths, labels in blocks(session, model):
         text = StringIO()
         table = csv.writer(text)
-        for row, path, label in zip(rows, paths, labels, strict=True):
-            table.writerow([int(model.ids[row]), path, label, *(f"{value:.7g}" for value in model.embeddings[row].tolist())])
+        for row, vector in zip(rows.tolist(), seen.vectors(rows).tolist(), strict=True):
+            path, label = seen.describe(row)
+            table.writerow([seen.ids[row], path, label or "", *(f"{value:.7g}" for value in vector)])
         yield text.getvalue()

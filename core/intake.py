@@ -1,20 +1,21 @@
-"""From an uploaded archive to validated images in shards."""
+"""From an uploaded archive or a folder to validated images in shards."""
 
 import hashlib
-import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
-from sqlalchemy import update
+from sqlalchemy import select
+from sqlalchemy.orm import Session
 
-from core import archives, datasets, imaging, jobs
-from core.datasets import delete_some, upload_path
+from core import archives, datasets, deletions, embedding, imaging, jobs
+from core.datasets import upload_path
 from core.db import BATCH, Database
 from core.errors import BadArchive
 from core.jobs import Claim
-from core.models import Dataset, DatasetStatus, Image, JobStatus, Label, Rejection
+from core.models import Dataset, DatasetStatus, Image, JobKind, JobStatus, Label, Rejection
 from core.settings import Settings
 from core.shards import ShardWriter
 
@@ -28,19 +29,23 @@ _MEDIA_TYPES = {
     "TIFF": ("tif", "image/tiff"),
     "PPM": ("ppm", "image/x-portable-anymap"),
 }
+EXTENSIONS = {media_type: extension for extension, media_type in _MEDIA_TYPES.values()}
 
 
 @dataclass
 class _Intake:
     """Rows waiting to be written, and what was seen so far."""
 
+    job_id: str
+    dataset: Dataset
+    max_pixels: int
+    path_of: dict[bytes, str]  # content digest: first path
+    paths: set[str]
     images: list[dict[str, Any]] = field(default_factory=list)
     labels: list[str | None] = field(default_factory=list)
     rejections: list[dict[str, Any]] = field(default_factory=list)
-    path_of: dict[bytes, str] = field(default_factory=dict)  # content digest: first path
-    paths: set[str] = field(default_factory=set)
-    classes: set[str] = field(default_factory=set)
     kept: int = 0
+    bytes: int = 0
     rejected: int = 0
     duplicates: int = 0
 
@@ -48,12 +53,20 @@ class _Intake:
     def waiting(self) -> int:
         return len(self.images) + len(self.rejections)
 
+    def reject(self, path: str, code: str, reason: str) -> None:
+        if code == "duplicate":
+            self.duplicates += 1
+        else:
+            self.rejected += 1
+        row = {"dataset_id": self.dataset.id, "job_id": self.job_id, "path": path, "code": code, "reason": reason}
+        self.rejections.append(row)
+
 
 def ingest(db: Database, settings: Settings, owner: Claim, should_stop: Callable[[], bool]) -> None:
     """Validate an upload: decode every file, keep each distinct image in a shard, list the rest with reasons.
 
     Only rows of ``owner``'s attempt survive: whatever an earlier attempt left is deleted first. The dataset becomes
-    ``ready`` and the job ``succeeded`` in one transaction.
+    ``ready``, the job ``succeeded`` and, where there is a model, an ``embed`` job queued in one transaction.
 
     Raises:
         BadArchive: the archive is damaged, or holds no usable image.
@@ -61,64 +74,78 @@ def ingest(db: Database, settings: Settings, owner: Claim, should_stop: Callable
         InterruptedError: ``should_stop`` returned true.
     """
     with db.read() as session:
-        dataset = datasets.get(session, jobs.get(session, owner.job_id).dataset_id)
-    _forget_rows(db, owner, dataset.id)
-    home = settings.folder("datasets") / dataset.id
-    shutil.rmtree(home, ignore_errors=True)
-    folder = home / f"{owner.job_id}-{owner.attempt}"
-    intake, unpacked = _Intake(), 0
-    found = archives.entries(
-        upload_path(settings, dataset.id), max_entries=settings.max_entries, max_bytes=settings.max_image_bytes
-    )
+        job = jobs.get(session, owner.job_id)
+    deletions.forget_unfinished(db, settings, owner, job.dataset_id)
+    with db.read() as session:
+        dataset = datasets.get(session, job.dataset_id)
+        intake = _Intake(owner.job_id, dataset, settings.max_pixels, *_known(session, dataset.id))
+    folder = settings.folder("datasets") / dataset.id / f"{owner.job_id}-{owner.attempt}"
+    unpacked = 0
     with closing(ShardWriter(folder)) as writer:
-        for entry in found:
+        for entry in _entries(settings, job.params):
             if should_stop():
                 raise InterruptedError
             unpacked += len(entry.data)
             if unpacked > settings.max_unpacked_bytes:
                 raise BadArchive(f"more than {settings.max_unpacked_bytes:,} bytes unpacked, which is the most allowed")
-            _take(entry, intake, writer, str(folder.relative_to(settings.root)), dataset, settings.max_pixels)
+            _take(entry, intake, writer, str(folder.relative_to(settings.root)))
             if intake.waiting >= BATCH:
-                _store(db, owner, dataset.id, intake)
-    _store(db, owner, dataset.id, intake)
-    if not intake.kept:
+                _store(db, owner, intake)
+    _store(db, owner, intake)
+    made = jobs.makes_dataset(job)
+    if not intake.kept and (made or not intake.duplicates):
         raise BadArchive(f"no usable image among its {intake.rejected:,} files; GET /datasets/{dataset.id}/rejections says why")
-    counts = {
-        "images": intake.kept,
-        "rejected": intake.rejected,
-        "duplicates": intake.duplicates,
-        "classes": len(intake.classes),
-    }
     with db.write() as session:
-        ready = {"status": DatasetStatus.READY, "generation": Dataset.generation + 1, **counts}
         jobs.finish(session, owner, JobStatus.SUCCEEDED)
-        session.execute(update(Dataset).where(Dataset.id == dataset.id).values(ready))
-    upload_path(settings, dataset.id).unlink(missing_ok=True)
+        datasets.change(
+            session,
+            dataset.id,
+            status=DatasetStatus.READY,
+            images=Dataset.images + intake.kept,
+            rejected=Dataset.rejected + intake.rejected,
+            duplicates=Dataset.duplicates + intake.duplicates,
+            bytes=(0 if made else Dataset.bytes) + intake.bytes,
+            classes=datasets.class_count(dataset.id),
+        )
+        embedding.request(session, settings, dataset.id)
+    if upload := job.params.get("upload"):
+        upload_path(settings, upload).unlink(missing_ok=True)
 
 
-def _take(entry: archives.Entry, intake: _Intake, writer: ShardWriter, folder: str, dataset: Dataset, max_pixels: int) -> None:
+def _entries(settings: Settings, source: dict[str, Any]) -> Iterator[archives.Entry]:
+    limits = {"max_entries": settings.max_entries, "max_bytes": settings.max_image_bytes}
+    if "folder" in source:
+        return archives.folder_entries(Path(source["folder"]), **limits)
+    return archives.entries(upload_path(settings, source["upload"]), **limits, name=source.get("filename", ""))
+
+
+def _known(session: Session, dataset_id: str) -> tuple[dict[bytes, str], set[str]]:
+    """Contents and paths that the dataset has already."""
+    found = session.execute(select(Image.sha256, Image.path).where(Image.dataset_id == dataset_id)).all()
+    return {bytes.fromhex(digest): path for digest, path in found}, {path for _, path in found}
+
+
+def _take(entry: archives.Entry, intake: _Intake, writer: ShardWriter, folder: str) -> None:
     if entry.code:
-        return _reject(intake, entry.path, entry.code, entry.reason, dataset)
+        return intake.reject(entry.path, entry.code, entry.reason)
     digest = hashlib.sha256(entry.data).digest()
     if digest in intake.path_of:
-        intake.duplicates += 1
-        reason = f"same content as {intake.path_of[digest]}"
-        intake.rejections.append({"dataset_id": dataset.id, "path": entry.path, "code": "duplicate", "reason": reason})
-        return None
+        return intake.reject(entry.path, "duplicate", f"same content as {intake.path_of[digest]}")
     if entry.path in intake.paths:
-        return _reject(intake, entry.path, "repeated_path", "another file of the archive has this path", dataset)
+        return intake.reject(entry.path, "repeated_path", "another image of the dataset has this path")
     try:
-        width, height = imaging.decode(entry.data, max_pixels).size
-        extension, media_type = _MEDIA_TYPES[imaging.format_of(entry.data, max_pixels)]
+        width, height = imaging.decode(entry.data, intake.max_pixels).size
+        extension, media_type = _MEDIA_TYPES[imaging.format_of(entry.data, intake.max_pixels)]
     except imaging.ImageError as error:
-        return _reject(intake, entry.path, error.code, str(error), dataset)
+        return intake.reject(entry.path, error.code, str(error))
     intake.path_of[digest] = entry.path
     intake.paths.add(entry.path)
     intake.kept += 1
+    intake.bytes += len(entry.data)
     shard, offset = writer.add(f"{digest.hex()}.{extension}", entry.data)
     intake.images.append(
         {
-            "dataset_id": dataset.id,
+            "dataset_id": intake.dataset.id,
             "path": entry.path,
             "sha256": digest.hex(),
             "shard": f"{folder}/{shard}",
@@ -129,19 +156,12 @@ def _take(entry: archives.Entry, intake: _Intake, writer: ShardWriter, folder: s
             "height": height,
         }
     )
-    label = entry.path.split("/")[0] if dataset.labels == "folders" and "/" in entry.path else None
-    intake.labels.append(label)
-    if label:
-        intake.classes.add(label)
+    by_folder = intake.dataset.labels == "folders" and "/" in entry.path
+    intake.labels.append(entry.path.split("/")[0] if by_folder else None)
     return None
 
 
-def _reject(intake: _Intake, path: str, code: str, reason: str, dataset: Dataset) -> None:
-    intake.rejected += 1
-    intake.rejections.append({"dataset_id": dataset.id, "path": path, "code": code, "reason": reason})
-
-
-def _store(db: Database, owner: Claim, dataset_id: str, intake: _Intake) -> None:
+def _store(db: Database, owner: Claim, intake: _Intake) -> None:
     if not intake.waiting:
         return
     progress = {"images": intake.kept, "rejected": intake.rejected, "duplicates": intake.duplicates}
@@ -158,7 +178,20 @@ def _store(db: Database, owner: Claim, dataset_id: str, intake: _Intake) -> None
     intake.images, intake.labels, intake.rejections = [], [], []
 
 
-def _forget_rows(db: Database, owner: Claim, dataset_id: str) -> None:
-    for table in (Image, Rejection):
-        while delete_some(db, table, dataset_id, owner):
-            pass
+def end_failed(db: Database, settings: Settings, owner: Claim, status: JobStatus, error: dict[str, str] | None) -> None:
+    """End the owned job without success. A dataset that was not validated is unusable then; what was to be added to one is
+    taken back. The upload is deleted.
+
+    Raises:
+        StaleAttempt: the job has another owner.
+    """
+    with db.read() as session:
+        job = jobs.get(session, owner.job_id)
+    if owner.kind is JobKind.INGEST:
+        deletions.forget_unfinished(db, settings, owner, job.dataset_id)
+    with db.write() as session:
+        jobs.finish(session, owner, status, error=error)
+        if jobs.makes_dataset(job):
+            jobs.fail_dataset(session, job.dataset_id, error or jobs.CANCELLED_UPLOAD)
+    if upload := job.params.get("upload"):
+        upload_path(settings, upload).unlink(missing_ok=True)

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import func, select, update
+from sqlalchemy import exists, func, select, update
 from sqlalchemy.orm import Session, aliased
 
 from core.db import Database
@@ -17,7 +17,8 @@ from core.models import Dataset, DatasetStatus, Job, JobEvent, JobKind, JobStatu
 
 FRUITLESS_LIMIT = 3
 CANCELLED_UPLOAD = {"code": "cancelled", "message": "the validation of the upload was cancelled"}
-QUEUE_OF = {JobKind.INGEST: Queue.TASKS, JobKind.TRAIN: Queue.TRAINING, JobKind.CLASSIFY: Queue.TASKS}
+QUEUE_OF = {kind: Queue.TRAINING if kind is JobKind.TRAIN else Queue.TASKS for kind in JobKind}
+WRITERS = (JobKind.INGEST, JobKind.EMBED, JobKind.COMPACT)  # change a collection, so that one of them runs on it at a time
 
 _OF_ROUNDS = ("round", "warning")  # events of which a round has at most one; a resumed run tells them again
 
@@ -70,13 +71,22 @@ def get(session: Session, job_id: str) -> Job:
     return job
 
 
+def makes_dataset(job: Job) -> bool:
+    """Whether a dataset stands or falls with this job, its first validation; later ones add to what is there."""
+    return job.kind == JobKind.INGEST and not job.params.get("adds")
+
+
 def unfinished(session: Session) -> Sequence[Job]:
     """Every job that is queued or running."""
     return session.scalars(select(Job).where(Job.status.in_([JobStatus.QUEUED, JobStatus.RUNNING]))).all()
 
 
 def claim(db: Database, queue: Queue, worker: str) -> Claim | None:
-    """Take the oldest claimable job of a queue; training waits until its datasets are ready."""
+    """Take the oldest claimable job of a queue.
+
+    Training waits until its datasets are ready and what was uploaded to them before is validated; of the jobs that change
+    a dataset one runs at a time, and ``compact`` waits for training jobs, which read shards by their names.
+    """
     while True:
         with db.read() as session:
             found = session.execute(_claimable(queue).limit(1)).first()
@@ -84,7 +94,9 @@ def claim(db: Database, queue: Queue, worker: str) -> Claim | None:
             return None
         job_id, attempt, kind = found
         with db.write() as session:
-            taken = update(Job).where(Job.id == job_id, Job.attempt == attempt, Job.status == JobStatus.QUEUED)
+            free = (Job.id == job_id) & (Job.attempt == attempt) & (Job.status == JobStatus.QUEUED)
+            if kind in WRITERS and not _alone(session, free):
+                continue
             values = {
                 "status": JobStatus.RUNNING,
                 "attempt": Job.attempt + 1,
@@ -93,9 +105,17 @@ def claim(db: Database, queue: Queue, worker: str) -> Claim | None:
                 "mark_at_claim": Job.mark,
                 "started_at": func.coalesce(Job.started_at, now()),
             }
-            if _changes_one(session, taken.values(values)):
+            if _changes_one(session, update(Job).where(free).values(values)):
                 append_events(session, job_id, [("running", {"attempt": attempt + 1})])
                 return Claim(job_id, attempt + 1, JobKind(kind))
+
+
+def _alone(session: Session, free: Any) -> bool:
+    """Whether no running job changes the dataset of a free one; other claims on that dataset wait for this transaction."""
+    dataset_id = session.scalar(select(Job.dataset_id).where(free).with_for_update())
+    session.execute(select(Dataset.id).where(Dataset.id == dataset_id).with_for_update())
+    running = select(Job.id).where(Job.dataset_id == dataset_id, Job.kind.in_(WRITERS), Job.status == JobStatus.RUNNING)
+    return session.scalar(running.limit(1)) is None
 
 
 def waiting(db: Database, queue: Queue) -> bool:
@@ -105,7 +125,12 @@ def waiting(db: Database, queue: Queue) -> bool:
 
 
 def _claimable(queue: Queue) -> Any:
-    judged = aliased(Dataset)
+    judged, other = aliased(Dataset), aliased(Job)
+    unfinished = other.status.in_([JobStatus.QUEUED, JobStatus.RUNNING])
+    uploads = (other.kind == JobKind.INGEST) & unfinished & (other.dataset_id == Job.dataset_id) & (other.seq < Job.seq)
+    writing = other.kind.in_(WRITERS) & (other.status == JobStatus.RUNNING) & (other.dataset_id == Job.dataset_id)
+    reads = (other.dataset_id == Job.dataset_id) | (other.evaluation_dataset_id == Job.dataset_id)
+    training = (other.kind == JobKind.TRAIN) & unfinished & (other.attempt > 0) & reads
     return (
         select(Job.id, Job.attempt, Job.kind)
         .join(Dataset, Dataset.id == Job.dataset_id)
@@ -113,7 +138,9 @@ def _claimable(queue: Queue) -> Any:
         .where(
             Job.queue == queue,
             Job.status == JobStatus.QUEUED,
-            (Job.kind != JobKind.TRAIN) | (Dataset.status == DatasetStatus.READY),
+            (Job.kind != JobKind.TRAIN) | ((Dataset.status == DatasetStatus.READY) & ~exists().where(uploads)),
+            Job.kind.not_in(WRITERS) | ~exists().where(writing),
+            (Job.kind != JobKind.COMPACT) | ~exists().where(training),
             Job.evaluation_dataset_id.is_(None) | (judged.status == DatasetStatus.READY),
         )
         .order_by(Job.seq)
@@ -172,7 +199,7 @@ def request_cancel(session: Session, job_id: str) -> Job:
     if _changes_one(session, queued.values(status=JobStatus.CANCELLED, finished_at=now())):
         append_events(session, job_id, [("cancelled", {})])
         job = get(session, job_id)
-        if job.kind == JobKind.INGEST:
+        if makes_dataset(job):
             fail_dataset(session, job.dataset_id, CANCELLED_UPLOAD)
     job = get(session, job_id)
     if job.status in (JobStatus.SUCCEEDED, JobStatus.FAILED):
@@ -244,7 +271,7 @@ def give_back(session: Session, job_id: str, condition: Any, reason: str) -> boo
     if not _changes_one(session, running.values(values)):
         return False
     append_events(session, job_id, [event])
-    if job.kind == JobKind.INGEST and event[0] != "queued":
+    if makes_dataset(job) and event[0] != "queued":
         fail_dataset(session, job.dataset_id, event[1] or CANCELLED_UPLOAD)
     return True
 

@@ -7,13 +7,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from sqlalchemy import delete, distinct, func, insert, select, update
+from sqlalchemy import delete, insert, select
 from sqlalchemy.orm import Session
 
 from core import datasets
 from core.db import BATCH, Database
 from core.errors import BadLabels
-from core.models import Dataset, DatasetStatus, Image, Label, Rejection
+from core.models import DatasetStatus, Image, Label, Rejection
 
 T = TypeVar("T")
 _NAMED = 5  # unknown paths that an error names
@@ -108,24 +108,11 @@ def change(db: Database, dataset_id: str, given: Mapping[str | int, str | None])
             fresh = [{"image_id": id_, "label": label} for id_, label in batch if label is not None]
             if fresh:
                 session.execute(insert(Label), fresh)
-            _bump(session, dataset_id)
+            datasets.change(session, dataset_id)
+    with db.write() as session:
+        datasets.change(session, dataset_id, classes=datasets.class_count(dataset_id))
     kept = sum(label is not None for label in wanted.values())
     return LabelCounts(kept, len(wanted) - kept, len(refused))
-
-
-def of_images(session: Session, image_ids: Sequence[int]) -> dict[int, tuple[str, str | None]]:
-    """Path and label of those of the images that still exist."""
-    wanted = select(Image.id, Image.path, Label.label).outerjoin(Label, Label.image_id == Image.id)
-    found = session.execute(wanted.where(Image.id.in_(image_ids)))
-    return {id_: (path, label) for id_, path, label in found}
-
-
-def _bump(session: Session, dataset_id: str) -> None:
-    """Count the classes anew, and tell every reader that answers have changed."""
-    classes = select(func.count(distinct(Label.label))).join(Image, Image.id == Label.image_id)
-    counted = classes.where(Image.dataset_id == dataset_id).scalar_subquery()
-    values = {"classes": counted, "generation": Dataset.generation + 1}
-    session.execute(update(Dataset).where(Dataset.id == dataset_id).values(values).execution_options(synchronize_session=False))
 
 
 def _ids(session: Session, dataset_id: str, given: Mapping[str | int, str | None]) -> dict[str | int, int]:

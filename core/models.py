@@ -13,6 +13,7 @@ from sqlalchemy import (
     ForeignKey,
     Index,
     Integer,
+    LargeBinary,
     MetaData,
     Text,
     TypeDecorator,
@@ -44,11 +45,14 @@ class JobStatus(StrEnum):
 
 
 class JobKind(StrEnum):
-    """What a job does: validate an upload, train on a dataset, or classify the whole of it."""
+    """What a job does: validate an upload, train on a dataset, embed images that were added to it since, classify the whole
+    of it, or take the deleted images out of its files."""
 
     INGEST = "ingest"
     TRAIN = "train"
+    EMBED = "embed"
     CLASSIFY = "classify"
+    COMPACT = "compact"
 
 
 class Queue(StrEnum):
@@ -87,7 +91,7 @@ class Base(DeclarativeBase):
             "pk": "pk_%(table_name)s",
         }
     )
-    type_annotation_map: ClassVar[dict[Any, Any]] = {dict[str, Any]: JSON, str: Text, datetime: UtcDateTime}
+    type_annotation_map: ClassVar[dict[Any, Any]] = {dict[str, Any]: JSON, str: Text, datetime: UtcDateTime, bytes: LargeBinary}
 
 
 ImageId = BigInteger().with_variant(Integer, "sqlite")
@@ -140,6 +144,16 @@ class Label(Base):
     label: Mapped[str]
 
 
+class Deletion(Base):
+    """The id of an image that was deleted: models trained with it still hold its vector, and no answer may name it."""
+
+    __tablename__ = "deletions"
+    __table_args__ = (Index(None, "dataset_id"),)
+
+    image_id: Mapped[int] = mapped_column(ImageId, primary_key=True, autoincrement=False)
+    dataset_id: Mapped[str] = mapped_column(ForeignKey("datasets.id", ondelete="CASCADE"))
+
+
 class Rejection(Base):
     """A file of an upload that is not in the dataset, and why; exact duplicates name the image they repeat."""
 
@@ -148,6 +162,7 @@ class Rejection(Base):
 
     id: Mapped[int] = mapped_column(ImageId, primary_key=True)
     dataset_id: Mapped[str] = mapped_column(ForeignKey("datasets.id", ondelete="CASCADE"))
+    job_id: Mapped[str | None]  # the job that looked at it
     path: Mapped[str]
     code: Mapped[str]
     reason: Mapped[str]
@@ -235,3 +250,14 @@ class Model(Base):
     images: Mapped[int]
     dim: Mapped[int]
     created_at: Mapped[datetime]
+
+
+class Embedding(Base):
+    """An image that was added after a model was trained, embedded by it: d numbers, float32, little-endian."""
+
+    __tablename__ = "embeddings"
+    __table_args__ = (Index(None, "image_id"),)
+
+    model_id: Mapped[str] = mapped_column(ForeignKey("models.id", ondelete="CASCADE"), primary_key=True)
+    image_id: Mapped[int] = mapped_column(ImageId, ForeignKey("images.id", ondelete="CASCADE"), primary_key=True)
+    vector: Mapped[bytes]

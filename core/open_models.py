@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from core import index, manifest
 from core.encoder import Encoder
+from core.texts import PATHS, Texts
 
 Vector = NDArray[np.float32]
 Rows = NDArray[np.int64]
@@ -20,32 +21,34 @@ EXACT_ROWS = 20_000  # allowed rows up to which they are simply all compared
 
 
 class OpenModel:
-    """A published model's files: embeddings float32 (N, d), image ids (N,), the index, the encoder, the neighbourhoods."""
+    """A published model's files: embeddings float32 (N, d), image ids and paths (N,), the index, the encoder, the
+    neighbourhoods."""
 
     def __init__(self, folder: Path) -> None:
         manifest.read(folder)
-        self._folder = folder
+        self.folder = folder
         self.embeddings: Vector = np.load(folder / "embeddings.npy", mmap_mode="r")
         self.ids: Rows = np.load(folder / "ids.npy")
         self._by_id = np.argsort(self.ids)
         self.index = index.load(folder / "index.faiss")
+        self.paths = Texts.open(folder / PATHS)
 
     @cached_property
     def encoder(self) -> Encoder:
-        return Encoder(self._folder / "encoder.onnx")
+        return Encoder(self.folder / "encoder.onnx")
 
     @cached_property
     def neighbourhoods(self) -> dict[str, NDArray[np.generic]]:
         """``entropy`` float32 (R, N), ``anchor_round`` int64 (N,), ``neighbours`` int64 (N, k)."""
-        with np.load(self._folder / "neighbourhoods.npz") as file:
+        with np.load(self.folder / "neighbourhoods.npz") as file:
             return dict(file)
 
     def provenance(self, image_id: int) -> dict[str, object] | None:
         """How an image was learned: ``entropy`` at the end of each round, ``anchor_round``, ``neighbours`` (image ids)."""
         row = self.row(image_id)
-        if row is None:
-            return None
         stored = self.neighbourhoods
+        if row is None or np.isnan(stored["entropy"][-1, row]):  # merged into the index after the training
+            return None
         became = int(stored["anchor_round"][row])
         return {
             "entropy": stored["entropy"][:, row].tolist(),
@@ -66,6 +69,11 @@ class OpenModel:
         at = np.minimum(np.searchsorted(self.ids, image_ids, sorter=self._by_id), len(self.ids) - 1)
         rows = self._by_id[at]
         return np.sort(rows[self.ids[rows] == image_ids])
+
+    @property
+    def last_image(self) -> int:
+        """The highest image id; images of the dataset beyond it were added later."""
+        return int(self.ids[self._by_id[-1]])
 
     def nearest(self, vector: Vector, count: int, allowed: Rows | None = None) -> tuple[Rows, Vector]:
         """Rows and similarities of the ``count`` most similar rows, best first: through the index, and exactly where few
@@ -96,19 +104,28 @@ class OpenModel:
         return rows[order], scores[order]
 
 
+class _Slot(Generic[T]):
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.values: list[T] = []
+
+
 class Recent(Generic[T]):
-    """The most recently used values, made once each."""
+    """The most recently used values, made once each; making one does not keep others waiting."""
 
     def __init__(self, size: int) -> None:
         self._size = size
-        self._values: OrderedDict[Hashable, T] = OrderedDict()
+        self._slots: OrderedDict[Hashable, _Slot[T]] = OrderedDict()
         self._lock = threading.Lock()
 
     def get(self, key: Hashable, make: Callable[[], T]) -> T:
         with self._lock:
-            if key not in self._values:
-                self._values[key] = make()
-            self._values.move_to_end(key)
-            while len(self._values) > self._size:
-                self._values.popitem(last=False)
-            return self._values[key]
+            slot = self._slots.setdefault(key, _Slot())
+            self._slots.move_to_end(key)
+            while len(self._slots) > self._size:
+                self._slots.popitem(last=False)
+        if not slot.values:
+            with slot.lock:
+                if not slot.values:
+                    slot.values.append(make())
+        return slot.values[0]

@@ -2,10 +2,10 @@
 
 import shutil
 
-from sqlalchemy import delete, select, update
+from sqlalchemy import delete, select
 from sqlalchemy.orm import Session
 
-from core import datasets, jobs
+from core import datasets, embedding, jobs
 from core.db import Database
 from core.errors import BadQuery, ModelInUse, ModelNotFound
 from core.models import Dataset, Model
@@ -27,8 +27,9 @@ def get(session: Session, model_id: str, dataset_id: str | None = None) -> Model
     return model
 
 
-def make_current(session: Session, dataset_id: str, model_id: str) -> Dataset:
-    """Move a dataset's alias to one of its models, a newer or an older one; answers change from the next request on.
+def make_current(session: Session, settings: Settings, dataset_id: str, model_id: str) -> Dataset:
+    """Move a dataset's alias to one of its models, a newer or an older one; answers change from the next request on, and
+    images that the model lacks are embedded by a job.
 
     Raises:
         DatasetNotFound, ModelNotFound: no such dataset or model.
@@ -36,8 +37,8 @@ def make_current(session: Session, dataset_id: str, model_id: str) -> Dataset:
     """
     dataset = datasets.get_for_job(session, dataset_id)
     get(session, model_id, dataset_id)
-    moved = update(Dataset).where(Dataset.id == dataset_id)
-    session.execute(moved.values(model_id=model_id, generation=Dataset.generation + 1))
+    datasets.change(session, dataset_id, model_id=model_id)
+    embedding.request(session, settings, dataset_id)
     session.refresh(dataset)
     return dataset
 

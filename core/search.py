@@ -1,21 +1,19 @@
-"""Neighbours and classes of an image, from one immutable view of a model and the labels."""
+"""Neighbours and classes of an image, from one immutable snapshot."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
-from sqlalchemy import func, select
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from core import datasets, imaging, published
+from core import datasets, images, imaging, manifest, published
+from core.db import Database
 from core.errors import BadImage, BadQuery, ImageNotFound, NoModel
-from core.labels import of_images
-from core.models import Dataset, Image, Label
+from core.models import Dataset, Image, Model
 from core.open_models import OpenModel, Recent, Rows, Vector
-from core.queries import Filter, Query
+from core.queries import Query
 from core.settings import Settings
-from core.shards import read_range
+from core.snapshots import Snapshot
 from core.votes import LeaveOneOut, leave_one_out, vote
 
 _OPEN_MODELS = 8
@@ -42,31 +40,31 @@ class Classification:
 
 
 @dataclass(frozen=True)
-class Labels:
-    """The labelled rows of a model: row numbers, class numbers, class names."""
-
-    rows: NDArray[np.int64]
-    classes: NDArray[np.int64]
-    names: list[str]
-
-
-@dataclass(frozen=True)
 class View:
-    """What one request sees: a model, its dataset, and the labels of that moment."""
+    """What one request answers from."""
 
     model_id: str
     dataset_id: str
-    model: OpenModel
     generation: int
+    snapshot: Snapshot
+
+    @property
+    def dim(self) -> int:
+        return int(self.snapshot.model.embeddings.shape[1])
+
+    def require_voters(self) -> None:
+        """Raises ``NoModel`` where fewer than two images of the dataset have a label."""
+        if len(self.snapshot.labelled) < 2:
+            raise NoModel(f"{self.dataset_id} has fewer than two labelled images; PUT /datasets/{self.dataset_id}/labels")
 
 
 class Searcher:
     """Answers queries; one instance serves all threads of a process."""
 
-    def __init__(self, settings: Settings) -> None:
-        self._settings = settings
+    def __init__(self, settings: Settings, db: Database) -> None:
+        self._settings, self._db = settings, db
         self._models: Recent[OpenModel] = Recent(_OPEN_MODELS)
-        self._labels: Recent[Labels] = Recent(_OPEN_MODELS)
+        self._snapshots: Recent[Snapshot] = Recent(_OPEN_MODELS)
         self._judged: Recent[LeaveOneOut] = Recent(_OPEN_MODELS)
 
     def view(
@@ -86,9 +84,19 @@ class Searcher:
                 raise NoModel(f"{dataset.id} has no model yet; train one with POST /jobs")
             model_id = dataset.model_id
         model = published.get(session, model_id, dataset_id)
-        folder = self._settings.root / "models" / model.directory
-        opened = self._models.get(model_id, lambda: OpenModel(folder))
-        return View(model_id, model.dataset_id, opened, datasets.get(session, model.dataset_id).generation)
+        try:
+            opened = self._open(model)
+        except manifest.DamagedModel:  # compaction has just put another folder in its place
+            with self._db.read() as fresh:
+                model = published.get(fresh, model_id)
+            opened = self._open(model)
+        generation = datasets.get(session, model.dataset_id).generation
+        key = model.directory, generation
+        snapshot = self._snapshots.get(key, lambda: Snapshot(session, opened, model.id, model.dataset_id))
+        return View(model.id, model.dataset_id, generation, snapshot)
+
+    def _open(self, model: Model) -> OpenModel:
+        return self._models.get(model.directory, lambda: OpenModel(self._settings.root / "models" / model.directory))
 
     @staticmethod
     def _default_dataset(session: Session, image_id: int | None) -> str:
@@ -105,19 +113,19 @@ class Searcher:
         return trained[0]
 
     def vector_of(self, session: Session, view: View, image_id: int) -> Vector:
-        """A stored image's unit vector (d,): from the model, or encoded now if the model was not trained on it.
+        """A stored image's unit vector (d,): from the model, or encoded now if it is an image of another dataset.
 
         Raises:
             ImageNotFound: no such image.
         """
-        row = view.model.row(image_id)
+        row = view.snapshot.row(image_id)
         if row is not None:
-            return np.array(view.model.embeddings[row])
+            found: Vector = view.snapshot.vectors(np.array([row]))[0]
+            return found
         image = session.get(Image, image_id)
         if image is None:
             raise ImageNotFound(image_id)
-        data = read_range(self._settings.root / image.shard, image.offset, image.length)
-        return self.vector_of_file(view, data)
+        return self.vector_of_file(view, images.read(self._db, self._settings, image))
 
     def vector_of_file(self, view: View, data: bytes) -> Vector:
         """An image file's unit vector (d,).
@@ -129,7 +137,7 @@ class Searcher:
             image = imaging.decode(data, self._settings.max_pixels)
         except imaging.ImageError as error:
             raise BadImage(str(error)) from error
-        vector: Vector = view.model.encoder([image])[0]
+        vector: Vector = view.snapshot.model.encoder([image])[0]
         return vector
 
     def query(self, session: Session, view: View, query: Query) -> list[Neighbour]:
@@ -139,56 +147,25 @@ class Searcher:
             ImageNotFound: an image that the query names.
             BadQuery: its vector has another length than the model's, or its examples cancel out.
         """
-        allowed = self._allowed(session, view, query.only)
+        allowed = view.snapshot.passing(query.only)
         named = [*query.positive, *query.negative]
         wanted = query.k + query.offset + len(named)
         if query.vector is not None:
-            rows, scores = view.model.nearest(_unit(query.vector, view.model.embeddings.shape[1]), wanted, allowed)
+            rows, scores = view.snapshot.nearest(_unit(query.vector, view.dim), wanted, allowed)
         else:
             good = np.stack([self.vector_of(session, view, id_) for id_ in query.positive])
             bad = [self.vector_of(session, view, id_) for id_ in query.negative]
             if query.strategy == "best_score":
-                rows, scores = _best_score(view.model, good, np.stack(bad) if bad else None, wanted, allowed)
+                rows, scores = _best_score(view.snapshot, good, np.stack(bad) if bad else None, wanted, allowed)
             else:
                 mean = good.mean(axis=0) - (np.stack(bad).mean(axis=0) if bad else 0)
-                rows, scores = view.model.nearest(_unit(mean, len(mean)), wanted, allowed)
-        found = zip(view.model.ids[rows].tolist(), scores.tolist(), strict=True)
-        left = [(id_, score) for id_, score in found if id_ not in named and score >= query.min_score]
-        return _described(session, left[query.offset : query.offset + query.k])
-
-    def _allowed(self, session: Session, view: View, only: Filter) -> Rows | None:
-        """Rows that pass a filter, ascending; ``None`` for all."""
-        if only == Filter():
-            return None
-        labels = self._labels.get((view.model_id, view.generation), lambda: _labels(session, view))
-        keep = np.ones(len(view.model.ids), bool)
-        if only.labels is not None or only.unlabelled:
-            wanted = [number for number, name in enumerate(labels.names) if name in (only.labels or ())]
-            labelled = np.zeros(len(keep), bool)
-            labelled[labels.rows[np.isin(labels.classes, wanted)]] = True
-            if only.unlabelled:
-                unlabelled = np.ones(len(keep), bool)
-                unlabelled[labels.rows] = False
-                labelled |= unlabelled
-            keep &= labelled
-        if only.anchor_round is not None:
-            keep &= view.model.neighbourhoods["anchor_round"] == only.anchor_round
-        if only.min_entropy is not None:
-            keep &= view.model.neighbourhoods["entropy"][-1] >= only.min_entropy
-        if only.max_entropy is not None:
-            keep &= view.model.neighbourhoods["entropy"][-1] <= only.max_entropy
-        if only.path_prefix is not None:
-            under = select(Image.id).where(Image.dataset_id == view.dataset_id)
-            begins = func.substr(Image.path, 1, len(only.path_prefix)) == only.path_prefix  # LIKE ignores case on SQLite
-            ids = session.scalars(under.where(begins)).all()
-            inside = np.zeros(len(keep), bool)
-            inside[view.model.rows_of(np.array(ids, np.int64))] = True
-            keep &= inside
-        return np.flatnonzero(keep)
+                rows, scores = view.snapshot.nearest(_unit(mean, len(mean)), wanted, allowed)
+        found = _described(view.snapshot, rows, scores)
+        left = [neighbour for neighbour in found if neighbour.image_id not in named and neighbour.score >= query.min_score]
+        return left[query.offset : query.offset + query.k]
 
     def classify(
         self,
-        session: Session,
         view: View,
         vector: Vector,
         k: int,
@@ -205,47 +182,36 @@ class Searcher:
         Raises:
             NoModel: no image of the dataset has a label.
         """
-        labels = self._labels.get((view.model_id, view.generation), lambda: _labels(session, view))
-        rows, classes = labels.rows, labels.classes
+        snapshot = view.snapshot
+        rows, classes = snapshot.labelled, snapshot.classes
         if leave_out is not None:
-            others = view.model.ids[rows] != leave_out
+            others = snapshot.ids[rows] != leave_out
             rows, classes = rows[others], classes[others]
         if not len(rows):
             raise NoModel(f"{view.dataset_id} has no labelled images to vote; upload it with labels=folders")
-        sims = view.model.embeddings[rows] @ vector  # (labelled,)
+        sims = snapshot.vectors(rows) @ vector  # (labelled,)
         best = np.argsort(-sims, kind="stable")[: min(k, len(sims))]
-        probabilities = vote(sims[best], classes[best], len(labels.names), temperature)
+        probabilities = vote(sims[best], classes[best], len(snapshot.names), temperature)
         order = np.argsort(-probabilities, kind="stable")
         confidence = float(probabilities[order[0]])
-        voters = [(int(view.model.ids[rows[i]]), float(sims[i])) for i in best]
         return Classification(
-            labels.names[order[0]] if confidence >= min_confidence else None,
+            snapshot.names[order[0]] if confidence >= min_confidence else None,
             confidence,
-            [(labels.names[i], float(probabilities[i])) for i in order if probabilities[i] > 0],
-            _described(session, voters),
+            [(snapshot.names[i], float(probabilities[i])) for i in order if probabilities[i] > 0],
+            _described(snapshot, rows[best], sims[best]),
         )
 
-    def voters(self, session: Session, view: View) -> Labels:
-        """The labelled rows.
+    def leave_one_out(self, view: View, k: int, temperature: float) -> LeaveOneOut:
+        """How well the labels given so far predict each other under the model; kept until anything changes.
 
         Raises:
             NoModel: fewer than two images of the dataset have a label.
         """
-        labels = self._labels.get((view.model_id, view.generation), lambda: _labels(session, view))
-        if len(labels.rows) < 2:
-            raise NoModel(f"{view.dataset_id} has fewer than two labelled images; PUT /datasets/{view.dataset_id}/labels")
-        return labels
-
-    def leave_one_out(self, session: Session, view: View, k: int, temperature: float) -> LeaveOneOut:
-        """How well the labels given so far predict each other under the model; kept until labels or model change.
-
-        Raises:
-            NoModel: fewer than two images of the dataset have a label.
-        """
+        view.require_voters()
+        seen = view.snapshot
 
         def judge() -> LeaveOneOut:
-            labels = self.voters(session, view)
-            return leave_one_out(view.model.embeddings, labels.rows, labels.classes, labels.names, k, temperature)
+            return leave_one_out(seen.vectors(seen.labelled), seen.classes, seen.names, k, temperature)
 
         return self._judged.get((view.model_id, view.generation, k, temperature), judge)
 
@@ -259,27 +225,19 @@ def _unit(vector: Vector, dim: int) -> Vector:
     return np.asarray(vector / norm, dtype=np.float32)
 
 
-def _best_score(model: OpenModel, good: Vector, bad: Vector | None, count: int, allowed: Rows | None) -> tuple[Rows, Vector]:
-    rows = np.arange(len(model.ids)) if allowed is None else allowed
-    embeddings = model.embeddings if allowed is None else model.embeddings[allowed]
-    scores = (embeddings @ good.T).max(axis=1)
+def _best_score(snapshot: Snapshot, good: Vector, bad: Vector | None, count: int, allowed: Rows | None) -> tuple[Rows, Vector]:
+    rows = snapshot.live if allowed is None else allowed
+    vectors = snapshot.vectors(rows)
+    scores = (vectors @ good.T).max(axis=1, initial=-np.inf)
     if bad is not None:
-        worst = (embeddings @ bad.T).max(axis=1)
+        worst = (vectors @ bad.T).max(axis=1, initial=-np.inf)
         scores = np.where(scores >= worst, scores, -1 - worst)
-    return model.best_of(rows, scores, min(count, len(rows)))
+    return OpenModel.best_of(rows, scores, min(count, len(rows)))
 
 
-def _labels(session: Session, view: View) -> Labels:
-    labelled = select(Label.image_id, Label.label).join(Image, Image.id == Label.image_id)
-    found = session.execute(labelled.where(Image.dataset_id == view.dataset_id).order_by(Label.image_id)).all()
-    known = [(row, label) for image_id, label in found if (row := view.model.row(image_id)) is not None]
-    names = sorted({label for _, label in known})
-    numbers = {name: number for number, name in enumerate(names)}
-    rows = np.array([row for row, _ in known], dtype=np.int64)
-    return Labels(rows, np.array([numbers[label] for _, label in known], dtype=np.int64), names)
-
-
-def _described(session: Session, found: Sequence[tuple[int, float]]) -> list[Neighbour]:
-    """Paths and labels of the images found; one deleted since then is left out."""
-    known = of_images(session, [id_ for id_, _ in found])
-    return [Neighbour(id_, score, *known[id_]) for id_, score in found if id_ in known]
+def _described(snapshot: Snapshot, rows: Rows, scores: Vector) -> list[Neighbour]:
+    ids = snapshot.ids[rows].tolist()
+    return [
+        Neighbour(id_, score, *snapshot.describe(row))
+        for id_, score, row in zip(ids, scores.tolist(), rows.tolist(), strict=True)
+    ]

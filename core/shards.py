@@ -30,12 +30,16 @@ class ShardWriter:
         self._file.write(bytes(-len(data) % _BLOCK))
         return self.name, offset
 
+    def sync(self) -> None:
+        """Put what was added so far on the disk for good."""
+        self._file.flush()
+        os.fsync(self._file.fileno())
+
     def close(self) -> None:
         """End the shard so that it is on the disk for good."""
         if not self._file.closed:
             self._file.write(bytes(2 * _BLOCK))
-            self._file.flush()
-            os.fsync(self._file.fileno())
+            self.sync()
             self._file.close()
 
     def _start_next(self) -> None:

@@ -40,37 +40,34 @@ def vote(sims: Vector, classes: NDArray[np.int64], count: int, temperature: floa
 
 
 def predict(
-    embeddings: Vector, rows: Rows, labelled: Rows, classes: NDArray[np.int64], count: int, k: int, temperature: float
+    queries: Vector, own: Rows, voters: Vector, classes: Rows, count: int, k: int, temperature: float
 ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    """Classes and their probabilities for some rows, by the votes of the labelled rows, none of which votes on itself.
+    """Classes and their probabilities by the votes of the labelled images, none of which votes on itself.
 
     Args:
-        embeddings: unit rows (N, d).
-        rows: int64 (Q,), the rows to predict.
-        labelled: int64 (M,), the voting rows, at least two.
-        classes: int64 (M,), their classes.
+        queries: unit vectors (Q, d) to predict.
+        own: which of the voters each query is, (Q,); -1 for none.
+        voters: unit vectors (M, d) of the labelled images, at least two.
+        classes: their classes, (M,).
         count: number of classes.
         k: number of voters, lowered to M - 1.
         temperature: T.
     """
-    k = min(k, len(labelled) - 1)
-    scores, found = faiss.knn(embeddings[rows], embeddings[labelled], k + 1, metric=faiss.METRIC_INNER_PRODUCT)
-    guesses, confidences = np.zeros(len(rows), np.int64), np.zeros(len(rows))
-    for at, (own, sims, voters) in enumerate(zip(rows, scores, found, strict=True)):
-        others = labelled[voters] != own
-        sims, voters = sims[others][:k], voters[others][:k]
-        probabilities = vote(sims, classes[voters], count, temperature)
+    k = min(k, len(voters) - 1)
+    scores, found = faiss.knn(queries, voters, k + 1, metric=faiss.METRIC_INNER_PRODUCT)
+    guesses, confidences = np.zeros(len(queries), np.int64), np.zeros(len(queries))
+    for at, (self_, sims, nearest) in enumerate(zip(own, scores, found, strict=True)):
+        others = nearest != self_
+        probabilities = vote(sims[others][:k], classes[nearest[others][:k]], count, temperature)
         guesses[at] = int(np.argmax(probabilities))
         confidences[at] = probabilities[guesses[at]]
     return guesses, confidences
 
 
-def leave_one_out(
-    embeddings: Vector, labelled: Rows, classes: NDArray[np.int64], names: list[str], k: int, temperature: float
-) -> LeaveOneOut:
-    """Let the labelled rows vote on each other; of many an evenly spaced part is judged. Arguments as of ``predict``."""
+def leave_one_out(voters: Vector, classes: Rows, names: list[str], k: int, temperature: float) -> LeaveOneOut:
+    """Let the labelled images vote on each other; of many an evenly spaced part is judged. Arguments as of ``predict``."""
     judged = np.arange(0, len(classes), -(-len(classes) // _JUDGED))
-    guesses, _ = predict(embeddings, labelled[judged], labelled, classes, len(names), k, temperature)
+    guesses, _ = predict(voters[judged], judged, voters, classes, len(names), k, temperature)
     confusion = np.zeros((len(names), len(names)), np.int64)
     np.add.at(confusion, (classes[judged], guesses), 1)
     accuracy = float(np.trace(confusion) / len(judged))

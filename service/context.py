@@ -26,7 +26,8 @@ class Context:
 
     @classmethod
     def of(cls, settings: Settings) -> "Context":
-        return cls(settings, Database(settings.database), Searcher(settings), Bell(make_app(settings)))
+        db = Database(settings.database)
+        return cls(settings, db, Searcher(settings, db), Bell(make_app(settings)))
 
 
 def _context(request: Request) -> Context:

@@ -6,6 +6,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StrictBool
 
+from core.models import JobKind
+
 
 def _storable(value: Any) -> Any:
     """JSON that every database can hold: finite numbers and no NUL."""
@@ -81,7 +83,7 @@ class DatasetBody(BaseModel):
     rejected: int = Field(description="Files that cannot be used; see /rejections.")
     duplicates: int = Field(description="Files with the content of another.")
     classes: int
-    bytes: int = Field(description="Size of the upload.")
+    bytes: int = Field(description="Size of the upload while it is validated, then of its images.")
     model_id: str | None = Field(description="The current model.")
     created_at: datetime
     error: Error | None
@@ -128,7 +130,7 @@ class Progress(BaseModel):
 
 class JobBody(BaseModel):
     id: str = Field(examples=["job_0b54c3d2e1f0a987"])
-    kind: Literal["ingest", "train", "classify"]
+    kind: JobKind
     dataset_id: str
     evaluation_dataset_id: str | None
     status: Literal["queued", "running", "succeeded", "failed", "cancelled"]
@@ -275,6 +277,29 @@ class LabelsBody(BaseModel):
     set: int = Field(description="Images that have the label given now.")
     removed: int = Field(description="Images whose label was taken away.")
     ignored: int = Field(description="Paths of files that were refused or are duplicates.")
+
+
+class FolderImport(BaseModel):
+    """Images that lie on the server, in one of the folders that ``ANCHORHOOD_IMPORT_ROOTS`` allows."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    uri: str = Field(max_length=4096, examples=["file:///srv/photographs/2026"])
+
+
+class DatasetImport(FolderImport):
+    name: str | None = Field(None, max_length=200, pattern=r"^[^\x00]*$", description="Default: the folder's name.")
+    labels: Literal["none", "folders"] = "none"
+
+
+class Deletions(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    image_ids: list[Annotated[int, Field(ge=0, le=MAX_ID)]] = Field(min_length=1, max_length=10_000)
+
+
+class DeletedBody(BaseModel):
+    deleted: int
 
 
 class Health(BaseModel):

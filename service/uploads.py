@@ -1,11 +1,14 @@
 """Multipart uploads, streamed to disk as they arrive and refused at the first bytes that cannot be an archive."""
 
+import json
 import os
-from collections.abc import AsyncIterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypeVar
 
+from fastapi.exceptions import RequestValidationError
+from pydantic import BaseModel, ValidationError
 from python_multipart import MultipartParser
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import parse_options_header
@@ -16,6 +19,7 @@ from core import archives
 from core.errors import BadArchive, BadRequest, TooLarge
 
 _FIELD_BYTES = 64 * 1024
+M = TypeVar("M", bound=BaseModel)
 
 
 def media_type(request: Request) -> str:
@@ -37,6 +41,33 @@ async def read_body(request: Request, max_bytes: int) -> bytes:
     return bytes(data)
 
 
+async def json_value(request: Request, max_bytes: int) -> object:
+    """A JSON body.
+
+    Raises:
+        BadRequest: it is none.
+        TooLarge: it is longer than ``max_bytes``.
+    """
+    data = await read_body(request, max_bytes)
+    try:
+        return json.loads(data)
+    except (ValueError, RecursionError) as error:
+        raise BadRequest(f"not JSON: {error}") from error
+
+
+def validated(kind: type[M], given: object) -> M:
+    """A body of a kind, for routes that take several; what is wrong is reported as FastAPI does."""
+    try:
+        return kind.model_validate(given)
+    except ValidationError as error:
+        raise RequestValidationError([{**item, "loc": ("body", *item["loc"])} for item in error.errors()]) from error
+
+
+async def json_body(request: Request, kind: type[M]) -> M:
+    """A small JSON body of one kind."""
+    return validated(kind, await json_value(request, _FIELD_BYTES))
+
+
 @dataclass
 class Upload:
     """What a form held: its text fields, and the size and name of its file."""
@@ -49,7 +80,8 @@ class Upload:
 class _Receiver:
     """Callbacks of the parser: text fields into memory, the part ``file`` into a file on disk."""
 
-    def __init__(self, path: Path, max_bytes: int) -> None:
+    def __init__(self, path: Path, max_bytes: int, images: bool) -> None:
+        self._images = images
         self.upload = Upload()
         self.complete = False
         self._file = open(path, "xb")  # noqa: SIM115 -- closed by close()
@@ -115,7 +147,7 @@ class _Receiver:
         if self.upload.size < archives.HEADER_BYTES:
             self._start += part
             if len(self._start) >= archives.HEADER_BYTES:
-                _require_archive(self._start)
+                self._require_usable()
         self.upload.size += len(part)
         if self.upload.size > self._max:
             raise TooLarge(f"file: more than {self._max:,} bytes, which is the most allowed")
@@ -123,37 +155,37 @@ class _Receiver:
 
     def _end(self) -> None:
         if self._is_file:
-            _require_archive(self._start)
+            self._require_usable()
         else:
             self.upload.fields[self._name] = self._text.decode("utf-8", "replace")
+
+    def _require_usable(self) -> None:
+        if archives.kind_of(self._start) is None and not (self._images and archives.may_be_image(self._start)):
+            raise BadArchive(f"file: not a zip, tar or tar.gz archive{' and not an image' if self._images else ''}")
 
     def _finished(self) -> None:
         self.complete = True
 
 
-def _require_archive(header: bytes) -> None:
-    if archives.kind_of(header) is None:
-        raise BadArchive("file: not a zip, tar or tar.gz archive")
-
-
-async def receive(content_type: str, stream: AsyncIterator[bytes], path: Path, max_bytes: int) -> Upload:
+async def receive(request: Request, path: Path, max_bytes: int, *, images: bool = False) -> Upload:
     """Read a multipart form; its part ``file`` is written to ``path`` and fsynced.
 
-    The file is deleted again if anything is wrong with the form.
+    The file is deleted again if anything is wrong with the form. It is an archive, or where ``images`` says so perhaps one
+    image.
 
     Raises:
         BadRequest: not a multipart form, cut off, or without a file.
-        BadArchive: the file is no archive.
+        BadArchive: the file is something else.
         TooLarge: more bytes than allowed.
     """
-    kind, options = parse_options_header(content_type)
+    kind, options = parse_options_header(request.headers.get("content-type", ""))
     if kind != b"multipart/form-data" or b"boundary" not in options:
         raise BadRequest("send multipart/form-data with a part named file")
-    receiver = _Receiver(path, max_bytes)
+    receiver = _Receiver(path, max_bytes, images)
     try:
         parser = MultipartParser(options[b"boundary"], receiver.callbacks())  # type: ignore[arg-type]
         try:
-            async for chunk in stream:
+            async for chunk in request.stream():
                 parser.write(chunk)
         except FormParserError as error:
             raise BadRequest(f"the multipart form is malformed: {error}") from error

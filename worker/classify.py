@@ -8,7 +8,6 @@ import numpy as np
 from core import jobs
 from core.db import BATCH, Database
 from core.jobs import Claim
-from core.labels import of_images
 from core.models import JobStatus
 from core.search import Searcher
 from core.settings import Settings
@@ -27,15 +26,17 @@ def classify(db: Database, settings: Settings, owner: Claim, pulse: Pulse) -> No
         InterruptedError: cancelled, lost, or the worker is shutting down.
         StaleAttempt: the job has another owner.
     """
-    searcher = Searcher(settings)
+    searcher = Searcher(settings, db)
     with db.read() as session:
         job = jobs.get(session, owner.job_id)
         view = searcher.view(session, dataset_id=job.dataset_id, model_id=job.params["model_id"])
-        labels = searcher.voters(session, view)
+    view.require_voters()
+    seen = view.snapshot
     home = settings.folder("runs") / job.id
     home.mkdir(parents=True, exist_ok=True)
     temporary = home / f"classifications-{owner.attempt}.tmp"
-    order = np.argsort(view.model.ids)  # by image id, as the list of images has them
+    voters = seen.vectors(seen.labelled)
+    order = seen.live[np.argsort(seen.ids[seen.live])]  # by image id, as the list of images has them
     with open(temporary, "w", encoding="utf-8", newline="") as file:
         table = csv.writer(file)
         table.writerow(COLUMNS)
@@ -43,16 +44,14 @@ def classify(db: Database, settings: Settings, owner: Claim, pulse: Pulse) -> No
             if pulse.should_stop():
                 raise InterruptedError
             rows = order[start : start + BATCH]
-            how = len(labels.names), job.params["k"], job.params["temperature"]
-            guesses, confidences = predict(view.model.embeddings, rows, labels.rows, labels.classes, *how)
-            with db.read() as session:
-                known = of_images(session, view.model.ids[rows].tolist())
-            for row, guess, confidence in zip(rows, guesses, confidences, strict=True):
-                id_ = int(view.model.ids[row])
-                if id_ in known:
-                    sure = confidence >= job.params["min_confidence"]
-                    path, given = known[id_]
-                    table.writerow([id_, path, given or "", labels.names[guess] if sure else "", f"{confidence:.4f}"])
+            at = np.minimum(np.searchsorted(seen.labelled, rows), len(seen.labelled) - 1)
+            own = np.where(seen.labelled[at] == rows, at, -1)
+            how = len(seen.names), job.params["k"], job.params["temperature"]
+            guesses, confidences = predict(seen.vectors(rows), own, voters, seen.classes, *how)
+            for row, guess, confidence in zip(rows.tolist(), guesses, confidences, strict=True):
+                sure = confidence >= job.params["min_confidence"]
+                path, given = seen.describe(row)
+                table.writerow([seen.ids[row], path, given or "", seen.names[guess] if sure else "", f"{confidence:.4f}"])
             with db.write() as session:
                 jobs.own(session, owner, progress={"images": start + len(rows)})
         file.flush()

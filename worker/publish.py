@@ -6,13 +6,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from sqlalchemy import select, update
+from sqlalchemy import select
 
-from core import artifacts, index, jobs, manifest
+from core import artifacts, datasets, embedding, index, jobs, manifest, texts
 from core.db import Database
 from core.errors import StaleAttempt
 from core.jobs import Claim
-from core.models import Dataset, JobStatus, Model, new_id, now
+from core.models import Image, JobStatus, Model, new_id, now
 from core.settings import Settings
 
 
@@ -38,6 +38,9 @@ def publish(db: Database, settings: Settings, owner: Claim, run_dir: Path, evalu
     built = index.build(embeddings, staged / "index.faiss")
     with db.read() as session:
         job = jobs.get(session, owner.job_id)
+        path_of = dict(session.execute(select(Image.id, Image.path).where(Image.dataset_id == job.dataset_id)).all())
+    ids = np.load(staged / "ids.npy").tolist()
+    texts.write(staged / texts.PATHS, [path_of.get(id_, "") for id_ in ids])  # "": deleted while the model was trained
     model_id = new_id("mdl")
     config = json.loads((run_dir / "config.json").read_text())
     size = config["image_size"]
@@ -60,7 +63,7 @@ def publish(db: Database, settings: Settings, owner: Claim, run_dir: Path, evalu
                 "input": f"uint8 (batch, {size}, {size}, 3)",
             },
             "metric": "cosine (inner product of unit vectors)",
-            "index": {"kind": built.kind, "recall_at_10": built.recall_at_10, "recall_queries": built.recall_queries},
+            "index": vars(built),
             "evaluation": evaluation,
         },
     )
@@ -82,8 +85,9 @@ def publish(db: Database, settings: Settings, owner: Claim, run_dir: Path, evalu
                     created_at=now(),
                 )
             )
-            alias = update(Dataset).where(Dataset.id == job.dataset_id)
-            session.execute(alias.values(model_id=model_id, generation=Dataset.generation + 1))
+            session.flush()
+            datasets.change(session, job.dataset_id, model_id=model_id)
+            embedding.request(session, settings, job.dataset_id)
     except StaleAttempt:
         shutil.rmtree(final, ignore_errors=True)
         raise

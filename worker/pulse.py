@@ -8,9 +8,9 @@ from types import TracebackType
 from typing import Self
 
 from core import jobs
-from core.datasets import end_failed
 from core.db import Database
 from core.errors import StaleAttempt
+from core.intake import end_failed
 from core.jobs import Claim
 from core.models import JobStatus
 from core.settings import Settings

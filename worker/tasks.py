@@ -18,6 +18,8 @@ from core.queue import TASK, make_app
 from core.settings import Settings
 from worker import lifeline
 from worker.classify import classify
+from worker.compact import compact
+from worker.embed import embed
 from worker.ingest import ingest
 from worker.pulse import Pulse
 from worker.training import run_training
@@ -27,7 +29,13 @@ settings = Settings.load()
 app: Celery = make_app(settings)
 
 Handler = Callable[[Database, Settings, Claim, Pulse], None]
-HANDLERS: dict[JobKind, Handler] = {JobKind.INGEST: ingest, JobKind.TRAIN: run_training, JobKind.CLASSIFY: classify}
+HANDLERS: dict[JobKind, Handler] = {
+    JobKind.INGEST: ingest,
+    JobKind.TRAIN: run_training,
+    JobKind.EMBED: embed,
+    JobKind.CLASSIFY: classify,
+    JobKind.COMPACT: compact,
+}
 
 
 @cache

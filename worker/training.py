@@ -2,6 +2,7 @@
 
 import json
 import logging
+import os
 import shutil
 import sys
 import time
@@ -50,8 +51,12 @@ def run_training(db: Database, settings: Settings, owner: Claim, pulse: Pulse) -
     home = settings.folder("runs") / job.id
     run_dir = artifacts.fresh_folder(home / str(owner.attempt))
     pulse.mark = lambda: newest_mark(home)
-    write_images(db, settings, job.dataset_id, run_dir / "images.jsonl")
     earlier = sorted((path for path in home.iterdir() if path != run_dir and path.is_dir()), key=lambda path: path.name)
+    listed = next((path / "images.jsonl" for path in earlier if (path / "images.jsonl").exists()), None)
+    if listed:  # images that were added or deleted since must not change what is being trained on
+        shutil.copyfile(listed, run_dir / "images.jsonl")
+    else:
+        write_images(db, settings, job.dataset_id, run_dir / "images.jsonl")
     config = {
         "data": str(run_dir / "images.jsonl"),
         "params": trainer_params(db, settings, job.params),
@@ -100,7 +105,8 @@ def newest_mark(home: Path) -> str | None:
 
 def write_images(db: Database, settings: Settings, dataset_id: str, path: Path) -> None:
     """The list of images for the trainer: byte ranges in shards, and not a word about labels or folders."""
-    with db.read() as session, open(path, "w", encoding="utf-8") as file:
+    temporary = path.with_suffix(".tmp")
+    with db.read() as session, open(temporary, "w", encoding="utf-8") as file:
         for image in _images(session, dataset_id):
             entry = {
                 "id": image.id,
@@ -113,6 +119,7 @@ def write_images(db: Database, settings: Settings, dataset_id: str, path: Path) 
                 "height": image.height,
             }
             file.write(json.dumps(entry) + "\n")
+    os.replace(temporary, path)
 
 
 def _images(session: Session, dataset_id: str) -> Iterator[Image]:

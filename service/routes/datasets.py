@@ -1,19 +1,23 @@
 """Datasets: upload, look at, delete."""
 
-from typing import Annotated, Any
+from collections.abc import Callable
+from typing import Annotated, Any, TypeVar
 
 from fastapi import APIRouter, Query, Request, Response
 from sqlalchemy import select
+from sqlalchemy.orm import Session
 from starlette.concurrency import run_in_threadpool
 
-from core import datasets, labels
+from core import compaction, datasets, labels
 from core.errors import BadLabels
-from core.models import Dataset, Queue, Rejection
-from service.context import Ctx, Reading
-from service.schemas import MAX_ID, DatasetBody, DatasetPage, LabelsBody, RejectionPage
-from service.uploads import media_type, read_body, receive
+from core.models import Dataset, Queue, Rejection, new_id
+from service.context import Context, Ctx, Reading
+from service.routes.jobs import body as job_body
+from service.schemas import MAX_ID, DatasetBody, DatasetImport, DatasetPage, FolderImport, JobBody, LabelsBody, RejectionPage
+from service.uploads import json_body, media_type, read_body, receive
 
 router = APIRouter(tags=["datasets"])
+T = TypeVar("T")
 Limit = Annotated[int, Query(ge=1, le=1000)]
 After = Annotated[int, Query(ge=0, le=MAX_ID)]
 
@@ -21,6 +25,7 @@ _FORM: dict[str, Any] = {
     "requestBody": {
         "required": True,
         "content": {
+            "application/json": {"schema": DatasetImport.model_json_schema()},
             "multipart/form-data": {
                 "schema": {
                     "type": "object",
@@ -36,12 +41,30 @@ _FORM: dict[str, Any] = {
                         },
                     },
                 }
-            }
+            },
         },
     }
 }
 
 
+_MORE: dict[str, Any] = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            "application/json": {"schema": FolderImport.model_json_schema()},
+            "multipart/form-data": {
+                "schema": {
+                    "type": "object",
+                    "required": ["file"],
+                    "properties": {
+                        "file": {"type": "string", "format": "binary", "description": "zip, tar, tar.gz, or one image"},
+                        "path": {"type": "string", "description": "of a single image; default: the file's name"},
+                    },
+                }
+            },
+        },
+    }
+}
 _MAX_LABEL_BYTES = 64 << 20
 _LABELS: dict[str, Any] = {
     "requestBody": {
@@ -64,26 +87,74 @@ _LABELS: dict[str, Any] = {
 
 @router.post("/datasets", status_code=202, openapi_extra=_FORM)
 async def create_dataset(request: Request, response: Response, context: Ctx) -> DatasetBody:
-    """Upload an archive; it is validated in the background, and every refused file is listed with its reason."""
+    """Upload an archive, or name a folder of the server (JSON); it is validated in the background, and every refused file
+    is listed with its reason."""
     dataset_id = datasets.new_dataset_id()
-    path = datasets.upload_path(context.settings, dataset_id)
-    content_type = request.headers.get("content-type", "")
-    upload = await receive(content_type, request.stream(), path, context.settings.max_upload_bytes)
-    name = (upload.fields.get("name") or upload.filename or dataset_id).replace("\0", "")
+    if media_type(request) == "application/json":
+        asked = await json_body(request, DatasetImport)
+        folder = datasets.import_folder(context.settings, asked.uri)
+        name, mode, size, source = asked.name or folder.name, str(asked.labels), 0, {"folder": str(folder)}
+    else:
+        path = datasets.upload_path(context.settings, dataset_id)
+        upload = await receive(request, path, context.settings.max_upload_bytes)
+        name = (upload.fields.get("name") or upload.filename or dataset_id).replace("\0", "")
+        mode, size, source = upload.fields.get("labels") or "none", upload.size, {"upload": dataset_id}
 
-    def store() -> Dataset:
-        try:
-            with context.db.write() as session:
-                dataset = datasets.create(session, dataset_id, name, upload.fields.get("labels") or "none", upload.size)
-        except BaseException:
-            path.unlink(missing_ok=True)
-            raise
-        context.bell.ring(Queue.TASKS)
-        return dataset
+    def store(session: Session) -> Dataset:
+        return datasets.create(session, dataset_id, name, mode, size, source)
 
-    dataset = await run_in_threadpool(store)
+    dataset = await run_in_threadpool(_queued, context, source, store)
     response.headers["Location"] = f"/datasets/{dataset.id}"
     return body(dataset)
+
+
+@router.post("/datasets/{dataset_id}/images", status_code=202, openapi_extra=_MORE)
+async def add_images(dataset_id: str, request: Request, response: Response, context: Ctx) -> JobBody:
+    """Add images: an archive or one image (multipart), or a folder of the server (JSON). The job validates them; what is new
+    is embedded with the current model and found by searches from then on."""
+    await run_in_threadpool(_require, context, dataset_id)
+    if media_type(request) == "application/json":
+        asked = await json_body(request, FolderImport)
+        source = {"folder": str(datasets.import_folder(context.settings, asked.uri))}
+    else:
+        name = new_id("up")
+        path = datasets.upload_path(context.settings, name)
+        upload = await receive(request, path, context.settings.max_upload_bytes, images=True)
+        filename = upload.fields.get("path") or upload.filename or "image"
+        source = {"upload": name, "filename": filename.replace("\0", "")}
+    job = await run_in_threadpool(_queued, context, source, lambda session: datasets.add(session, dataset_id, source))
+    response.headers["Location"] = f"/jobs/{job.id}"
+    return job_body(job)
+
+
+def _require(context: Context, dataset_id: str) -> None:
+    with context.db.read() as session:
+        datasets.get(session, dataset_id)
+
+
+def _queued(context: Context, source: dict[str, str], store: Callable[[Session], T]) -> T:
+    """Store what was uploaded and wake a worker; the upload is deleted if that fails."""
+    try:
+        with context.db.write() as session:
+            stored = store(session)
+    except BaseException:
+        if "upload" in source:
+            datasets.upload_path(context.settings, source["upload"]).unlink(missing_ok=True)
+        raise
+    context.bell.ring(Queue.TASKS)
+    return stored
+
+
+@router.post("/datasets/{dataset_id}/compactions", status_code=202)
+def compact(dataset_id: str, response: Response, context: Ctx) -> JobBody:
+    """Take deleted images out of the shards, and what was added and deleted into the current model's files, as a job. It is
+    queued by itself when enough has changed."""
+    with context.db.write() as session:
+        datasets.get_for_job(session, dataset_id)
+        job = compaction.request(session, dataset_id)
+    context.bell.ring(Queue.TASKS)
+    response.headers["Location"] = f"/jobs/{job.id}"
+    return job_body(job)
 
 
 @router.get("/datasets")

@@ -7,12 +7,11 @@ from fastapi.responses import Response
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from core import datasets, imaging
+from core import compaction, datasets, deletions, images, imaging
 from core.errors import ImageNotFound
-from core.models import Dataset, Image, Label
-from core.shards import read_range
-from service.context import Ctx, Reading
-from service.schemas import MAX_ID, ImageBody, ImagePage
+from core.models import Dataset, Image, Label, Queue
+from service.context import Context, Ctx, Reading
+from service.schemas import MAX_ID, DeletedBody, Deletions, ImageBody, ImagePage
 
 router = APIRouter(tags=["images"])
 After = Annotated[int, Query(ge=0, le=MAX_ID)]
@@ -56,7 +55,7 @@ def get_image(image_id: ImageId, session: Reading, context: Ctx) -> ImageBody:
     provenance = None
     if dataset.model_id is not None:
         view = context.searcher.view(session, model_id=dataset.model_id)
-        provenance = view.model.provenance(image_id)
+        provenance = view.snapshot.provenance(image_id)
     return _body(image, label.label if label else None, provenance)
 
 
@@ -68,7 +67,7 @@ def get_image(image_id: ImageId, session: Reading, context: Ctx) -> ImageBody:
 def get_image_file(image_id: ImageId, session: Reading, context: Ctx) -> Response:
     """The file as it was uploaded."""
     image = _get(session, image_id)
-    data = read_range(context.settings.root / image.shard, image.offset, image.length)
+    data = images.read(context.db, context.settings, image)
     return Response(data, media_type=image.media_type, headers=_headers(image.sha256))
 
 
@@ -82,9 +81,31 @@ def get_thumbnail(
 ) -> Response:
     """The whole image, upright, its longer side ``size`` pixels or as it is where that is less."""
     image = _get(session, image_id)
-    data = read_range(context.settings.root / image.shard, image.offset, image.length)
+    data = images.read(context.db, context.settings, image)
     small = imaging.thumbnail(data, size, max(context.settings.max_pixels, image.width * image.height))
     return Response(small, media_type="image/webp", headers=_headers(f"{image.sha256}-{size}"))
+
+
+@router.delete("/images/{image_id}", status_code=204)
+def delete_image(image_id: ImageId, context: Ctx) -> None:
+    """Take an image out of every answer at once; compaction takes it out of the files later."""
+    with context.db.read() as session:
+        dataset_id = _get(session, image_id).dataset_id
+    _delete(context, dataset_id, [image_id])
+
+
+@router.post("/datasets/{dataset_id}/deletions")
+def delete_images(dataset_id: str, request: Deletions, context: Ctx) -> DeletedBody:
+    """Delete many images, all of them or none: 400 where one is not in the dataset."""
+    return DeletedBody(deleted=_delete(context, dataset_id, request.image_ids))
+
+
+def _delete(context: Context, dataset_id: str, image_ids: list[int]) -> int:
+    deleted = deletions.delete_images(context.db, dataset_id, image_ids)
+    with context.db.write() as session:
+        compaction.request_if_due(session, context.settings, dataset_id)
+    context.bell.ring(Queue.TASKS)
+    return deleted
 
 
 def _headers(tag: str) -> dict[str, str]:

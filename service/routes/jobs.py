@@ -72,7 +72,7 @@ def classify_all(dataset_id: str, request: ClassifyAll, response: Response, cont
     ``GET /jobs/{job_id}/classifications``."""
     with context.db.read() as session:
         view = context.searcher.view(session, dataset_id=dataset_id, model_id=request.model_id)
-        context.searcher.voters(session, view)  # 409 now rather than a failed job
+    view.require_voters()  # 409 now rather than a failed job
     with context.db.write() as session:
         datasets.get_for_job(session, dataset_id)
         params = {**request.model_dump(), "model_id": view.model_id}
@@ -128,8 +128,8 @@ def cancel_job(job_id: str, context: Ctx) -> JobBody:
     """Cancel a job: at once while it is queued, within seconds while it runs."""
     with context.db.write() as session:
         job = jobs.request_cancel(session, job_id)
-    if job.kind == JobKind.INGEST and job.status == JobStatus.CANCELLED:
-        datasets.upload_path(context.settings, job.dataset_id).unlink(missing_ok=True)
+    if job.status == JobStatus.CANCELLED and "upload" in job.params:
+        datasets.upload_path(context.settings, job.params["upload"]).unlink(missing_ok=True)
     return body(job)
 
 

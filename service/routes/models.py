@@ -2,7 +2,6 @@
 
 import os
 import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -13,7 +12,7 @@ from starlette.background import BackgroundTask
 
 from core import export, manifest, published
 from core.errors import FileNotInModel
-from core.models import Model
+from core.models import Model, Queue
 from service.context import Context, Ctx, Reading
 from service.routes.datasets import body as dataset_body
 from service.schemas import CurrentModel, DatasetBody, ModelBody, ModelPage, ModelRow
@@ -64,32 +63,28 @@ def export_embeddings(
     model_id: str, session: Reading, context: Ctx, format: Annotated[Literal["npz", "csv"], Query()] = "npz"
 ) -> Response:
     """All embeddings with the ids, paths and labels of their images, in the order of the ids."""
-    model = context.searcher.view(session, model_id=model_id).model
+    seen = context.searcher.view(session, model_id=model_id).snapshot
     if format == "csv":
         headers = {"Content-Disposition": f'attachment; filename="{model_id}.csv"'}
-        return StreamingResponse(_csv(context, model_id), media_type="text/csv", headers=headers)
+        return StreamingResponse(export.csv_lines(seen), media_type="text/csv", headers=headers)
     descriptor, name = tempfile.mkstemp(suffix=".npz", dir=context.settings.folder("uploads"))
     os.close(descriptor)
     path = Path(name)
     try:
-        export.write_npz(session, model, path)
+        export.write_npz(seen, path)
     except BaseException:
         path.unlink(missing_ok=True)
         raise
     return FileResponse(path, filename=f"{model_id}.npz", background=BackgroundTask(path.unlink, missing_ok=True))
 
 
-def _csv(context: Context, model_id: str) -> Iterator[str]:
-    """A transaction of its own, since the response outlives the request's."""
-    with context.db.read() as session:
-        yield from export.csv_lines(session, context.searcher.view(session, model_id=model_id).model)
-
-
 @router.put("/datasets/{dataset_id}/model")
 def make_model_current(dataset_id: str, wanted: CurrentModel, context: Ctx) -> DatasetBody:
     """Answer from another of the dataset's models, a newer or an older one, from the next request on."""
     with context.db.write() as session:
-        return dataset_body(published.make_current(session, dataset_id, wanted.model_id))
+        body = dataset_body(published.make_current(session, context.settings, dataset_id, wanted.model_id))
+    context.bell.ring(Queue.TASKS)
+    return body
 
 
 @router.delete("/models/{model_id}", status_code=204)

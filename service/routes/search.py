@@ -1,12 +1,10 @@
 """Neighbours and classes of an image."""
 
-import json
 import time
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, File, Form, Query, Request, UploadFile
-from fastapi.exceptions import RequestValidationError
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import Field
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import UploadFile as FormFile
 
@@ -16,10 +14,9 @@ from core.search import Classification, Neighbour, View
 from service.context import Context, Ctx, Reading
 from service.query_schemas import MAX_K, MAX_OFFSET, BatchBody, BatchRequest, FileQuery, PathPrefix, QueryBody
 from service.schemas import MAX_ID, ClassifyBody, LeaveOneOutBody, NeighboursBody
-from service.uploads import media_type, read_body
+from service.uploads import json_value, media_type, validated
 
 router = APIRouter(tags=["search"])
-M = TypeVar("M", bound=BaseModel)
 K = Annotated[int, Query(ge=1, le=MAX_K, description="Number of neighbours.")]
 ImageId = Annotated[int, Query(ge=0, le=MAX_ID)]
 Voters = Annotated[int, Field(ge=1, le=MAX_K, description="Number of voters; lowered to the labelled images.")]
@@ -97,26 +94,15 @@ async def neighbours_of_anything(request: Request, context: Ctx) -> NeighboursBo
         file = form.get("file")
         if not isinstance(file, FormFile):
             raise BadQuery("file: an image file is required")
-        asked = _validated(FileQuery, {name: value for name, value in form.multi_items() if name != "file"})
+        asked = validated(FileQuery, {name: value for name, value in form.multi_items() if name != "file"})
         return await run_in_threadpool(_answer_file, context, asked, file)
 
 
 async def _json(request: Request) -> QueryBody | BatchRequest:
-    data = await read_body(request, _MAX_QUERY_BYTES)
-    try:
-        given = json.loads(data)
-    except ValueError as error:
-        raise BadQuery(f"not JSON: {error}") from error
+    given = await json_value(request, _MAX_QUERY_BYTES)
     if isinstance(given, dict) and "queries" in given:
-        return _validated(BatchRequest, given)
-    return _validated(QueryBody, given)
-
-
-def _validated(kind: type[M], given: object) -> M:
-    try:
-        return kind.model_validate(given)
-    except ValidationError as error:
-        raise RequestValidationError([{**item, "loc": ("body", *item["loc"])} for item in error.errors()]) from error
+        return validated(BatchRequest, given)
+    return validated(QueryBody, given)
 
 
 def _answer(context: Context, body: QueryBody | BatchRequest) -> NeighboursBody | BatchBody:
@@ -155,7 +141,7 @@ def classify_image(
     started = time.perf_counter()
     view = context.searcher.view(session, image_id=image_id, dataset_id=dataset_id, model_id=model_id)
     vector = context.searcher.vector_of(session, view, image_id)
-    result = context.searcher.classify(session, view, vector, k, temperature, min_confidence, leave_out=image_id)
+    result = context.searcher.classify(view, vector, k, temperature, min_confidence, leave_out=image_id)
     return _classified(view, started, result)
 
 
@@ -174,7 +160,7 @@ def classify_file(
     started = time.perf_counter()
     view = context.searcher.view(session, dataset_id=dataset_id, model_id=model_id)
     vector = context.searcher.vector_of_file(view, _read(context, file))
-    return _classified(view, started, context.searcher.classify(session, view, vector, k, temperature, min_confidence))
+    return _classified(view, started, context.searcher.classify(view, vector, k, temperature, min_confidence))
 
 
 @router.get("/datasets/{dataset_id}/leave-one-out")
@@ -188,7 +174,7 @@ def leave_one_out(
 ) -> LeaveOneOutBody:
     """Accuracy and confusion of the labels given so far: every labelled image is classified by the others."""
     view = context.searcher.view(session, dataset_id=dataset_id, model_id=model_id)
-    found = context.searcher.leave_one_out(session, view, k, temperature)
+    found = context.searcher.leave_one_out(view, k, temperature)
     return LeaveOneOutBody.model_validate({**vars(found), "model_id": view.model_id, "confusion": found.confusion.tolist()})
 
 

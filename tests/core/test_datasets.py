@@ -13,7 +13,7 @@ from sqlalchemy import select
 from core import datasets, jobs
 from core.db import Database
 from core.errors import BadArchive, DatasetInUse, DatasetNotFound, StaleAttempt
-from core.intake import ingest
+from core.intake import end_failed, ingest
 from core.jobs import Claim
 from core.models import Dataset, Image, JobKind, JobStatus, Label, Queue, Rejection
 from core.settings import Settings
@@ -225,7 +225,7 @@ def test_limits_on_entries_and_bytes(db: Database, settings: Settings, tmp_path:
         _, owner = uploaded(db, settings, data)
         with pytest.raises(BadArchive, match=words):
             ingest(db, settings.model_copy(update={limit: 1}), owner, lambda: False)
-        datasets.end_failed(db, settings, owner, JobStatus.FAILED, {"code": "bad_archive", "message": "limit"})
+        end_failed(db, settings, owner, JobStatus.FAILED, {"code": "bad_archive", "message": "limit"})
 
 
 def test_a_second_attempt_leaves_nothing_of_the_first(db: Database, settings: Settings, tmp_path: Path) -> None:

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from core import index, manifest
+from core import index, manifest, texts
 from core.open_models import EXACT_ROWS, OpenModel
 
 COUNT = 24_000
@@ -17,6 +17,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> OpenModel:
     np.save(folder / "embeddings.npy", vectors)
     np.save(folder / "ids.npy", np.random.default_rng(1).permutation(COUNT).astype(np.int64) + 100)
     assert index.build(vectors, folder / "index.faiss").kind == "hnsw"
+    texts.write(folder / texts.PATHS, (f"{row}.png" for row in range(COUNT)))
     manifest.write(folder, {})
     return OpenModel(folder)
 

@@ -155,7 +155,7 @@ def test_the_model_is_described_and_whole(published: Published) -> None:
     assert manifest.read(folder, hashes=True) == body["manifest"]
     assert set(body["manifest"]["files"]) == {
         *("encoder.onnx", "encoder.safetensors", "embeddings.npy", "ids.npy", "index.faiss"),
-        *("neighbourhoods.npz", "projection.npy", "metrics.jsonl"),
+        *("neighbourhoods.npz", "projection.npy", "metrics.jsonl", "paths.npy"),
     }
     assert body["manifest"]["index"]["recall_at_10"] == 1.0
     assert None not in body["manifest"]["config"].values()
@@ -248,7 +248,14 @@ def test_refused_files_are_listed(published: Published) -> None:
         ("GET", "/images/99999999999999999999", {}, 422, "bad_request", "less than or equal"),
         ("GET", "/neighbours?image_id=99999999999999999999", {}, 422, "bad_request", "less than or equal"),
         ("POST", "/jobs/job_none/cancel", {}, 404, "job_not_found", "job_none"),
-        ("POST", "/datasets", {"json": {}}, 422, "bad_request", "multipart/form-data"),
+        ("POST", "/datasets", {"data": {"name": "x"}}, 422, "bad_request", "multipart/form-data"),
+        ("POST", "/datasets", {"json": {}}, 422, "bad_request", "uri"),
+        ("POST", "/datasets", {"json": {"uri": "file:///etc"}}, 422, "bad_request", "ANCHORHOOD_IMPORT_ROOTS"),
+        ("POST", "/datasets/ds_none/images", {"files": {"file": ("x.png", b"x")}}, 404, "dataset_not_found", "ds_none"),
+        ("POST", "/datasets/ds_none/compactions", {}, 404, "dataset_not_found", "ds_none"),
+        ("POST", "/datasets/ds_none/deletions", {"json": {"image_ids": [1]}}, 404, "dataset_not_found", "ds_none"),
+        ("POST", "/datasets/ds_none/deletions", {"json": {"image_ids": []}}, 422, "bad_request", "at least 1 item"),
+        ("DELETE", "/images/999999", {}, 404, "image_not_found", "999999"),
         ("POST", "/datasets", {"files": {"other": ("x", b"x")}}, 422, "bad_request", "file: is missing"),
         ("PUT", "/datasets", {}, 405, "http_405", "Method"),
         ("GET", "/nowhere", {}, 404, "http_404", "Not Found"),

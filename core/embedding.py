@@ -1,0 +1,36 @@
+"""Images that were added after a dataset's current model was trained: which they are, and the job that embeds them."""
+
+import numpy as np
+from numpy.typing import NDArray
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+
+from core import jobs
+from core.models import Dataset, Embedding, Image, Job, JobKind, JobStatus, Model
+from core.settings import Settings
+
+
+def published_ids(settings: Settings, model: Model) -> NDArray[np.int64]:
+    """Ids of the images in a model's files, (N,), memory-mapped."""
+    ids: NDArray[np.int64] = np.load(settings.root / "models" / model.directory / "ids.npy", mmap_mode="r")
+    return ids
+
+
+def last_embedded(session: Session, settings: Settings, model: Model) -> int:
+    """The highest id of the images that a model has embedded. Ids grow and images are embedded in their order, so that
+    those beyond are the ones it lacks."""
+    added = session.scalar(select(func.max(Embedding.image_id)).where(Embedding.model_id == model.id))
+    return max(int(published_ids(settings, model).max()), added or 0)
+
+
+def request(session: Session, settings: Settings, dataset_id: str) -> Job | None:
+    """Queue the embedding of the images that the dataset's current model lacks, if it lacks any."""
+    model_id = session.scalar(select(Dataset.model_id).where(Dataset.id == dataset_id))
+    model = session.get(Model, model_id) if model_id else None
+    if model is None:
+        return None
+    waiting = select(Job.id).where(Job.dataset_id == dataset_id, Job.kind == JobKind.EMBED, Job.status == JobStatus.QUEUED)
+    later = select(Image.id).where(Image.dataset_id == dataset_id, Image.id > last_embedded(session, settings, model))
+    if session.scalar(waiting.limit(1)) is not None or session.scalar(later.limit(1)) is None:
+        return None
+    return jobs.create(session, JobKind.EMBED, dataset_id)

@@ -1,0 +1,154 @@
+"""What a query sees: a model, the images added and deleted since it was trained, and the labels, all of one moment."""
+
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from core.models import Deletion, Embedding, Image, Label
+from core.open_models import OpenModel, Rows, Vector
+from core.queries import Filter
+
+Mask = NDArray[np.bool_]
+
+
+class Snapshot:
+    """Immutable. Rows 0 to N - 1 are those of the model's files, rows from N on the images added since.
+
+    Attributes:
+        model: the published files.
+        ids: image ids (N + M,), those of deleted images among them.
+        live: the rows of images that were not deleted, ascending.
+        labelled: the live rows that have a label, ascending.
+        classes: their classes as indices of ``names``.
+        names: the labels there are, sorted.
+    """
+
+    def __init__(self, session: Session, model: OpenModel, model_id: str, dataset_id: str) -> None:
+        self.model = model
+        self._base = len(model.ids)
+        later = select(Embedding.image_id, Embedding.vector, Image.path).join(Image, Image.id == Embedding.image_id)
+        later = later.where(Embedding.model_id == model_id, Embedding.image_id > model.last_image)
+        added = session.execute(later.order_by(Embedding.image_id)).all()
+        self._added_ids = np.array([id_ for id_, _, _ in added], np.int64)
+        self._added_paths = [path for _, _, path in added]
+        dim = model.embeddings.shape[1]
+        self._added = np.frombuffer(b"".join(data for _, data, _ in added), "<f4").reshape(-1, dim)
+        self.ids: Rows = np.concatenate([model.ids, self._added_ids]) if added else model.ids
+        gone = session.scalars(select(Deletion.image_id).where(Deletion.dataset_id == dataset_id)).all()
+        self._dead = model.rows_of(np.array(gone, np.int64))
+        self._gone = frozenset(self._dead.tolist())
+        self._read_labels(session, dataset_id)
+
+    def _read_labels(self, session: Session, dataset_id: str) -> None:
+        labels = select(Label.image_id, Label.label).join(Image, Image.id == Label.image_id)
+        found = session.execute(labels.where(Image.dataset_id == dataset_id)).all()
+        label_of = dict(found) if found else {}
+        self.labelled = self.rows_of(np.fromiter(label_of, np.int64, len(label_of)))
+        given = [label_of[id_] for id_ in self.ids[self.labelled].tolist()]
+        self.names = sorted(set(given))
+        numbers = {name: number for number, name in enumerate(self.names)}
+        self.classes = np.array([numbers[label] for label in given], np.int64)
+        self._class_of = np.full(len(self.ids) if given else 0, -1, np.int32)
+        if given:
+            self._class_of[self.labelled] = self.classes
+
+    @cached_property
+    def live(self) -> Rows:
+        alive = np.ones(len(self.ids), bool)
+        alive[self._dead] = False
+        return np.flatnonzero(alive)
+
+    def row(self, image_id: int) -> int | None:
+        """The row of an image that was not deleted, if the model has embedded it."""
+        row = self.model.row(image_id)
+        if row is not None:
+            return None if row in self._gone else row
+        at = int(np.searchsorted(self._added_ids, image_id))
+        return self._base + at if at < len(self._added_ids) and self._added_ids[at] == image_id else None
+
+    def rows_of(self, image_ids: Rows) -> Rows:
+        """Rows of those of the images that were embedded and not deleted, ascending."""
+        base = np.setdiff1d(self.model.rows_of(image_ids), self._dead, assume_unique=True)
+        return np.concatenate([base, self._base + np.flatnonzero(np.isin(self._added_ids, image_ids))])
+
+    def vectors(self, rows: Rows) -> Vector:
+        """Unit vectors of rows, (len(rows), d)."""
+        if not len(self._added):
+            return np.asarray(self.model.embeddings[rows])
+        result = np.empty((len(rows), self._added.shape[1]), np.float32)
+        old = rows < self._base
+        result[old], result[~old] = self.model.embeddings[rows[old]], self._added[rows[~old] - self._base]
+        return result
+
+    def describe(self, row: int) -> tuple[str, str | None]:
+        """Path and label of an image."""
+        path = self.model.paths[row] if row < self._base else self._added_paths[row - self._base]
+        number = int(self._class_of[row]) if len(self._class_of) else -1
+        return path, self.names[number] if number >= 0 else None
+
+    def provenance(self, image_id: int) -> dict[str, object] | None:
+        """How an image was learned; ``None`` for one that was added later."""
+        return self.model.provenance(image_id)
+
+    def nearest(self, vector: Vector, count: int, allowed: Rows | None = None) -> tuple[Rows, Vector]:
+        """Rows and similarities of the ``count`` most similar live rows, best first.
+
+        Args:
+            vector: unit vector (d,).
+            count: results wanted; fewer only where no more are allowed.
+            allowed: ascending live rows to choose from, all by default.
+        """
+        if allowed is None:
+            rows, scores = self._of_the_index(vector, count)
+            added = np.arange(len(self._added))
+        else:
+            old = int(np.searchsorted(allowed, self._base))
+            rows, scores = self.model.nearest(vector, count, allowed[:old])
+            added = allowed[old:] - self._base
+        if not len(added):
+            return rows, scores
+        rows, scores = np.concatenate([rows, added + self._base]), np.concatenate([scores, self._added[added] @ vector])
+        return OpenModel.best_of(rows, scores, min(count, len(rows)))
+
+    def _of_the_index(self, vector: Vector, count: int) -> tuple[Rows, Vector]:
+        if not len(self._dead):
+            return self.model.nearest(vector, count)
+        rows, scores = self.model.nearest(vector, count + min(len(self._dead), count))
+        left = ~np.isin(rows, self._dead)
+        old = self.live[: self._base - len(self._dead)]
+        if left.sum() >= min(count, len(old)):
+            return rows[left][:count], scores[left][:count]
+        return self.model.nearest(vector, count, old)
+
+    def passing(self, only: Filter) -> Rows | None:
+        """Live rows that pass a filter, ascending; ``None`` where every one does."""
+        if only == Filter():
+            return None
+        keep = np.zeros(len(self.ids), bool)
+        keep[self.live] = True
+        if only.labels is not None or only.unlabelled:
+            keep &= self._of_labels(only.labels or (), only.unlabelled)
+        learned = self.model.neighbourhoods
+        if only.anchor_round is not None:
+            keep &= self._of_the_model(learned["anchor_round"] == only.anchor_round)
+        if only.min_entropy is not None:
+            keep &= self._of_the_model(learned["entropy"][-1] >= only.min_entropy)
+        if only.max_entropy is not None:
+            keep &= self._of_the_model(learned["entropy"][-1] <= only.max_entropy)
+        if only.path_prefix is not None:
+            added = [path.startswith(only.path_prefix) for path in self._added_paths]
+            keep &= np.concatenate([self.model.paths.starting_with(only.path_prefix), np.array(added, bool)])
+        return np.flatnonzero(keep)
+
+    def _of_labels(self, labels: tuple[str, ...], unlabelled: bool) -> Mask:
+        wanted = [number for number, name in enumerate(self.names) if name in labels]
+        chosen = np.full(len(self.ids), unlabelled)
+        chosen[self.labelled] = np.isin(self.classes, wanted)
+        return chosen
+
+    def _of_the_model(self, mask: Mask) -> Mask:
+        """A mask of the model's rows for all rows: what was added later has no provenance to pass by."""
+        return np.concatenate([mask, np.zeros(len(self._added_ids), bool)])

@@ -1,0 +1,160 @@
+"""The ``compact`` job: shards without the files of deleted images, and the current model's files with what was added and
+without what was deleted since it was trained."""
+
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from sqlalchemy import bindparam, delete, func, select, update
+
+from core import artifacts, datasets, deletions, index, jobs, manifest, texts
+from core.db import BATCH, Database
+from core.intake import EXTENSIONS
+from core.jobs import Claim
+from core.models import Embedding, Image, Job, JobKind, JobStatus, Model
+from core.open_models import OpenModel, Rows
+from core.settings import Settings
+from core.shards import ShardWriter, read_range
+from core.snapshots import Snapshot
+from worker.pulse import Pulse
+
+_BLOCK = 512  # of a tar file
+_PLACED_BY = 5  # neighbours whose positions on the map place an image that was added
+
+
+def compact(db: Database, settings: Settings, owner: Claim, pulse: Pulse) -> None:
+    """Write anew what holds deleted images, switch to it, and delete the old files unless a training job reads them.
+
+    Raises:
+        InterruptedError: cancelled, lost, or the worker is shutting down.
+        StaleAttempt: the job has another owner.
+    """
+    with db.read() as session:
+        dataset_id = jobs.get(session, owner.job_id).dataset_id
+    deletions.forget_unfinished(db, settings, owner, dataset_id)
+    _rewrite_shards(db, settings, owner, pulse, dataset_id)
+    _merge(db, settings, owner, pulse, dataset_id)
+    needed = _delete_old_shards(db, settings, dataset_id)
+    with db.write() as session:
+        jobs.finish(session, owner, JobStatus.SUCCEEDED)
+        if needed:
+            jobs.create(session, JobKind.COMPACT, dataset_id)  # to be claimed when that training is over
+
+
+def _rewrite_shards(db: Database, settings: Settings, owner: Claim, pulse: Pulse, dataset_id: str) -> None:
+    """Copy the live images of every shard that holds others, too; each row moves when its copy is on the disk."""
+    padded = func.sum((Image.length + _BLOCK - 1) // _BLOCK * _BLOCK + _BLOCK)
+    with db.read() as session:
+        live = session.execute(select(Image.shard, padded).where(Image.dataset_id == dataset_id).group_by(Image.shard)).all()
+    loose = [shard for shard, size in live if (settings.root / shard).stat().st_size > int(size) + 2 * _BLOCK]
+    if not loose:
+        return
+    folder = settings.folder("datasets") / dataset_id / f"{owner.job_id}-{owner.attempt}"
+    writer = ShardWriter(folder)
+    moving = update(Image).where(Image.id == bindparam("image"), Image.shard == bindparam("old"))
+    moving = moving.values(shard=bindparam("new"), offset=bindparam("at"))
+    try:
+        for shard in sorted(loose):
+            with db.read() as session:
+                images = session.scalars(select(Image).where(Image.dataset_id == dataset_id, Image.shard == shard)).all()
+            moves: list[dict[str, Any]] = []
+            for image in sorted(images, key=lambda image: image.offset):
+                if pulse.should_stop():
+                    raise InterruptedError
+                data = read_range(settings.root / shard, image.offset, image.length)
+                name, offset = writer.add(f"{image.sha256}.{EXTENSIONS[image.media_type]}", data)
+                new = f"{folder.relative_to(settings.root)}/{name}"
+                moves.append({"image": image.id, "old": shard, "new": new, "at": offset})
+            writer.sync()
+            for start in range(0, len(moves), BATCH):
+                with db.write() as session:
+                    jobs.own(session, owner)
+                    session.connection().execute(moving, moves[start : start + BATCH])
+    finally:
+        writer.close()
+
+
+def _delete_old_shards(db: Database, settings: Settings, dataset_id: str) -> bool:
+    """Delete the shards that no row names; returns whether they stay, since a training job may be reading them."""
+    reads = (Job.dataset_id == dataset_id) | (Job.evaluation_dataset_id == dataset_id)
+    begun = select(Job.id).where(Job.kind == JobKind.TRAIN, Job.attempt > 0, reads)
+    begun = begun.where(Job.status.in_([JobStatus.QUEUED, JobStatus.RUNNING])).limit(1)
+    home = settings.root / "datasets" / dataset_id
+    with db.read() as session:
+        named = set(session.scalars(select(Image.shard).where(Image.dataset_id == dataset_id).distinct()))
+        reading = session.scalar(begun) is not None
+    old = [path for path in home.glob("*/shard-*.tar") if str(path.relative_to(settings.root)) not in named]
+    if reading:
+        return bool(old)
+    for path in old:
+        path.unlink()
+    for folder in home.iterdir():
+        if folder.is_dir() and not any(folder.iterdir()):
+            folder.rmdir()
+    return False
+
+
+def _merge(db: Database, settings: Settings, owner: Claim, pulse: Pulse, dataset_id: str) -> None:
+    """Publish the current model's folder anew, its training as it was, its rows those of the live images."""
+    with db.read() as session:
+        dataset = datasets.get(session, dataset_id)
+        model = session.get(Model, dataset.model_id) if dataset.model_id else None
+        if model is None:
+            return
+        opened = OpenModel(settings.root / "models" / model.directory)
+        seen = Snapshot(session, opened, model.id, dataset_id)
+    rows = seen.live
+    if not len(rows) or len(rows) == len(opened.ids) == len(seen.ids):
+        return
+    staged = artifacts.fresh_folder(settings.folder("runs") / owner.job_id / str(owner.attempt) / "model")
+    old = settings.root / "models" / model.directory
+    built = _write_rows(seen, rows, staged)
+    if pulse.should_stop():
+        raise InterruptedError
+    content = manifest.read(old)
+    for name in content.pop("files"):
+        if not (staged / name).exists():
+            os.link(old / name, staged / name)
+    del content["schema_version"]
+    content |= {"images": len(rows), "index": vars(built)}
+    manifest.write(staged, content)
+    original = model.directory.partition("+")[0]
+    directory = f"{original}+{owner.job_id}-{owner.attempt}"
+    artifacts.publish(staged, settings.root / "models" / directory)
+    with db.write() as session:
+        jobs.own(session, owner)
+        session.execute(update(Model).where(Model.id == model.id).values(directory=directory, images=len(rows)))
+        datasets.change(session, dataset_id)
+    merged = Embedding.model_id == model.id, Embedding.image_id <= int(seen.ids.max())
+    while True:
+        with db.write() as session:
+            some = session.scalars(select(Embedding.image_id).where(*merged).limit(BATCH)).all()
+            session.execute(delete(Embedding).where(Embedding.model_id == model.id, Embedding.image_id.in_(some)))
+        if not some:
+            break
+    with db.read() as session:
+        starting = any(job.params.get("init") == model.id for job in jobs.unfinished(session))
+    for path in (settings.root / "models").glob(f"{original}*"):
+        if path.name != directory and path.name.partition("+")[0] == original and not starting:
+            shutil.rmtree(path, ignore_errors=True)
+    shutil.rmtree(settings.root / "runs" / owner.job_id, ignore_errors=True)
+
+
+def _write_rows(seen: Snapshot, rows: Rows, folder: Path) -> index.IndexInfo:
+    """The files that have a row for each image. What was added has no provenance: NaN and -1."""
+    vectors, base = seen.vectors(rows), len(seen.model.ids)
+    kept, added = rows[rows < base], int((rows >= base).sum())
+    np.save(folder / "embeddings.npy", vectors)
+    np.save(folder / "ids.npy", seen.ids[rows])
+    texts.write(folder / texts.PATHS, (seen.describe(row)[0] for row in rows.tolist()))
+    learned = seen.model.neighbourhoods
+    entropy = np.pad(learned["entropy"][:, kept], ((0, 0), (0, added)), constant_values=np.nan)
+    anchor_round = np.pad(learned["anchor_round"][kept], (0, added), constant_values=-1)
+    neighbours = np.pad(learned["neighbours"][kept], ((0, added), (0, 0)), constant_values=-1)
+    np.savez(folder / "neighbourhoods.npz", entropy=entropy, anchor_round=anchor_round, neighbours=neighbours)
+    positions = np.load(seen.model.folder / "projection.npy")
+    placed = [positions[seen.model.nearest(vector, _PLACED_BY)[0]].mean(axis=0) for vector in vectors[len(kept) :]]
+    np.save(folder / "projection.npy", np.concatenate([positions[kept], np.array(placed, np.float32).reshape(-1, 2)]))
+    return index.build(vectors, folder / "index.faiss")

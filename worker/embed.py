@@ -1,0 +1,64 @@
+"""The ``embed`` job: images that the dataset's current model was not trained on, embedded by it."""
+
+import os
+
+from sqlalchemy import insert, select
+
+from core import compaction, datasets, embedding, imaging, jobs
+from core.db import BATCH, Database
+from core.encoder import Encoder
+from core.jobs import Claim
+from core.models import Dataset, Embedding, Image, JobStatus, Model
+from core.settings import Settings
+from core.shards import read_range
+from worker.pulse import Pulse
+
+_BATCH = 64  # images that are encoded together
+
+
+def embed(db: Database, settings: Settings, owner: Claim, pulse: Pulse) -> None:
+    """Embed what the current model lacks, in the order of ids; every thousand images become searchable at once.
+
+    Raises:
+        InterruptedError: cancelled, lost, or the worker is shutting down.
+        StaleAttempt: the job has another owner.
+    """
+    with db.read() as session:
+        dataset = datasets.get(session, jobs.get(session, owner.job_id).dataset_id)
+        model = session.get(Model, dataset.model_id) if dataset.model_id else None
+        after = embedding.last_embedded(session, settings, model) if model else 0
+    done = 0
+    encoder = Encoder(settings.root / "models" / model.directory / "encoder.onnx", os.cpu_count() or 1) if model else None
+    while model is not None and encoder is not None:
+        later = select(Image).where(Image.dataset_id == dataset.id, Image.id > after).order_by(Image.id).limit(BATCH)
+        with db.read() as session:
+            images = session.scalars(later).all()
+        if not images:
+            break
+        vectors: dict[int, bytes] = {}
+        for start in range(0, len(images), _BATCH):
+            if pulse.should_stop():
+                raise InterruptedError
+            some = images[start : start + _BATCH]
+            decoded = [
+                imaging.decode(_read(settings, image), max(settings.max_pixels, image.width * image.height)) for image in some
+            ]
+            vectors.update(zip((image.id for image in some), (row.tobytes() for row in encoder(decoded)), strict=True))
+        after, done = images[-1].id, done + len(images)
+        with db.write() as session:
+            jobs.own(session, owner, progress={"images": done})
+            current = select(Dataset.model_id).where(Dataset.id == dataset.id).with_for_update()
+            if session.scalar(current) != model.id:  # moving the alias has queued a job for the other one
+                break
+            live = session.scalars(select(Image.id).where(Image.id.in_(vectors)).with_for_update(read=True)).all()
+            rows = [{"model_id": model.id, "image_id": id_, "vector": vectors[id_]} for id_ in live]
+            if rows:
+                session.execute(insert(Embedding), rows)
+            datasets.change(session, dataset.id)
+    with db.write() as session:
+        jobs.finish(session, owner, JobStatus.SUCCEEDED, model_id=model.id if model else None)
+        compaction.request_if_due(session, settings, dataset.id)
+
+
+def _read(settings: Settings, image: Image) -> bytes:
+    return read_range(settings.root / image.shard, image.offset, image.length)
