@@ -1,0 +1,195 @@
+"""Adding, deleting and compacting, on SQLite and on PostgreSQL; searches beside the index against brute force."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from sqlalchemy import func, insert, select
+
+from core import datasets, deletions, index, jobs, manifest, texts
+from core.db import Database
+from core.errors import BadArchive, BadQuery
+from core.intake import end_failed, ingest
+from core.jobs import Claim
+from core.models import Dataset, DatasetStatus, Embedding, Image, JobKind, JobStatus, Label, Model, Queue, Rejection, now
+from core.open_models import OpenModel
+from core.queries import Filter
+from core.settings import Settings
+from core.shards import read_range
+from core.snapshots import Snapshot
+from tests.conftest import image_bytes, write_zip
+from tests.core.test_datasets import ingested
+from worker.compact import compact
+from worker.pulse import Pulse
+
+
+def zipped(tmp_path: Path, seeds: range, folder: str = "a") -> bytes:
+    return write_zip(tmp_path / "made.zip", {f"{folder}/{seed}.png": image_bytes(seed) for seed in seeds}).read_bytes()
+
+
+def adding(db: Database, settings: Settings, dataset_id: str, data: bytes) -> Claim:
+    datasets.upload_path(settings, "up_1").write_bytes(data)
+    with db.write() as session:
+        datasets.add(session, dataset_id, {"upload": "up_1", "filename": "x.zip"})
+    return claimed(db)
+
+
+def claimed(db: Database) -> Claim:
+    owner = jobs.claim(db, Queue.TASKS, "w")
+    assert owner is not None
+    return owner
+
+
+def contents(db: Database, settings: Settings, dataset_id: str) -> dict[str, bytes]:
+    with db.read() as session:
+        images = session.scalars(select(Image).where(Image.dataset_id == dataset_id)).all()
+    return {image.path: read_range(settings.root / image.shard, image.offset, image.length) for image in images}
+
+
+def test_images_are_added_to_what_is_there(db: Database, settings: Settings, tmp_path: Path) -> None:
+    dataset_id = ingested(db, settings, zipped(tmp_path, range(4)), "folders")
+    ingest(db, settings, adding(db, settings, dataset_id, zipped(tmp_path, range(2, 7), "b")), lambda: False)
+    with db.read() as session:
+        dataset = datasets.get(session, dataset_id)
+        assert (dataset.images, dataset.duplicates, dataset.classes, dataset.status) == (7, 2, 2, DatasetStatus.READY)
+        lengths = select(func.sum(Image.length)).where(Image.dataset_id == dataset_id)
+        assert dataset.bytes == session.scalar(lengths)
+        assert session.scalar(select(func.count()).select_from(Label)) == 7
+    assert len(contents(db, settings, dataset_id)) == 7
+    with pytest.raises(BadArchive, match="no usable image"):
+        ingest(db, settings, adding(db, settings, dataset_id, zipped(tmp_path, range(0))), lambda: False)
+
+
+def test_an_attempt_that_was_given_up_leaves_nothing(db: Database, settings: Settings, tmp_path: Path) -> None:
+    dataset_id = ingested(db, settings, zipped(tmp_path, range(4)))
+    before = contents(db, settings, dataset_id)
+    owner = adding(db, settings, dataset_id, zipped(tmp_path, range(4, 9)))
+    calls = iter([False] * 3)
+    with pytest.raises(StopIteration):  # a worker that dies after some images
+        ingest(db, settings, owner, lambda: next(calls))
+    with db.write() as session:
+        home = f"datasets/{dataset_id}/{owner.job_id}-1"
+        row = {"dataset_id": dataset_id, "offset": 0, "length": 5, "media_type": "image/png", "width": 1, "height": 1}
+        session.execute(insert(Image), [{**row, "path": "half.png", "sha256": "0" * 64, "shard": f"{home}/shard-000000.tar"}])
+        refused = {"dataset_id": dataset_id, "job_id": owner.job_id, "path": "half.txt", "code": "x", "reason": "y"}
+        session.execute(insert(Rejection), [refused])
+    jobs.release(db, owner)
+    end_failed(db, settings, claimed(db), JobStatus.FAILED, {"code": "x", "message": "y"})
+    assert contents(db, settings, dataset_id) == before
+    with db.read() as session:
+        assert session.scalar(select(func.count()).select_from(Rejection)) == 0
+        assert datasets.get(session, dataset_id).status == DatasetStatus.READY
+        assert datasets.get(session, dataset_id).images == 4
+    assert not datasets.upload_path(settings, "up_1").exists()
+
+
+def test_compaction_keeps_what_is_live_and_nothing_else(db: Database, settings: Settings, tmp_path: Path) -> None:
+    dataset_id = ingested(db, settings, zipped(tmp_path, range(8)))
+    ingest(db, settings, adding(db, settings, dataset_id, zipped(tmp_path, range(8, 12))), lambda: False)
+    with db.read() as session:
+        ids = {image.path: image.id for image in session.scalars(select(Image))}
+    with pytest.raises(BadQuery, match="nothing was deleted"):
+        deletions.delete_images(db, dataset_id, [ids["a/0.png"], 10**9])
+    deletions.delete_images(db, dataset_id, [ids["a/0.png"], ids["a/5.png"]])
+    expected = contents(db, settings, dataset_id)
+    assert len(expected) == 10
+    home = settings.root / "datasets" / dataset_id
+    untouched = next(path for path in home.rglob("*.tar") if path.stat().st_size < 8000)
+    with db.write() as session:
+        training = jobs.create(session, JobKind.TRAIN, dataset_id).id
+        jobs.create(session, JobKind.COMPACT, dataset_id)
+    compacting, other = claimed(db), jobs.claim(db, Queue.TRAINING, "w")
+    assert other is not None and other.job_id == training  # begins while shards are being written anew
+    compact(db, settings, compacting, Pulse(db, settings, compacting))
+    assert contents(db, settings, dataset_id) == expected
+    assert len(list(home.rglob("*.tar"))) == 3  # the old one is still there, for the training
+    assert jobs.claim(db, Queue.TASKS, "w") is None
+    with db.write() as session:
+        jobs.finish(session, other, JobStatus.SUCCEEDED)
+    last = claimed(db)
+    compact(db, settings, last, Pulse(db, settings, last))
+    assert contents(db, settings, dataset_id) == expected
+    left = list(home.rglob("*.tar"))
+    assert len(left) == 2 and untouched in left
+    with db.read() as session:
+        assert datasets.get(session, dataset_id).images == 10
+
+
+COUNT, DIM = 400, 8
+
+
+def make_model(db: Database, settings: Settings, vectors: np.ndarray) -> tuple[OpenModel, np.ndarray]:
+    """A dataset ``ds_1`` with a model ``mdl_1`` of the first rows, and the rest embedded later; labels on every third."""
+    paths = [f"{'ab'[row % 2]}/{row}.png" for row in range(len(vectors))]
+    folder = settings.folder("models") / "job_1-1"
+    folder.mkdir()
+    with db.write() as session:
+        session.add(Dataset(id="ds_1", name="n", status=DatasetStatus.READY, labels="none", images=len(paths), created_at=now()))
+        session.flush()
+        job = jobs.create(session, JobKind.TRAIN, "ds_1").id
+        session.add(
+            Model(
+                id="mdl_1",
+                dataset_id="ds_1",
+                job_id=job,
+                attempt=1,
+                directory=folder.name,
+                images=COUNT,
+                dim=DIM,
+                created_at=now(),
+            )
+        )
+        row = {"dataset_id": "ds_1", "shard": "s", "offset": 0, "length": 1, "media_type": "image/png", "width": 1, "height": 1}
+        made = insert(Image).returning(Image.id, sort_by_parameter_order=True)
+        rows = [{**row, "path": path, "sha256": f"{number:064x}"} for number, path in enumerate(paths)]
+        ids = np.array(session.scalars(made, rows).all())
+        later = [(int(id_), vector.tobytes()) for id_, vector in zip(ids[COUNT:], vectors[COUNT:], strict=True)]
+        session.execute(insert(Embedding), [{"model_id": "mdl_1", "image_id": id_, "vector": data} for id_, data in later])
+        session.execute(insert(Label), [{"image_id": int(id_), "label": f"class-{id_ % 2}"} for id_ in ids[::3]])
+    np.save(folder / "embeddings.npy", vectors[:COUNT])
+    np.save(folder / "ids.npy", ids[:COUNT])
+    texts.write(folder / texts.PATHS, paths[:COUNT])
+    entropy = np.linspace(0, 1, COUNT, dtype=np.float32)[None]
+    anchor_round, neighbours = np.arange(COUNT) % 3 - 1, np.full((COUNT, 1), -1)
+    np.savez(folder / "neighbourhoods.npz", entropy=entropy, anchor_round=anchor_round, neighbours=neighbours)
+    index.build(vectors[:COUNT], folder / "index.faiss")
+    manifest.write(folder, {})
+    return OpenModel(folder), ids
+
+
+def test_searches_beside_the_index_find_what_brute_force_finds(db: Database, settings: Settings) -> None:
+    rng = np.random.default_rng(0)
+    vectors = rng.normal(size=(COUNT + 50, DIM)).astype(np.float32)
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    model, ids = make_model(db, settings, vectors)
+    gone = rng.permutation(len(ids))[:120]
+    gone = np.union1d(gone, np.argsort(-(vectors @ vectors[0]))[:30])  # all of the nearest to one query
+    deletions.delete_images(db, "ds_1", ids[gone].tolist())
+    with db.read() as session:
+        seen = Snapshot(session, model, "mdl_1", "ds_1")
+    alive = np.setdiff1d(np.arange(len(ids)), gone)
+    assert set(seen.ids[seen.live].tolist()) == set(ids[alive].tolist())
+    number = {int(id_): row for row, id_ in enumerate(ids)}
+    cases = {
+        Filter(): alive,
+        Filter(labels=("class-1",)): alive[(alive % 3 == 0) & (ids[alive] % 2 == 1)],
+        Filter(labels=("class-1",), unlabelled=True): alive[(alive % 3 != 0) | (ids[alive] % 2 == 1)],
+        Filter(path_prefix="b/"): alive[alive % 2 == 1],
+        Filter(anchor_round=1): alive[(alive < COUNT) & (alive % 3 == 2)],
+        Filter(min_entropy=0.5, path_prefix="a/4"): np.array(
+            [row for row in alive if COUNT / 2 <= row < COUNT and row % 2 == 0 and str(row)[0] == "4"], int
+        ),
+    }
+    for only, expected in cases.items():
+        for query in (vectors[0], vectors[gone[5]], vectors[-1]):
+            rows, scores = seen.nearest(query, 10, seen.passing(only))
+            best = expected[np.argsort(-(vectors[expected] @ query), kind="stable")[:10]]
+            assert [number[id_] for id_ in seen.ids[rows].tolist()] == best.tolist(), only
+            np.testing.assert_allclose(scores, vectors[best] @ query, atol=1e-5)
+    for row in range(len(ids)):
+        found = seen.row(int(ids[row]))
+        assert (found is None) == (row in gone)
+        if found is not None:
+            path, label = seen.describe(found)
+            assert path == f"{'ab'[row % 2]}/{row}.png" and label == (f"class-{ids[row] % 2}" if row % 3 == 0 else None)
+            np.testing.assert_array_equal(seen.vectors(np.array([found]))[0], vectors[row])
