@@ -9,10 +9,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Engine, create_engine, event, make_url
+from sqlalchemy import ClauseElement, Engine, create_engine, event, make_url
 from sqlalchemy.orm import Session
 
 BATCH = 1000  # rows in one write transaction
+_THREADS = 40  # of a web server's process; a connection beyond the pool's size would be opened anew each time
 
 
 class Database:
@@ -20,13 +21,14 @@ class Database:
 
     def __init__(self, url: str) -> None:
         self.url = make_url(url)
+        self._compiled: dict[int, tuple[str, Any]] = {}
         if self.url.get_backend_name() == "sqlite":
             if self.url.database:
                 Path(self.url.database).parent.mkdir(parents=True, exist_ok=True)
             self._reader = _sqlite(url, read_only=True)
             self.engine = _sqlite(url, read_only=False)
         else:
-            self.engine = create_engine(url, pool_pre_ping=True)
+            self.engine = create_engine(url, pool_pre_ping=True, pool_size=10, max_overflow=_THREADS - 10)
             self._reader = self.engine.execution_options(postgresql_readonly=True)
 
     @contextmanager
@@ -41,6 +43,28 @@ class Database:
         with Session(self.engine, expire_on_commit=False) as session, session.begin():
             yield session
 
+    def look_up(self, statement: ClauseElement, **values: Any) -> list[Any]:
+        """Rows of one small query outside any transaction, at a tenth of what a session costs; for what every search asks.
+
+        Args:
+            statement: lives as long as the process, since it is compiled once; its columns are texts and integers.
+            values: of its bound parameters.
+        """
+        known = self._compiled.get(id(statement))
+        if known is None:
+            compiled: Any = statement.compile(dialect=self.engine.dialect)
+            known = self._compiled[id(statement)] = (str(compiled), compiled)
+        text, compiled = known
+        given = compiled.construct_params(values)
+        arguments = [given[name] for name in compiled.positiontup] if compiled.positiontup else given
+        connection = self._reader.raw_connection()
+        try:
+            cursor = connection.cursor()
+            cursor.execute(text, arguments)
+            return list(cursor.fetchall())
+        finally:
+            connection.close()
+
     def dispose(self) -> None:
         """Close every connection."""
         self._reader.dispose()
@@ -48,7 +72,7 @@ class Database:
 
 
 def _sqlite(url: str, *, read_only: bool) -> Engine:
-    engine = create_engine(url, connect_args={"timeout": 30, "check_same_thread": False})
+    engine = create_engine(url, connect_args={"timeout": 30, "check_same_thread": False}, pool_size=_THREADS)
     begin = "BEGIN" if read_only else "BEGIN IMMEDIATE"
 
     @event.listens_for(engine, "connect")

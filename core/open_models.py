@@ -27,7 +27,7 @@ class OpenModel:
     def __init__(self, folder: Path) -> None:
         manifest.read(folder)
         self.folder = folder
-        self.embeddings: Vector = np.load(folder / "embeddings.npy", mmap_mode="r")
+        self.embeddings: Vector = np.asarray(np.load(folder / "embeddings.npy", mmap_mode="r"))
         self.ids: Rows = np.load(folder / "ids.npy")
         self._by_id = np.argsort(self.ids)
         self.index = index.load(folder / "index.faiss")

@@ -3,12 +3,11 @@
 from dataclasses import dataclass
 
 import numpy as np
-from sqlalchemy import select
-from sqlalchemy.orm import Session
+from sqlalchemy import bindparam, select
 
-from core import datasets, images, imaging, manifest, published
+from core import images, imaging, manifest, published
 from core.db import Database
-from core.errors import BadImage, BadQuery, ImageNotFound, NoModel
+from core.errors import BadImage, BadQuery, DatasetNotFound, ImageNotFound, ModelNotFound, NoModel
 from core.models import Dataset, Image, Model
 from core.open_models import OpenModel, Recent, Rows, Vector
 from core.queries import Query
@@ -17,6 +16,14 @@ from core.snapshots import Snapshot
 from core.votes import LeaveOneOut, leave_one_out, vote
 
 _OPEN_MODELS = 8
+
+# A model with the dataset that it is of and what that dataset's answers depend on, in one statement.
+_SEEN = select(Dataset.id, Dataset.generation, Model.id.label("model_id"), Model.directory).select_from(Dataset)
+_CURRENT = _SEEN.outerjoin(Model, Model.id == Dataset.model_id)
+_BY_MODEL = _SEEN.join(Model, Model.dataset_id == Dataset.id).where(Model.id == bindparam("id"))
+_BY_DATASET = _CURRENT.where(Dataset.id == bindparam("id"))
+_BY_IMAGE = _CURRENT.join(Image, Image.dataset_id == Dataset.id).where(Image.id == bindparam("id"))
+_TRAINED = _CURRENT.where(Dataset.model_id.is_not(None)).limit(2)
 
 
 @dataclass(frozen=True)
@@ -67,9 +74,7 @@ class Searcher:
         self._snapshots: Recent[Snapshot] = Recent(_OPEN_MODELS)
         self._judged: Recent[LeaveOneOut] = Recent(_OPEN_MODELS)
 
-    def view(
-        self, session: Session, *, image_id: int | None = None, dataset_id: str | None = None, model_id: str | None = None
-    ) -> View:
+    def view(self, *, image_id: int | None = None, dataset_id: str | None = None, model_id: str | None = None) -> View:
         """The model to answer from: the one named, else the dataset's current one, else that of the image's dataset, else
         the only one there is.
 
@@ -78,41 +83,45 @@ class Searcher:
             NoModel: the dataset has no model yet.
             BadQuery: nothing was named and there are several to choose from.
         """
-        if model_id is None:
-            dataset = datasets.get(session, dataset_id or self._default_dataset(session, image_id))
-            if dataset.model_id is None:
-                raise NoModel(f"{dataset.id} has no model yet; train one with POST /jobs")
-            model_id = dataset.model_id
-        model = published.get(session, model_id, dataset_id)
+        look_up = self._db.look_up
+        if model_id is not None:
+            found = look_up(_BY_MODEL, id=model_id)
+        elif dataset_id is not None:
+            found = look_up(_BY_DATASET, id=dataset_id)
+        elif image_id is not None:
+            found = look_up(_BY_IMAGE, id=image_id)
+        else:
+            found = look_up(_TRAINED)
+        if model_id is not None and not found:
+            raise ModelNotFound(model_id)
+        if dataset_id is not None and not found:
+            raise DatasetNotFound(dataset_id)
+        if dataset_id is not None and found[0][0] != dataset_id:
+            raise BadQuery(f"{model_id} is not a model of {dataset_id}")
+        if image_id is not None and not found:
+            raise ImageNotFound(image_id)
+        if len(found) != 1:
+            raise BadQuery(f"name a dataset_id or a model_id ({'several datasets have' if found else 'no dataset has'} a model)")
+        ((owner, generation, seen, directory),) = found
+        if seen is None:
+            raise NoModel(f"{owner} has no model yet; train one with POST /jobs")
         try:
-            opened = self._open(model)
+            model = self._open(directory)
         except manifest.DamagedModel:  # compaction has just put another folder in its place
             with self._db.read() as fresh:
-                model = published.get(fresh, model_id)
-            opened = self._open(model)
-        generation = datasets.get(session, model.dataset_id).generation
-        key = model.directory, generation
-        snapshot = self._snapshots.get(key, lambda: Snapshot(session, opened, model.id, model.dataset_id))
-        return View(model.id, model.dataset_id, generation, snapshot)
+                directory = published.get(fresh, seen).directory
+            model = self._open(directory)
+        snapshot = self._snapshots.get((directory, generation), lambda: self._snapshot(model, seen, owner))
+        return View(seen, owner, generation, snapshot)
 
-    def _open(self, model: Model) -> OpenModel:
-        return self._models.get(model.directory, lambda: OpenModel(self._settings.root / "models" / model.directory))
+    def _snapshot(self, model: OpenModel, model_id: str, dataset_id: str) -> Snapshot:
+        with self._db.read() as session:
+            return Snapshot(session, model, model_id, dataset_id)
 
-    @staticmethod
-    def _default_dataset(session: Session, image_id: int | None) -> str:
-        if image_id is not None:
-            found = session.scalar(select(Image.dataset_id).where(Image.id == image_id))
-            if found is None:
-                raise ImageNotFound(image_id)
-            return found
-        trained = session.scalars(select(Dataset.id).where(Dataset.model_id.is_not(None)).limit(2)).all()
-        if len(trained) != 1:
-            raise BadQuery(
-                f"name a dataset_id or a model_id ({'several datasets have' if trained else 'no dataset has'} a model)"
-            )
-        return trained[0]
+    def _open(self, directory: str) -> OpenModel:
+        return self._models.get(directory, lambda: OpenModel(self._settings.root / "models" / directory))
 
-    def vector_of(self, session: Session, view: View, image_id: int) -> Vector:
+    def vector_of(self, view: View, image_id: int) -> Vector:
         """A stored image's unit vector (d,): from the model, or encoded now if it is an image of another dataset.
 
         Raises:
@@ -122,7 +131,8 @@ class Searcher:
         if row is not None:
             found: Vector = view.snapshot.vectors(np.array([row]))[0]
             return found
-        image = session.get(Image, image_id)
+        with self._db.read() as session:
+            image = session.get(Image, image_id)
         if image is None:
             raise ImageNotFound(image_id)
         return self.vector_of_file(view, images.read(self._db, self._settings, image))
@@ -140,7 +150,7 @@ class Searcher:
         vector: Vector = view.snapshot.model.encoder([image])[0]
         return vector
 
-    def query(self, session: Session, view: View, query: Query) -> list[Neighbour]:
+    def query(self, view: View, query: Query) -> list[Neighbour]:
         """Answer one query, best first.
 
         Raises:
@@ -153,12 +163,13 @@ class Searcher:
         if query.vector is not None:
             rows, scores = view.snapshot.nearest(_unit(query.vector, view.dim), wanted, allowed)
         else:
-            good = np.stack([self.vector_of(session, view, id_) for id_ in query.positive])
-            bad = [self.vector_of(session, view, id_) for id_ in query.negative]
+            good = np.stack([self.vector_of(view, id_) for id_ in query.positive])
+            bad = [self.vector_of(view, id_) for id_ in query.negative]
             if query.strategy == "best_score":
                 rows, scores = _best_score(view.snapshot, good, np.stack(bad) if bad else None, wanted, allowed)
             else:
-                mean = good.mean(axis=0) - (np.stack(bad).mean(axis=0) if bad else 0)
+                mean = good[0] if len(good) == 1 else good.mean(axis=0)
+                mean = mean - np.stack(bad).mean(axis=0) if bad else mean
                 rows, scores = view.snapshot.nearest(_unit(mean, len(mean)), wanted, allowed)
         found = _described(view.snapshot, rows, scores)
         left = [neighbour for neighbour in found if neighbour.image_id not in named and neighbour.score >= query.min_score]

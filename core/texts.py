@@ -13,9 +13,11 @@ class Texts:
     """A uint8 array: the number of texts N and where each one ends (int64, (N + 1,)), then all of them in UTF-8."""
 
     def __init__(self, data: NDArray[np.uint8]) -> None:
+        data = np.asarray(data)  # slicing a memmap itself is many times slower
         count = int(data[:8].view("<i8")[0])
         self._ends = data[: 8 * (count + 1)].view("<i8")
         self._bytes = data[8 * (count + 1) :]
+        self._view = memoryview(self._bytes)  # type: ignore[arg-type]
 
     @classmethod
     def of(cls, texts: Iterable[str]) -> "Texts":
@@ -29,8 +31,8 @@ class Texts:
         return len(self._ends) - 1
 
     def __getitem__(self, row: int) -> str:
-        start = int(self._ends[row]) if row else 0
-        return self._bytes[start : int(self._ends[row + 1])].tobytes().decode()
+        start = self._ends.item(row) if row else 0
+        return str(self._view[start : self._ends.item(row + 1)], "utf-8")
 
     def starting_with(self, prefix: str) -> NDArray[np.bool_]:
         """Which of the texts begin with a prefix, (N,)."""

@@ -39,6 +39,6 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     errors.install(app)
     # Without keys there is only this machine, and neither a rebound name nor another site's page may pass for it.
     app.add_middleware(LocalOnly)
-    for routes in (datasets, images, jobs, search, models, health):
+    for routes in (search, images, datasets, jobs, models, health):  # matched in this order: what is asked most comes first
         app.include_router(routes.router)
     return app

@@ -30,7 +30,7 @@ class Context:
         return cls(settings, db, Searcher(settings, db), Bell(make_app(settings)))
 
 
-def _context(request: Request) -> Context:
+async def _context(request: Request) -> Context:  # a plain function would be sent to a thread
     context: Context = request.app.state.context
     return context
 

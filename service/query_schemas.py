@@ -1,10 +1,10 @@
 """Bodies of searches."""
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from core.queries import Filter, Query
 from service.schemas import MAX_ID, NeighbourBody
@@ -17,10 +17,14 @@ PathPrefix = Annotated[str, Field(min_length=1, max_length=1000, pattern=r"^[^\x
 Ids = Annotated[list[Id], Field(max_length=_MAX_EXAMPLES)]
 
 
+def _listed(given: object) -> object:
+    return [given] if isinstance(given, str) else given
+
+
 class FilterParams(BaseModel):
     """Which images may be found."""
 
-    label: list[str] | str | None = Field(None, description="Any of these labels.")
+    label: Annotated[list[str] | None, BeforeValidator(_listed)] = Field(None, description="Any of these labels; one or several.")
     unlabelled: bool = Field(False, description="Images without a label, beside those of ``label``.")
     anchor_round: int | None = Field(None, ge=1, le=20, description="The round in which the image became an anchor.")
     min_entropy: float | None = Field(None, description="Entropy at the end of the last round, nats.")
@@ -29,9 +33,8 @@ class FilterParams(BaseModel):
 
     def filter(self) -> Filter:
         """The same for ``core``."""
-        labels = (self.label,) if isinstance(self.label, str) else self.label
         return Filter(
-            None if labels is None else tuple(labels),
+            None if self.label is None else tuple(self.label),
             self.unlabelled,
             self.anchor_round,
             self.min_entropy,
@@ -46,6 +49,18 @@ class _Asked(FilterParams):
     k: int = Field(10, ge=1, le=MAX_K, description="Number of neighbours.")
     offset: int = Field(0, ge=0, le=MAX_OFFSET, description="Number of the best ones to pass over.")
     min_score: float = Field(-2, ge=-2, le=1, description="Cosine similarity.")
+
+
+class ImageQuery(_Asked):
+    """What is asked about a stored image."""
+
+    image_id: Id
+    dataset_id: str | None = None
+    model_id: str | None = None
+
+    def query(self) -> Query:
+        """The same for ``core``."""
+        return Query(positive=(self.image_id,), k=self.k, offset=self.offset, min_score=self.min_score, only=self.filter())
 
 
 class FileQuery(_Asked):
@@ -113,3 +128,13 @@ class BatchBody(BaseModel):
     model_id: str
     took_ms: float
     results: list[list[NeighbourBody]]
+
+
+def query_parameters(kind: type[BaseModel]) -> list[dict[str, Any]]:
+    """OpenAPI's description of a model whose fields are the parameters of a query."""
+    schema = kind.model_json_schema()
+    required = schema.get("required", [])
+    return [
+        {"name": name, "in": "query", "required": name in required, "schema": field}
+        for name, field in schema["properties"].items()
+    ]

@@ -55,12 +55,12 @@ async def json_value(request: Request, max_bytes: int) -> object:
         raise BadRequest(f"not JSON: {error}") from error
 
 
-def validated(kind: type[M], given: object) -> M:
-    """A body of a kind, for routes that take several; what is wrong is reported as FastAPI does."""
+def validated(kind: type[M], given: object, where: str = "body") -> M:
+    """What a request holds as a model; what is wrong is reported as FastAPI does."""
     try:
         return kind.model_validate(given)
     except ValidationError as error:
-        raise RequestValidationError([{**item, "loc": ("body", *item["loc"])} for item in error.errors()]) from error
+        raise RequestValidationError([{**item, "loc": (where, *item["loc"])} for item in error.errors()]) from error
 
 
 async def json_body(request: Request, kind: type[M]) -> M:

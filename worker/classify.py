@@ -29,7 +29,7 @@ def classify(db: Database, settings: Settings, owner: Claim, pulse: Pulse) -> No
     searcher = Searcher(settings, db)
     with db.read() as session:
         job = jobs.get(session, owner.job_id)
-        view = searcher.view(session, dataset_id=job.dataset_id, model_id=job.params["model_id"])
+    view = searcher.view(dataset_id=job.dataset_id, model_id=job.params["model_id"])
     view.require_voters()
     seen = view.snapshot
     home = settings.folder("runs") / job.id

@@ -54,7 +54,7 @@ def get_image(image_id: ImageId, session: Reading, context: Ctx) -> ImageBody:
     dataset = session.get_one(Dataset, image.dataset_id)
     provenance = None
     if dataset.model_id is not None:
-        view = context.searcher.view(session, model_id=dataset.model_id)
+        view = context.searcher.view(model_id=dataset.model_id)
         provenance = view.snapshot.provenance(image_id)
     return _body(image, label.label if label else None, provenance)
 

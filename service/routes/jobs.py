@@ -70,8 +70,7 @@ def _create(session: Session, request: JobRequest) -> Job:
 def classify_all(dataset_id: str, request: ClassifyAll, response: Response, context: Ctx) -> JobBody:
     """Classify every image of a dataset by the votes of the labelled ones, as a job; its table is
     ``GET /jobs/{job_id}/classifications``."""
-    with context.db.read() as session:
-        view = context.searcher.view(session, dataset_id=dataset_id, model_id=request.model_id)
+    view = context.searcher.view(dataset_id=dataset_id, model_id=request.model_id)
     view.require_voters()  # 409 now rather than a failed job
     with context.db.write() as session:
         datasets.get_for_job(session, dataset_id)

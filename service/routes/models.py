@@ -59,11 +59,9 @@ def get_model_file(model_id: str, name: str, session: Reading, context: Ctx) -> 
     response_class=Response,
     responses={200: {"content": {"application/octet-stream": {}, "text/csv": {}}, "description": "NPZ or CSV"}},
 )
-def export_embeddings(
-    model_id: str, session: Reading, context: Ctx, format: Annotated[Literal["npz", "csv"], Query()] = "npz"
-) -> Response:
+def export_embeddings(model_id: str, context: Ctx, format: Annotated[Literal["npz", "csv"], Query()] = "npz") -> Response:
     """All embeddings with the ids, paths and labels of their images, in the order of the ids."""
-    seen = context.searcher.view(session, model_id=model_id).snapshot
+    seen = context.searcher.view(model_id=model_id).snapshot
     if format == "csv":
         headers = {"Content-Disposition": f'attachment; filename="{model_id}.csv"'}
         return StreamingResponse(export.csv_lines(seen), media_type="text/csv", headers=headers)

@@ -150,7 +150,7 @@ def test_other_bodies_are_refused(published: Published) -> None:
         client.post("/neighbours", content=b"x", headers={"Content-Type": "text/plain"}), 422, "bad_query"
     )
     assert "not JSON" in problem(
-        client.post("/neighbours", content=b"{", headers={"Content-Type": "application/json"}), 422, "bad_query"
+        client.post("/neighbours", content=b"{", headers={"Content-Type": "application/json"}), 422, "bad_request"
     )
     assert "file" in problem(client.post("/neighbours", data={"k": "3"}, files={"other": b"x"}), 422, "bad_query")
     assert "k" in problem(client.post("/neighbours", data={"k": "0"}, files={"file": b"x"}), 422, "bad_request")
