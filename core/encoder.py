@@ -1,5 +1,6 @@
 """Encoding uploaded images by ONNX Runtime, with the preprocessing that the trainer evaluates with."""
 
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -9,6 +10,18 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from core import imaging
+
+Vectors = NDArray[np.float32]
+_TOGETHER = 32  # most images of one batch
+
+
+class _Waiting:
+    """A thread's image; its turn comes when it is answered, or when it is to answer itself and the others."""
+
+    def __init__(self, pixels: NDArray[np.uint8]) -> None:
+        self.pixels = pixels
+        self.turn = threading.Event()
+        self.answer: Vectors | Exception | None = None
 
 
 class Encoder:
@@ -20,9 +33,46 @@ class Encoder:
         options.inter_op_num_threads = 1
         self._session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
         self.size = int(self._session.get_inputs()[0].shape[1])
+        self._lock = threading.Lock()
+        self._waiting: list[_Waiting] = []
+        self._working = False
 
-    def __call__(self, images: Sequence[Image.Image]) -> NDArray[np.float32]:
+    def __call__(self, images: Sequence[Image.Image]) -> Vectors:
         """Embed decoded RGB images, as ``imaging.decode`` returns them: unit rows (len(images), d)."""
-        batch = np.stack([imaging.evaluation_array(image, self.size) for image in images])
+        return self._run(np.stack([imaging.evaluation_array(image, self.size) for image in images]))
+
+    def _run(self, batch: NDArray[np.uint8]) -> Vectors:
         (embeddings,) = self._session.run(None, {"images": batch})
         return np.asarray(embeddings, dtype=np.float32)
+
+    def one(self, image: Image.Image) -> Vectors:
+        """Embed one image, (d,), together with those that other threads bring while the encoder is at work."""
+        mine = _Waiting(imaging.evaluation_array(image, self.size))
+        with self._lock:
+            self._waiting.append(mine)
+            if not self._working:
+                self._working = True
+                mine.turn.set()
+        mine.turn.wait()
+        if mine.answer is None:
+            self._serve()
+        if isinstance(mine.answer, Exception):
+            raise mine.answer
+        assert mine.answer is not None
+        return mine.answer
+
+    def _serve(self) -> None:
+        """Embed all that wait, oneself among them, then let the first of those who came meanwhile do the same."""
+        with self._lock:
+            batch, self._waiting = self._waiting[:_TOGETHER], self._waiting[_TOGETHER:]
+        try:
+            answers: Sequence[Vectors | Exception] = list(self._run(np.stack([waiting.pixels for waiting in batch])))
+        except Exception as error:
+            answers = [error] * len(batch)
+        for waiting, answer in zip(batch, answers, strict=True):
+            waiting.answer = answer
+            waiting.turn.set()
+        with self._lock:
+            self._working = bool(self._waiting)
+            if self._waiting:
+                self._waiting[0].turn.set()

@@ -60,19 +60,14 @@ def decode(data: bytes, max_pixels: int = MAX_PIXELS) -> Image.Image:
     Raises:
         ImageError: with code ``not_an_image``, ``too_many_pixels``, ``truncated`` or ``damaged``.
     """
+    return decode_with_format(data, max_pixels)[0]
+
+
+def decode_with_format(data: bytes, max_pixels: int = MAX_PIXELS) -> tuple[Image.Image, str]:
+    """As ``decode``, with Pillow's name of the file's format, such as ``JPEG``."""
     with _opened(data, max_pixels) as image:
         image.load()
-        return _to_rgb(ImageOps.exif_transpose(image))
-
-
-def format_of(data: bytes, max_pixels: int = MAX_PIXELS) -> str:
-    """Pillow's name of the file's format, such as ``JPEG``, read from the header alone.
-
-    Raises:
-        ImageError: as ``decode``.
-    """
-    with _opened(data, max_pixels) as image:
-        return image.format or "PNG"
+        return _to_rgb(ImageOps.exif_transpose(image)), image.format or "PNG"
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:

@@ -134,10 +134,11 @@ def _take(entry: archives.Entry, intake: _Intake, writer: ShardWriter, folder: s
     if entry.path in intake.paths:
         return intake.reject(entry.path, "repeated_path", "another image of the dataset has this path")
     try:
-        width, height = imaging.decode(entry.data, intake.max_pixels).size
-        extension, media_type = _MEDIA_TYPES[imaging.format_of(entry.data, intake.max_pixels)]
+        image, format_ = imaging.decode_with_format(entry.data, intake.max_pixels)
     except imaging.ImageError as error:
         return intake.reject(entry.path, error.code, str(error))
+    width, height = image.size
+    extension, media_type = _MEDIA_TYPES[format_]
     intake.path_of[digest] = entry.path
     intake.paths.add(entry.path)
     intake.kept += 1

@@ -147,8 +147,7 @@ class Searcher:
             image = imaging.decode(data, self._settings.max_pixels)
         except imaging.ImageError as error:
             raise BadImage(str(error)) from error
-        vector: Vector = view.snapshot.model.encoder([image])[0]
-        return vector
+        return view.snapshot.model.encoder.one(image)
 
     def query(self, view: View, query: Query) -> list[Neighbour]:
         """Answer one query, best first.

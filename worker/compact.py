@@ -110,7 +110,7 @@ def _merge(db: Database, settings: Settings, owner: Claim, pulse: Pulse, dataset
         return
     staged = artifacts.fresh_folder(settings.folder("runs") / owner.job_id / str(owner.attempt) / "model")
     old = settings.root / "models" / model.directory
-    built = _write_rows(seen, rows, staged)
+    built = _write_rows(seen, rows, staged, settings.index)
     if pulse.should_stop():
         raise InterruptedError
     content = manifest.read(old)
@@ -142,7 +142,7 @@ def _merge(db: Database, settings: Settings, owner: Claim, pulse: Pulse, dataset
     shutil.rmtree(settings.root / "runs" / owner.job_id, ignore_errors=True)
 
 
-def _write_rows(seen: Snapshot, rows: Rows, folder: Path) -> index.IndexInfo:
+def _write_rows(seen: Snapshot, rows: Rows, folder: Path, kind: str) -> index.IndexInfo:
     """The files that have a row for each image. What was added has no provenance: NaN and -1."""
     vectors, base = seen.vectors(rows), len(seen.model.ids)
     kept, added = rows[rows < base], int((rows >= base).sum())
@@ -157,4 +157,4 @@ def _write_rows(seen: Snapshot, rows: Rows, folder: Path) -> index.IndexInfo:
     positions = np.load(seen.model.folder / "projection.npy")
     placed = [positions[seen.model.nearest(vector, _PLACED_BY)[0]].mean(axis=0) for vector in vectors[len(kept) :]]
     np.save(folder / "projection.npy", np.concatenate([positions[kept], np.array(placed, np.float32).reshape(-1, 2)]))
-    return index.build(vectors, folder / "index.faiss")
+    return index.build(vectors, folder / "index.faiss", kind)

@@ -35,7 +35,7 @@ def publish(db: Database, settings: Settings, owner: Claim, run_dir: Path, evalu
     """
     staged = run_dir / "model"
     embeddings = np.load(staged / "embeddings.npy")
-    built = index.build(embeddings, staged / "index.faiss")
+    built = index.build(embeddings, staged / "index.faiss", settings.index)
     with db.read() as session:
         job = jobs.get(session, owner.job_id)
         path_of = dict(session.execute(select(Image.id, Image.path).where(Image.dataset_id == job.dataset_id)).all())

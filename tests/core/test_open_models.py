@@ -1,5 +1,7 @@
 """Filtered search in a collection large enough for a graph index, against brute force."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -9,14 +11,16 @@ from core.open_models import EXACT_ROWS, OpenModel
 COUNT = 24_000
 
 
-@pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> OpenModel:
+@pytest.fixture(scope="module", params=["auto", "ivf"])
+def model(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> OpenModel:
     folder = tmp_path_factory.mktemp("model")
     vectors = np.random.default_rng(0).normal(size=(COUNT, 12)).astype(np.float32)
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
     np.save(folder / "embeddings.npy", vectors)
     np.save(folder / "ids.npy", np.random.default_rng(1).permutation(COUNT).astype(np.int64) + 100)
-    assert index.build(vectors, folder / "index.faiss").kind == "hnsw"
+    built = index.build(vectors, folder / "index.faiss", request.param)
+    assert built.kind == ("hnsw" if request.param == "auto" else "ivf")
+    assert built.recall_at_10 >= 0.95
     texts.write(folder / texts.PATHS, (f"{row}.png" for row in range(COUNT)))
     manifest.write(folder, {})
     return OpenModel(folder)
@@ -53,3 +57,21 @@ def test_rows_of_images(model: OpenModel) -> None:
     assert model.rows_of(wanted).tolist() == [0, 5]
     assert model.row(int(model.ids[5])) == 5
     assert model.row(3) is None
+
+
+def test_the_kind_follows_from_size_and_memory() -> None:
+    assert index.choose(20_000, 128) == "flat"
+    assert index.choose(20_001, 128, memory=8 << 30) == "hnsw"
+    assert index.choose(1_000_000, 128, memory=8 << 30) == "hnsw"
+    assert index.choose(10_000_000, 128, memory=8 << 30) == "ivf"
+
+
+@pytest.mark.parametrize("count", [1, 5, 300])
+@pytest.mark.parametrize("kind", index.KINDS)
+def test_every_kind_holds_few_vectors_too(tmp_path: Path, kind: str, count: int) -> None:
+    vectors = np.random.default_rng(0).normal(size=(count, 12)).astype(np.float32)
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    built = index.build(vectors, tmp_path / "index.faiss", kind)
+    assert (built.kind, built.recall_queries) == (kind, count) and built.recall_at_10 >= 0.97
+    _, found = index.load(tmp_path / "index.faiss").search(vectors, 1)
+    assert found[:, 0].tolist() == list(range(count))
