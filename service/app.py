@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from importlib.metadata import version
+from typing import Any
 
 from fastapi import FastAPI
 
@@ -17,6 +18,8 @@ DESCRIPTION = """From a folder of unlabelled images to a searchable, classifiabl
 
 Upload an archive (`POST /datasets`), train (`POST /jobs`), then ask for neighbours and classes.
 Every error is a problem document (RFC 9457) with a stable `code`."""
+_PROBLEM: dict[str, Any] = {"content": {errors.MEDIA_TYPE: {"schema": Problem.model_json_schema()}}}
+_PROBLEMS: dict[int | str, str] = {422: "Bad input, named in detail", "4XX": "What is wrong, with a stable code"}
 
 
 def create_app(settings: Settings | None = None) -> FastAPI:
@@ -33,7 +36,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         version=version("anchorhood"),
         description=DESCRIPTION,
         lifespan=lifespan,
-        responses={422: {"model": Problem, "content": {errors.MEDIA_TYPE: {}}, "description": "Bad input, named in detail"}},
+        responses={status: _PROBLEM | {"description": description} for status, description in _PROBLEMS.items()},
     )
     app.state.context = context
     errors.install(app)

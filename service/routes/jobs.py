@@ -48,7 +48,8 @@ def create_job(
 
 
 def _create(session: Session, request: JobRequest) -> Job:
-    for dataset_id in sorted(filter(None, (request.dataset_id, request.evaluation_dataset_id))):
+    named = (request.dataset_id, request.evaluation_dataset_id)
+    for dataset_id in sorted(id_ for id_ in named if id_ is not None):
         dataset = datasets.get_for_job(session, dataset_id)
         if dataset.status == DatasetStatus.FAILED:
             raise DatasetNotReady(f"{dataset_id} failed validation: {(dataset.error or {}).get('message')}")

@@ -243,6 +243,7 @@ def test_refused_files_are_listed(published: Published) -> None:
         ),
         ("POST", "/jobs", {"content": b"\x89PNG\xff"}, 422, "bad_request", ""),
         ("POST", "/jobs", {"json": {"dataset_id": "d", "evaluation_dataset_id": "d"}}, 422, "bad_parameters", "each other"),
+        ("POST", "/jobs", {"json": {"dataset_id": ""}}, 404, "dataset_not_found", "no dataset"),
         ("POST", "/jobs", {"json": {"dataset_id": "d", "name": "a\0b"}}, 422, "bad_request", "name"),
         ("POST", "/jobs", {"json": {"dataset_id": "d", "metadata": {"a": "\0"}}}, 422, "bad_request", "NUL"),
         ("GET", "/images/99999999999999999999", {}, 422, "bad_request", "less than or equal"),
