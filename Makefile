@@ -2,7 +2,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 SOURCES := core service trainer worker migrations benchmarks tests
 
-.PHONY: setup demo serve test test-slow check openapi migrate bench-trainer bench-method bench-augment
+.PHONY: setup demo serve test test-slow check openapi migrate bench-trainer bench-method bench-augment bench-service
 
 setup: .venv/installed
 
@@ -38,6 +38,9 @@ bench-trainer: setup
 
 bench-method: setup
 	$(BIN)/python -m benchmarks.method
+
+bench-service: setup
+	$(BIN)/python -m benchmarks.service
 
 bench-augment: setup
 	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[bench]'

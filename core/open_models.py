@@ -86,7 +86,8 @@ class OpenModel:
         """
         if allowed is None:
             scores, rows = self.index.search(vector[None], min(count, len(self.ids)))
-            return rows[0][rows[0] >= 0], scores[0][rows[0] >= 0]
+            found = len(self.ids) if rows[0, -1] >= 0 else int((rows[0] >= 0).sum())  # what is missing is at the end
+            return rows[0, :found], scores[0, :found]
         count = min(count, len(allowed))
         if len(allowed) > EXACT_ROWS:
             rows, scores = index.search_among(self.index, vector, count, allowed, len(self.ids))

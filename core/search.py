@@ -26,7 +26,7 @@ _BY_IMAGE = _CURRENT.join(Image, Image.dataset_id == Dataset.id).where(Image.id 
 _TRAINED = _CURRENT.where(Dataset.model_id.is_not(None)).limit(2)
 
 
-@dataclass(frozen=True)
+@dataclass
 class Neighbour:
     """One answer: ``score`` is the cosine similarity, from -1 to 1."""
 
@@ -157,22 +157,27 @@ class Searcher:
             BadQuery: its vector has another length than the model's, or its examples cancel out.
         """
         allowed = view.snapshot.passing(query.only)
-        named = [*query.positive, *query.negative]
+        named = query.positive + query.negative
         wanted = query.k + query.offset + len(named)
         if query.vector is not None:
-            rows, scores = view.snapshot.nearest(_unit(query.vector, view.dim), wanted, allowed)
+            vector = _unit(query.vector, view.dim)
+        elif len(named) == 1:
+            vector = self.vector_of(view, named[0])
         else:
             good = np.stack([self.vector_of(view, id_) for id_ in query.positive])
-            bad = [self.vector_of(view, id_) for id_ in query.negative]
+            bad = np.stack([self.vector_of(view, id_) for id_ in query.negative]) if query.negative else None
             if query.strategy == "best_score":
-                rows, scores = _best_score(view.snapshot, good, np.stack(bad) if bad else None, wanted, allowed)
-            else:
-                mean = good[0] if len(good) == 1 else good.mean(axis=0)
-                mean = mean - np.stack(bad).mean(axis=0) if bad else mean
-                rows, scores = view.snapshot.nearest(_unit(mean, len(mean)), wanted, allowed)
-        found = _described(view.snapshot, rows, scores)
-        left = [neighbour for neighbour in found if neighbour.image_id not in named and neighbour.score >= query.min_score]
-        return left[query.offset : query.offset + query.k]
+                return self._answer(view, query, *_best_score(view.snapshot, good, bad, wanted, allowed))
+            vector = _unit(good.mean(axis=0) - (0 if bad is None else bad.mean(axis=0)), view.dim)
+        return self._answer(view, query, *view.snapshot.nearest(vector, wanted, allowed))
+
+    @staticmethod
+    def _answer(view: View, query: Query, rows: Rows, scores: Vector) -> list[Neighbour]:
+        named = {*query.positive, *query.negative}
+        found = zip(view.snapshot.ids[rows].tolist(), scores.tolist(), rows.tolist(), strict=True)
+        left = [entry for entry in found if entry[0] not in named and entry[1] >= query.min_score]
+        describe = view.snapshot.describe
+        return [Neighbour(id_, score, *describe(row)) for id_, score, row in left[query.offset : query.offset + query.k]]
 
     def classify(
         self,

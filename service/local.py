@@ -33,8 +33,8 @@ class LocalOnly:
 
     @staticmethod
     def _refusal(scope: Scope) -> tuple[str, str] | None:
-        headers = {name: value.decode("latin-1") for name, value in scope["headers"]}
-        host, origin = headers.get(b"host", ""), headers.get(b"origin", "")
+        headers = dict(scope["headers"])
+        host, origin = headers.get(b"host", b"").decode("latin-1"), headers.get(b"origin", b"").decode("latin-1")
         try:
             name = urlsplit(f"//{host}").hostname or ""
         except ValueError:

@@ -144,6 +144,9 @@ class JobBody(BaseModel):
     created_at: datetime
     started_at: datetime | None
     finished_at: datetime | None
+    estimated_finish: datetime | None = Field(
+        description="Of the training, by its speed so far; evaluation and publishing follow."
+    )
     metadata: dict[str, Any]
 
 

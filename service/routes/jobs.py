@@ -3,6 +3,7 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator
+from datetime import timedelta
 from typing import Annotated
 
 from fastapi import APIRouter, Header, Query, Request, Response
@@ -13,7 +14,7 @@ from starlette.concurrency import run_in_threadpool
 
 from core import datasets, idempotency, jobs, votes
 from core.errors import BadParameters, DatasetNotReady, NoTable
-from core.models import DatasetStatus, Job, JobEvent, JobKind, JobStatus, Metric, Model, Queue
+from core.models import DatasetStatus, Job, JobEvent, JobKind, JobStatus, Metric, Model, Queue, now
 from service.context import Context, Ctx, Reading
 from service.schemas import MAX_ID, ClassifyAll, EventBody, EventPage, JobBody, JobPage, JobRequest, MetricBody, MetricsBody
 
@@ -186,5 +187,8 @@ async def _stream(context: Context, request: Request, job_id: str, after: int) -
 
 def body(job: Job) -> JobBody:
     """A row as the API shows it."""
-    names = [name for name in JobBody.model_fields if name != "metadata"]
-    return JobBody.model_validate({**{name: getattr(job, name) for name in names}, "metadata": job.job_metadata})
+    names = [name for name in JobBody.model_fields if name not in ("metadata", "estimated_finish")]
+    left = (job.progress or {}).get("eta_seconds")
+    finish = now() + timedelta(seconds=left) if left is not None and job.status == JobStatus.RUNNING else None
+    columns = {name: getattr(job, name) for name in names}
+    return JobBody.model_validate({**columns, "metadata": job.job_metadata, "estimated_finish": finish})

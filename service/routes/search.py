@@ -4,8 +4,9 @@ import time
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, File, Form, Query, Request, UploadFile
-from fastapi.responses import JSONResponse, Response
+from fastapi.responses import Response
 from pydantic import Field
+from pydantic_core import to_json
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import UploadFile as FormFile
 
@@ -62,7 +63,8 @@ def neighbours_of_image(asked: Annotated[ImageQuery, Depends(_image_query)], con
     started = time.perf_counter()
     view = context.searcher.view(image_id=asked.image_id, dataset_id=asked.dataset_id, model_id=asked.model_id)
     found = context.searcher.query(view, asked.query())
-    return JSONResponse(_body(view, started, found))  # what was built here needs no second look
+    body = _body(view, started, found)
+    return Response(to_json(body), media_type="application/json")  # what was built here needs no second look
 
 
 @router.post("/neighbours", response_model=NeighboursBody | BatchBody, openapi_extra=_QUERY)

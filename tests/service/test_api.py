@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 
 from core import manifest
+from core.models import Job, now
+from service.routes.jobs import body
 from tests.conftest import image_bytes, picture_zip
 from tests.service.conftest import Published
 
@@ -39,8 +41,9 @@ def test_the_job_tells_how_it_went(published: Published) -> None:
     job = published.job
     assert set(job) == {
         *("id", "kind", "dataset_id", "evaluation_dataset_id", "status", "name", "params", "progress", "evaluation"),
-        *("attempt", "error", "model_id", "created_at", "started_at", "finished_at", "metadata"),
+        *("attempt", "error", "model_id", "created_at", "started_at", "finished_at", "estimated_finish", "metadata"),
     }
+    assert job["estimated_finish"] is None
     assert set(job["progress"]) == {
         *("round", "rounds", "epoch", "epochs", "loss", "images_per_second", "anchors", "eta_seconds"),
     }
@@ -48,6 +51,16 @@ def test_the_job_tells_how_it_went(published: Published) -> None:
     assert judged["held_out"]
     assert judged["queries"] == 8
     assert [entry["anchors"] for entry in judged["rounds"]] == [0.0, 0.25]
+
+
+def test_a_running_training_says_when_it_will_be_over() -> None:
+    job = Job(
+        id="job_1", kind="train", dataset_id="ds_1", status="running", params={}, job_metadata={}, attempt=1, created_at=now()
+    )
+    assert body(job).estimated_finish is None
+    job.progress = {"eta_seconds": 600.0}
+    finish = body(job).estimated_finish
+    assert finish is not None and 590 < (finish - now()).total_seconds() <= 600
 
 
 def test_events_as_pages_and_as_a_stream_are_the_same(published: Published) -> None:

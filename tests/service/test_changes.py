@@ -14,6 +14,8 @@ from tests.conftest import image_bytes, picture_zip, write_zip
 from tests.live import Live
 from tests.service.test_api import problem
 
+pytestmark = pytest.mark.slow
+
 
 class Changing:
     """A live system with one trained dataset of 24 images, and the folder that it may import from."""
