@@ -1,6 +1,7 @@
 """A Chroma server with the same vectors, in an environment of its own, for ``benchmarks.service``."""
 
 import json
+import shutil
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -52,14 +53,16 @@ class Chroma:
 
 
 def prepared(work: Path, folder: Path) -> Chroma:
-    """Install Chroma and fill it with a model's vectors, once."""
-    home = work / "chroma"
-    program, data, bodies = home / "venv/bin/chroma", home / "data", home / "bodies.jsonl"
+    """Install Chroma, and fill it with a model's vectors, each once."""
+    installed, home = work / "chroma/venv", work / "chroma" / folder.name
+    data, bodies = home / "data", home / "bodies.jsonl"
+    if not (installed / "bin/chroma").exists():
+        subprocess.run([sys.executable, "-m", "venv", str(installed)], check=True)
+        subprocess.run([str(installed / "bin/pip"), "install", "--quiet", "chromadb"], check=True)
     if not bodies.exists():
-        home.mkdir(parents=True, exist_ok=True)
-        subprocess.run([sys.executable, "-m", "venv", str(home / "venv")], check=True)
-        subprocess.run([str(home / "venv/bin/pip"), "install", "--quiet", "chromadb"], check=True)
-        subprocess.run([str(home / "venv/bin/python"), "-c", _FILL, str(data), str(folder)], check=True)
+        shutil.rmtree(home, ignore_errors=True)
+        home.mkdir()
+        subprocess.run([str(installed / "bin/python"), "-c", _FILL, str(data), str(folder)], check=True)
         ids, vectors = np.load(folder / "ids.npy"), np.load(folder / "embeddings.npy")
         first = [(int(id_), vector.tolist()) for id_, vector in zip(ids[:1000], vectors[:1000], strict=True)]
         (home / "first.json").write_text(json.dumps(first))
@@ -68,4 +71,4 @@ def prepared(work: Path, folder: Path) -> Chroma:
             json.dumps({"query_embeddings": [vectors[row].tolist()], "n_results": K, "include": ["distances"]}) for row in rows
         ]
         bodies.write_text("\n".join(lines) + "\n")
-    return Chroma(program, data, bodies)
+    return Chroma(installed / "bin/chroma", data, bodies)

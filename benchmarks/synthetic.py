@@ -38,6 +38,10 @@ def publish(db: Database, settings: Settings, vectors: NDArray[np.float32], name
     np.save(staged / "embeddings.npy", vectors)
     np.save(staged / "ids.npy", np.array(ids, np.int64))
     texts.write(staged / texts.PATHS, paths)
+    nobody = np.full(count, -1)
+    entropy = np.zeros((1, count), np.float32)
+    np.savez(staged / "neighbourhoods.npz", entropy=entropy, anchor_round=nobody, neighbours=nobody[:, None])
+    (staged / "encoder.onnx").touch()  # nothing is encoded
     built = index.build(vectors, staged / "index.faiss")
     manifest.write(staged, {})
     artifacts.publish(staged, settings.folder("models") / f"{job}-1")

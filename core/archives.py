@@ -76,7 +76,7 @@ def entries(path: Path, *, max_entries: int, max_bytes: int, name: str = "") -> 
     with open(path, "rb") as file:
         header = file.read(HEADER_BYTES)
         kind = kind_of(header)
-        if name and may_be_image(header):
+        if kind is None and name and may_be_image(header):
             file.seek(0)
             yield _one(_clean(name), file, max_bytes)
             return

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+from collections.abc import Iterable
 from pathlib import Path
 
 
@@ -9,8 +10,8 @@ def sync_tree(folder: Path) -> None:
     """Put every file and folder below ``folder`` on the disk for good."""
     for parent, _, names in os.walk(folder):
         for name in names:
-            _sync(Path(parent, name))
-        _sync(Path(parent))
+            sync(Path(parent, name))
+        sync(Path(parent))
 
 
 def publish(staged: Path, final: Path) -> None:
@@ -24,7 +25,18 @@ def publish(staged: Path, final: Path) -> None:
         raise FileExistsError(f"{final} is already published")
     final.parent.mkdir(parents=True, exist_ok=True)
     os.rename(staged, final)
-    _sync(final.parent)
+    sync(final.parent)
+
+
+def family(folders: Iterable[Path], directory: str) -> list[Path]:
+    """Those of the models' folders that are of one model: the first one, and what compaction made of it,
+    ``<first>+<job>-<attempt>``.
+
+    Args:
+        directory: the name of any of them.
+    """
+    first = directory.partition("+")[0]
+    return [folder for folder in folders if folder.name.partition("+")[0] == first]
 
 
 def fresh_folder(path: Path) -> Path:
@@ -34,7 +46,8 @@ def fresh_folder(path: Path) -> Path:
     return path
 
 
-def _sync(path: Path) -> None:
+def sync(path: Path) -> None:
+    """Put a file's data, or the names in a folder, on the disk for good."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

@@ -1,11 +1,14 @@
 """When the files of a dataset hold so much of what was deleted, or lack so much of what was added, that they are written anew."""
 
+from pathlib import Path
+
 import numpy as np
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from core import datasets, embedding, jobs
-from core.models import Deletion, Embedding, Job, JobKind, JobStatus, Model
+from core import embedding, jobs
+from core.db import Database
+from core.models import Dataset, DatasetStatus, Deletion, Embedding, Job, JobKind, JobStatus, Model
 from core.settings import Settings
 
 _TAR_BYTES = 768  # of a file's header and padding, on average
@@ -20,16 +23,37 @@ def request(session: Session, dataset_id: str) -> Job:
     return session.scalar(waiting.limit(1)) or jobs.create(session, JobKind.COMPACT, dataset_id)
 
 
-def request_if_due(session: Session, settings: Settings, dataset_id: str) -> Job | None:
+def request_if_due(db: Database, settings: Settings, dataset_id: str) -> Job | None:
     """Queue a compaction where a quarter of the shards is of deleted images, or much has changed beside the index."""
-    dataset = datasets.get(session, dataset_id)
-    stored = sum(path.stat().st_size for path in (settings.root / "datasets" / dataset_id).glob("*/shard-*.tar"))
-    needed = dataset.bytes + _TAR_BYTES * dataset.images
-    due = 3 * stored > 4 * needed + _SLACK
-    model = session.get(Model, dataset.model_id) if dataset.model_id else None
-    if model is not None and not due:
-        added = session.scalar(select(func.count()).where(Embedding.model_id == model.id)) or 0
+    if not _due(db, settings, dataset_id):
+        return None
+    with db.write() as session:
+        dataset = session.get(Dataset, dataset_id, with_for_update={"read": True})
+        return request(session, dataset_id) if dataset and dataset.status == DatasetStatus.READY else None
+
+
+def _due(db: Database, settings: Settings, dataset_id: str) -> bool:
+    with db.read() as session:
+        dataset = session.get(Dataset, dataset_id)
+        model = session.get(Model, dataset.model_id) if dataset and dataset.model_id else None
+        added = session.scalar(select(func.count()).where(Embedding.model_id == model.id)) if model else 0
         gone = session.scalars(select(Deletion.image_id).where(Deletion.dataset_id == dataset_id)).all()
-        few = max(_FEW, model.images // _SHARE)
-        due = added > few or (len(gone) > few and np.isin(embedding.published_ids(settings, model), gone).sum() > few)
-    return request(session, dataset_id) if due else None
+    if dataset is None:
+        return False
+    stored = sum(map(_size, (settings.root / "datasets" / dataset_id).glob("*/shard-*.tar")))
+    if 3 * stored > 4 * (dataset.bytes + _TAR_BYTES * dataset.images) + _SLACK:
+        return True
+    few = max(_FEW, model.images // _SHARE) if model else 0
+    if model is None or max(added or 0, len(gone)) <= few:
+        return False
+    try:
+        return (added or 0) > few or int(np.isin(embedding.published_ids(settings, model), gone).sum()) > few
+    except FileNotFoundError:  # a compaction has just put other files in their place
+        return False
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:  # a compaction is at work
+        return 0

@@ -9,10 +9,10 @@ from urllib.parse import unquote, urlsplit
 from sqlalchemy import delete, distinct, func, select, update
 from sqlalchemy.orm import Session
 
-from core import jobs
+from core import artifacts, jobs
 from core.db import BATCH, Database
 from core.errors import BadRequest, DatasetInUse, DatasetNotFound, DatasetNotReady
-from core.models import Dataset, DatasetStatus, Image, Job, JobKind, Label, Model, Rejection, new_id, now
+from core.models import Dataset, DatasetStatus, Image, Job, JobKind, JobStatus, Label, Model, Rejection, new_id, now
 from core.settings import Settings
 
 LABEL_MODES = ("none", "folders")
@@ -109,7 +109,7 @@ def remove(db: Database, settings: Settings, dataset_id: str) -> None:
     """Delete a dataset with its images, jobs, models and files.
 
     Its rows go in small transactions, so that a large dataset does not keep writers out; from the first one on it is
-    marked as failed, and no job can be created on it.
+    marked as failed, has no model to answer from, and no job can be created on it.
 
     Raises:
         DatasetNotFound: no such dataset.
@@ -117,18 +117,26 @@ def remove(db: Database, settings: Settings, dataset_id: str) -> None:
     """
     with db.write() as session:
         get(session, dataset_id)
-        deleting = {"status": DatasetStatus.FAILED, "error": {"code": "deleted", "message": "it is being deleted"}}
-        session.execute(update(Dataset).where(Dataset.id == dataset_id).values(deleting))
+        deleting = {"code": "deleted", "message": "it is being deleted"}
+        change(session, dataset_id, status=DatasetStatus.FAILED, error=deleting, model_id=None)
         _require_unused(session, dataset_id)
+        models = session.scalars(delete(Model).where(Model.dataset_id == dataset_id).returning(Model.directory)).all()
     for table in (Image, Rejection):
         while _delete_some(db, table, dataset_id):
             pass
     with db.write() as session:
-        folders, uploads = _remove_row(session, dataset_id)
-    for folder in folders:
-        shutil.rmtree(settings.root / folder, ignore_errors=True)
-    for upload in uploads:
-        upload_path(settings, upload).unlink(missing_ok=True)
+        jobs_of_it = session.execute(select(Job.id, Job.params).where(Job.dataset_id == dataset_id)).all()
+        session.execute(update(Job).where(Job.evaluation_dataset_id == dataset_id).values(evaluation_dataset_id=None))
+        session.execute(delete(Dataset).where(Dataset.id == dataset_id))
+    db.settle()
+    there = list(settings.folder("models").iterdir())
+    folders = [folder for directory in models for folder in artifacts.family(there, directory)]
+    folders += [settings.folder("runs") / job_id for job_id, _ in jobs_of_it]
+    for folder in [*folders, settings.folder("datasets") / dataset_id]:
+        shutil.rmtree(folder, ignore_errors=True)
+    for _, params in jobs_of_it:
+        if "upload" in params:
+            upload_path(settings, params["upload"]).unlink(missing_ok=True)
 
 
 def _require_unused(session: Session, dataset_id: str) -> None:
@@ -145,14 +153,12 @@ def _delete_some(db: Database, table: type[Image] | type[Rejection], dataset_id:
         return int(deleted.rowcount)
 
 
-def _remove_row(session: Session, dataset_id: str) -> tuple[list[str], list[str]]:
-    own_jobs = session.execute(select(Job.id, Job.params).where(Job.dataset_id == dataset_id)).all()
-    directories = session.scalars(select(Model.directory).where(Model.dataset_id == dataset_id)).all()
-    session.execute(update(Job).where(Job.evaluation_dataset_id == dataset_id).values(evaluation_dataset_id=None))
-    session.execute(delete(Dataset).where(Dataset.id == dataset_id))
-    folders = [f"datasets/{dataset_id}", *(f"runs/{job}" for job, _ in own_jobs)]
-    uploads = [params["upload"] for _, params in own_jobs if "upload" in params]
-    return [*folders, *(f"models/{directory}" for directory in directories)], uploads
+def validated(dataset_id: str) -> Any:
+    """The condition on an image that it is one of a dataset, and not of an upload whose validation goes on or was given up."""
+    prefix = f"datasets/{dataset_id}/"  # of its shard; then follows the job that wrote it
+    writer = func.substr(Image.shard, len(prefix) + 1, len(new_id("job")))
+    open_ = select(Job.id).where(Job.dataset_id == dataset_id, Job.kind == JobKind.INGEST, Job.status != JobStatus.SUCCEEDED)
+    return (Image.dataset_id == dataset_id) & writer.not_in(open_)
 
 
 def class_count(dataset_id: str) -> Any:
@@ -161,7 +167,9 @@ def class_count(dataset_id: str) -> Any:
     return labelled.where(Image.dataset_id == dataset_id).scalar_subquery()
 
 
-def change(session: Session, dataset_id: str, **values: Any) -> None:
-    """Update a dataset's row and tell every reader that answers have changed."""
+def change(session: Session, dataset_id: str, *, labels: bool = False, **values: Any) -> None:
+    """Update a dataset's row and tell every reader that answers have changed, and perhaps ``labels`` with them."""
     values["generation"] = Dataset.generation + 1
+    if labels:
+        values |= {"label_generation": Dataset.label_generation + 1, "classes": class_count(dataset_id)}
     session.execute(update(Dataset).where(Dataset.id == dataset_id).values(values).execution_options(synchronize_session=False))

@@ -12,6 +12,8 @@ from typing import Any
 from sqlalchemy import ClauseElement, Engine, create_engine, event, make_url
 from sqlalchemy.orm import Session
 
+from core.artifacts import sync
+
 BATCH = 1000  # rows in one write transaction
 _THREADS = 40  # of a web server's process; a connection beyond the pool's size would be opened anew each time
 
@@ -29,11 +31,11 @@ class Database:
             self.engine = _sqlite(url, read_only=False)
         else:
             self.engine = create_engine(url, pool_pre_ping=True, pool_size=10, max_overflow=_THREADS - 10)
-            self._reader = self.engine.execution_options(postgresql_readonly=True)
+            self._reader = self.engine.execution_options(postgresql_readonly=True, isolation_level="REPEATABLE READ")
 
     @contextmanager
     def read(self) -> Iterator[Session]:
-        """A read-only transaction; the objects stay usable after it."""
+        """A read-only transaction that sees one moment; the objects stay usable after it."""
         with Session(self._reader, expire_on_commit=False) as session:
             yield session
 
@@ -64,6 +66,15 @@ class Database:
             return list(cursor.fetchall())
         finally:
             connection.close()
+
+    def settle(self) -> None:
+        """Make sure that no power cut undoes what was committed; to be called before the files of deleted rows are deleted.
+
+        SQLite does so itself only now and then (``synchronous=NORMAL``). With FULL it would sync this file at every commit.
+        """
+        wal = Path(f"{self.url.database}-wal")
+        if self.url.get_backend_name() == "sqlite" and wal.exists():
+            sync(wal)
 
     def dispose(self) -> None:
         """Close every connection."""

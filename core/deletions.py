@@ -2,18 +2,21 @@
 
 import shutil
 from collections.abc import Sequence
+from typing import Any, NoReturn
 
+import numpy as np
 from sqlalchemy import delete, func, insert, select
 from sqlalchemy.orm import Session
 
-from core import datasets, jobs
+from core import datasets, embedding, jobs
 from core.db import BATCH, Database
-from core.errors import BadQuery
+from core.errors import BadQuery, DatasetNotReady
 from core.jobs import Claim
-from core.models import Dataset, Deletion, Image, Job, JobKind, JobStatus, Rejection
+from core.models import Dataset, Deletion, Image, Job, JobKind, JobStatus, Model, Rejection
 from core.settings import Settings
 
 _NAMED = 5  # unknown ids that an error names
+_UNSYNCHRONISED = {"synchronize_session": False}
 
 
 def delete_images(db: Database, dataset_id: str, image_ids: Sequence[int]) -> int:
@@ -22,23 +25,31 @@ def delete_images(db: Database, dataset_id: str, image_ids: Sequence[int]) -> in
     Raises:
         DatasetNotFound: no such dataset.
         BadQuery: one of the images is not in the dataset; nothing was deleted.
+        DatasetNotReady: one of them is of an upload that is still being validated; nothing was deleted.
     """
     wanted = sorted(set(image_ids))
-    with db.read() as session:
+    with db.write() as session:  # a single one, however many images: all of them or none
         datasets.get(session, dataset_id)
-        known: set[int] = set()
+        datasets.change(session, dataset_id)  # its row is locked before those of images, as ``embed`` does
+        size_of: dict[int, int] = {}
         for start in range(0, len(wanted), BATCH):
-            some = Image.id.in_(wanted[start : start + BATCH])
-            known |= set(session.scalars(select(Image.id).where(Image.dataset_id == dataset_id, some)))
-    if unknown := [id_ for id_ in wanted if id_ not in known]:
-        some_ids = ", ".join(map(str, unknown[:_NAMED]))
-        raise BadQuery(f"{len(unknown)} of {len(wanted)} are not in {dataset_id}, so nothing was deleted: {some_ids}")
-    for start in range(0, len(wanted), BATCH):
-        with db.write() as session:
-            _delete(session, dataset_id, wanted[start : start + BATCH])
-    with db.write() as session:
-        datasets.change(session, dataset_id, classes=datasets.class_count(dataset_id))
+            some = Image.id.in_(wanted[start : start + BATCH]) & datasets.validated(dataset_id)
+            deleted = delete(Image).where(some).returning(Image.id, Image.length)
+            size_of |= dict(session.execute(deleted, execution_options=_UNSYNCHRONISED).all())
+        if unknown := [id_ for id_ in wanted if id_ not in size_of]:
+            _refuse(session, dataset_id, unknown, len(wanted))
+        session.execute(insert(Deletion), [{"image_id": id_, "dataset_id": dataset_id} for id_ in wanted])
+        figures: dict[str, Any] = {"images": Dataset.images - len(wanted), "bytes": Dataset.bytes - sum(size_of.values())}
+        datasets.change(session, dataset_id, **figures, classes=datasets.class_count(dataset_id))
     return len(wanted)
+
+
+def _refuse(session: Session, dataset_id: str, unknown: Sequence[int], wanted: int) -> NoReturn:
+    some = unknown[:_NAMED]
+    named = f"so nothing was deleted: {', '.join(map(str, some))}"
+    if len(session.scalars(select(Image.id).where(Image.dataset_id == dataset_id, Image.id.in_(some))).all()) == len(some):
+        raise DatasetNotReady(f"{len(unknown)} of {wanted} are of an upload that is still being validated, {named}")
+    raise BadQuery(f"{len(unknown)} of {wanted} are not in {dataset_id}, {named}")
 
 
 def forget_unfinished(db: Database, settings: Settings, owner: Claim, dataset_id: str) -> None:
@@ -62,7 +73,8 @@ def forget_unfinished(db: Database, settings: Settings, owner: Claim, dataset_id
             with db.write() as session:
                 jobs.own(session, owner)
                 ids = session.scalars(select(Image.id).where(Image.dataset_id == dataset_id, begins).limit(BATCH)).all()
-                _delete(session, dataset_id, ids, counted=False, seen=not jobs.makes_dataset(job))
+                datasets.change(session, dataset_id)
+                session.execute(delete(Image).where(Image.id.in_(ids)), execution_options=_UNSYNCHRONISED)
             if not ids:
                 break
         with db.write() as session:
@@ -71,12 +83,24 @@ def forget_unfinished(db: Database, settings: Settings, owner: Claim, dataset_id
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _delete(session: Session, dataset_id: str, ids: Sequence[int], counted: bool = True, seen: bool = True) -> None:
-    """One transaction's worth; ``counted`` images are in the dataset's figures, ``seen`` ones perhaps in a model."""
-    gone = session.execute(delete(Image).where(Image.id.in_(ids)).returning(Image.id, Image.length)).all()
-    if gone:
-        if seen:
-            session.execute(insert(Deletion), [{"image_id": id_, "dataset_id": dataset_id} for id_, _ in gone])
-        size = sum(length for _, length in gone)
-        figures = {"images": Dataset.images - len(gone), "bytes": Dataset.bytes - size} if counted else {}
-        datasets.change(session, dataset_id, **figures)
+def forget_unseen(db: Database, settings: Settings, owner: Claim, dataset_id: str) -> None:
+    """Forget the ids of deleted images that no model of the dataset holds any more, since compaction took them out.
+
+    Raises:
+        StaleAttempt: the job has another owner.
+    """
+    with db.read() as session:  # in this order: training that begins later lists none of these images
+        ids = np.array(session.scalars(select(Deletion.image_id).where(Deletion.dataset_id == dataset_id)).all(), np.int64)
+        training = session.scalar(select(Job.id).where(jobs.begun_training(dataset_id)).limit(1))
+        models = session.scalars(select(Model).where(Model.dataset_id == dataset_id)).all()
+    if training is not None:
+        return
+    for model in models:
+        try:
+            ids = np.setdiff1d(ids, embedding.published_ids(settings, model))
+        except FileNotFoundError:  # deleted meanwhile; the next compaction will do it
+            return
+    for start in range(0, len(ids), BATCH):
+        with db.write() as session:
+            jobs.own(session, owner)
+            session.execute(delete(Deletion).where(Deletion.image_id.in_(ids[start : start + BATCH].tolist())))

@@ -23,14 +23,18 @@ def last_embedded(session: Session, settings: Settings, model: Model) -> int:
     return max(int(published_ids(settings, model).max()), added or 0)
 
 
-def request(session: Session, settings: Settings, dataset_id: str) -> Job | None:
-    """Queue the embedding of the images that the dataset's current model lacks, if it lacks any."""
+def request(session: Session, dataset_id: str, known: int = 0) -> Job | None:
+    """Queue the embedding of the images that the dataset's current model lacks, if it may lack any.
+
+    Args:
+        known: the highest id in the model's files, where the caller knows it; without it the job will find out.
+    """
     model_id = session.scalar(select(Dataset.model_id).where(Dataset.id == dataset_id))
-    model = session.get(Model, model_id) if model_id else None
-    if model is None:
+    if model_id is None:
         return None
+    added = session.scalar(select(func.max(Embedding.image_id)).where(Embedding.model_id == model_id))
     waiting = select(Job.id).where(Job.dataset_id == dataset_id, Job.kind == JobKind.EMBED, Job.status == JobStatus.QUEUED)
-    later = select(Image.id).where(Image.dataset_id == dataset_id, Image.id > last_embedded(session, settings, model))
+    later = select(Image.id).where(Image.dataset_id == dataset_id, Image.id > max(known, added or 0))
     if session.scalar(waiting.limit(1)) is not None or session.scalar(later.limit(1)) is None:
         return None
     return jobs.create(session, JobKind.EMBED, dataset_id)

@@ -1,7 +1,7 @@
 """Encoding uploaded images by ONNX Runtime, with the preprocessing that the trainer evaluates with."""
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -27,18 +27,19 @@ class _Waiting:
 class Encoder:
     """A published ``encoder.onnx``: uint8 (batch, S, S, 3) in, unit vectors float32 (batch, d) out. Thread-safe."""
 
-    def __init__(self, path: Path, threads: int = 1) -> None:
+    def __init__(self, model: Path | bytes, threads: int = 1) -> None:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1
-        self._session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        self._session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
         self.size = int(self._session.get_inputs()[0].shape[1])
         self._lock = threading.Lock()
         self._waiting: list[_Waiting] = []
         self._working = False
 
-    def __call__(self, images: Sequence[Image.Image]) -> Vectors:
-        """Embed decoded RGB images, as ``imaging.decode`` returns them: unit rows (len(images), d)."""
+    def __call__(self, images: Iterable[Image.Image]) -> Vectors:
+        """Embed decoded RGB images, as ``imaging.decode`` returns them, at least one: unit rows, a row for each. One after
+        another is reduced to what the encoder takes, so that of a generator's images only one need exist at a time."""
         return self._run(np.stack([imaging.evaluation_array(image, self.size) for image in images]))
 
     def _run(self, batch: NDArray[np.uint8]) -> Vectors:

@@ -1,11 +1,13 @@
 """Published embeddings with what is known of their images, as files for other tools."""
 
 import csv
-from collections.abc import Iterator
+import zipfile
+from collections.abc import Callable, Iterable, Iterator
 from io import StringIO
-from pathlib import Path
+from typing import IO, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from core.db import BATCH
 from core.open_models import Rows
@@ -17,12 +19,43 @@ def _rows(seen: Snapshot) -> Rows:
     return seen.live[np.argsort(seen.ids[seen.live])]
 
 
-def write_npz(seen: Snapshot, path: Path) -> None:
-    """Write ``ids`` int64 (N,), ``paths`` and ``labels`` (N,) as text ("" for no label), ``embeddings`` float32 (N, d)."""
+def write_npz(seen: Snapshot, file: IO[bytes]) -> None:
+    """Write ``ids`` int64 (N,), ``paths`` and ``labels`` (N,) as text ("" for no label), ``embeddings`` float32 (N, d).
+
+    Some rows at a time: NumPy's texts are all as wide as the longest one, so that one long path among a million would take
+    gigabytes of memory; in the file they are compressed.
+    """
     rows = _rows(seen)
-    known = [seen.describe(row) for row in rows.tolist()]
-    paths, labels = np.array([path for path, _ in known]), np.array([label or "" for _, label in known])
-    np.savez(path, ids=seen.ids[rows], paths=paths, labels=labels, embeddings=seen.vectors(rows))
+    blocks = [rows[start : start + BATCH] for start in range(0, len(rows), BATCH)]
+
+    def texts(of: Callable[[int], str]) -> tuple[np.dtype[Any], Iterator[NDArray[Any]]]:
+        kind = np.dtype(f"<U{max((len(of(row)) for row in rows.tolist()), default=1) or 1}")
+        return kind, (np.array([of(row) for row in block.tolist()], kind) for block in blocks)
+
+    with zipfile.ZipFile(file, "w") as archive:
+        _write(archive, "ids", (len(rows),), np.dtype("<i8"), (seen.ids[block] for block in blocks))
+        for name, of in (("paths", lambda row: seen.describe(row)[0]), ("labels", lambda row: seen.describe(row)[1] or "")):
+            _write(archive, name, (len(rows),), *texts(of), zipfile.ZIP_DEFLATED)
+        shape = (len(rows), seen.model.embeddings.shape[1])
+        _write(archive, "embeddings", shape, np.dtype("<f4"), (seen.vectors(block) for block in blocks))
+
+
+def _write(
+    archive: zipfile.ZipFile,
+    name: str,
+    shape: tuple[int, ...],
+    kind: np.dtype[Any],
+    blocks: Iterable[NDArray[Any]],
+    compression: int = zipfile.ZIP_STORED,
+) -> None:
+    """One array as a member that ``np.load`` reads."""
+    member = zipfile.ZipInfo(f"{name}.npy")
+    member.compress_type = compression
+    with archive.open(member, "w", force_zip64=True) as opened:
+        header = {"descr": np.lib.format.dtype_to_descr(kind), "fortran_order": False, "shape": shape}
+        np.lib.format.write_array_header_1_0(opened, header)
+        for block in blocks:
+            opened.write(block.astype(kind, copy=False).tobytes())
 
 
 def csv_lines(seen: Snapshot) -> Iterator[str]:

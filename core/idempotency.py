@@ -14,11 +14,11 @@ from core.errors import KeyReused
 from core.models import IdempotencyKey, Job, now
 
 
-def job_once(db: Database, key: str, request: Any, make: Callable[[Session], Job]) -> tuple[Job, bool]:
+def job_once(db: Database, key: str | None, request: Any, make: Callable[[Session], Job]) -> tuple[Job, bool]:
     """The job that ``make`` inserts, or the one that an earlier request with this key made.
 
     Args:
-        key: the client's, for ever bound to this request.
+        key: the client's, for ever bound to this request; without one every request makes a job.
         request: what was asked, as JSON values.
         make: inserts the job in the given transaction.
 
@@ -28,6 +28,9 @@ def job_once(db: Database, key: str, request: Any, make: Callable[[Session], Job
     Raises:
         KeyReused: the key came with another request before.
     """
+    if key is None:
+        with db.write() as session:
+            return make(session), True
     asked = hashlib.sha256(json.dumps(request, sort_keys=True).encode()).hexdigest()
     try:
         with db.write() as session:

@@ -11,11 +11,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 KINDS = ("flat", "hnsw", "ivf")
-EXACT_LIMIT = 20_000  # rows up to which exact search takes about a millisecond
+EXACT_LIMIT = 20_000  # rows of up to 128 numbers that exact search takes about a millisecond for
+_EXACT_DIM = 128
 _LINKS, _EF_CONSTRUCTION, _EF_SEARCH = 32, 200, 64
 _MEMORY_SHARE = 0.5  # of the machine's memory that a graph and its vectors may take while it is built
 _LISTS_PER_ROOT, _TRAINED_PER_LIST = 4, 64  # lists per square root of N; vectors that a list's centre is learned from
 _RECALL_QUERIES, _RECALL_K, _RECALL_WANTED = 1000, 10, 0.97
+_DEPTH = 100  # results that as many lists hold as the recall at 10 takes; more lie in more lists
+_CGROUP = Path("/sys/fs/cgroup/memory.max")  # a container's limit, "max" for none
 
 
 @dataclass(frozen=True)
@@ -29,11 +32,16 @@ class IndexInfo:
 
 def choose(count: int, dim: int, memory: int | None = None) -> str:
     """The kind for N vectors of d numbers on a machine of so many bytes of memory (by default this one)."""
-    if count <= EXACT_LIMIT:
+    if count * max(dim, _EXACT_DIM) <= EXACT_LIMIT * _EXACT_DIM:
         return "flat"
-    memory = memory or os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     graph = count * (4 * dim + 4 * 2 * _LINKS + 64)
-    return "hnsw" if graph <= _MEMORY_SHARE * memory else "ivf"
+    return "hnsw" if graph <= _MEMORY_SHARE * (memory or _memory()) else "ivf"
+
+
+def _memory() -> int:
+    machine = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    limit = _CGROUP.read_text().strip() if _CGROUP.exists() else "max"
+    return machine if limit == "max" else min(machine, int(limit))
 
 
 def build(embeddings: NDArray[np.float32], path: Path, kind: str = "auto") -> IndexInfo:
@@ -47,8 +55,7 @@ def build(embeddings: NDArray[np.float32], path: Path, kind: str = "auto") -> In
     """
     count, dim = embeddings.shape
     kind = choose(count, dim) if kind == "auto" else kind
-    queries = embeddings[np.random.default_rng(0).permutation(count)[:_RECALL_QUERIES]]
-    k = min(_RECALL_K, count)
+    judged = _Judged.of(embeddings)
     index: faiss.Index
     if kind == "flat":
         index = faiss.IndexFlatIP(dim)
@@ -60,10 +67,10 @@ def build(embeddings: NDArray[np.float32], path: Path, kind: str = "auto") -> In
         index.add(embeddings)
     else:
         index = _inverted_lists(embeddings)
-        while index.nprobe < index.nlist and recall(index, embeddings, queries, k) < _RECALL_WANTED:
+        while index.nprobe < index.nlist and judged.recall(index) < _RECALL_WANTED:
             index.nprobe = min(2 * index.nprobe, index.nlist)
     faiss.write_index(index, str(path))
-    return IndexInfo(kind, recall(index, embeddings, queries, k), len(queries))
+    return IndexInfo(kind, judged.recall(index), len(judged.queries))
 
 
 def _inverted_lists(embeddings: NDArray[np.float32]) -> "faiss.IndexIVFFlat":
@@ -83,11 +90,27 @@ def _inverted_lists(embeddings: NDArray[np.float32]) -> "faiss.IndexIVFFlat":
     return index  # type: ignore[no-any-return]
 
 
-def recall(index: "faiss.Index", embeddings: NDArray[np.float32], queries: NDArray[np.float32], k: int) -> float:
-    """Mean share of the k best similarities that the index also finds; equal similarities count as equal."""
-    exact, _ = faiss.knn(queries, embeddings, k, metric=faiss.METRIC_INNER_PRODUCT)
-    found, _ = index.search(queries, k)
-    return float((found >= exact[:, -1:] - 1e-6).mean())
+@dataclass(frozen=True)
+class _Judged:
+    """Some of the vectors (Q, d) and their similarities to the k best others (Q, k), exactly."""
+
+    queries: NDArray[np.float32]
+    exact: NDArray[np.float32]
+
+    @classmethod
+    def of(cls, embeddings: NDArray[np.float32]) -> "_Judged":
+        queries = embeddings[np.random.default_rng(0).permutation(len(embeddings))[:_RECALL_QUERIES]]
+        best = min(_RECALL_K + 1, len(embeddings))
+        exact, _ = faiss.knn(queries, embeddings, best, metric=faiss.METRIC_INNER_PRODUCT)
+        return cls(queries, exact[:, 1:])
+
+    def recall(self, index: "faiss.Index") -> float:
+        """Mean share of the k best others that the index also finds; equal similarities count as equal."""
+        k = self.exact.shape[1]
+        if k == 0:
+            return 1.0
+        found, _ = index.search(self.queries, k + 1)
+        return float((found[:, 1:] >= self.exact[:, -1:] - 1e-6).mean())
 
 
 def load(path: Path) -> "faiss.Index":
@@ -95,27 +118,19 @@ def load(path: Path) -> "faiss.Index":
     return faiss.read_index(str(path), faiss.IO_FLAG_MMAP_IFC)
 
 
-def search_among(
-    index: "faiss.Index", vector: NDArray[np.float32], count: int, allowed: NDArray[np.int64], total: int
-) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-    """Rows and similarities of the best of the allowed rows that the index finds, best first; perhaps fewer than ``count``.
+def search(index: "faiss.Index", vector: NDArray[np.float32], count: int) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+    """Rows and similarities of the ``count`` best that an index finds, best first; perhaps fewer.
 
     Args:
         vector: unit vector (d,).
-        count: results wanted.
-        allowed: rows to choose from.
-        total: N.
+        count: results wanted, at least 1.
     """
-    bits = np.zeros(total, bool)
-    bits[allowed] = True
-    selector = faiss.IDSelectorBitmap(np.packbits(bits, bitorder="little"))  # type: ignore[call-arg, arg-type]
-    parameters: Any
-    if isinstance(index, faiss.IndexIVF):
-        parameters = faiss.SearchParametersIVF(sel=selector, nprobe=index.nprobe)  # type: ignore[call-arg]
-    elif isinstance(faiss.downcast_index(index), faiss.IndexHNSW):
-        parameters = faiss.SearchParametersHNSW(sel=selector, efSearch=max(_EF_SEARCH, 2 * count))  # type: ignore[attr-defined]
-    else:
-        parameters = faiss.SearchParameters(sel=selector)  # type: ignore[call-arg]
+    parameters: Any = None
+    if isinstance(index, faiss.IndexIVF) and count > _DEPTH:
+        lists = min(index.nlist, index.nprobe * -(-count // _DEPTH))
+        parameters = faiss.SearchParametersIVF(nprobe=lists)  # type: ignore[call-arg]
     scores, rows = index.search(vector[None], count, params=parameters)
-    found = rows[0] >= 0
-    return rows[0][found], scores[0][found]
+    if rows[0, -1] >= 0:
+        return rows[0], scores[0]
+    found = int((rows[0] >= 0).sum())  # what is missing is at the end
+    return rows[0, :found], scores[0, :found]

@@ -7,15 +7,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import select
-from sqlalchemy.orm import Session
+from sqlalchemy import bindparam, select
 
 from core import archives, datasets, deletions, embedding, imaging, jobs
 from core.datasets import upload_path
 from core.db import BATCH, Database
 from core.errors import BadArchive
 from core.jobs import Claim
-from core.models import Dataset, DatasetStatus, Image, JobKind, JobStatus, Label, Rejection
+from core.models import Dataset, DatasetStatus, Image, Job, JobKind, JobStatus, Label, Rejection
 from core.settings import Settings
 from core.shards import ShardWriter
 
@@ -29,19 +28,20 @@ _MEDIA_TYPES = {
     "TIFF": ("tif", "image/tiff"),
     "PPM": ("ppm", "image/x-portable-anymap"),
 }
+_WITH_CONTENT = select(Image.path).where(Image.dataset_id == bindparam("dataset"), Image.sha256 == bindparam("digest"))
+_WITH_PATH = select(Image.dataset_id).where(Image.path == bindparam("path"))  # by the index on paths
 EXTENSIONS = {media_type: extension for extension, media_type in _MEDIA_TYPES.values()}
 
 
 @dataclass
 class _Intake:
-    """Rows waiting to be written, and what was seen so far."""
+    """Rows waiting to be written, and how many were seen so far."""
 
     job_id: str
     dataset: Dataset
     max_pixels: int
-    path_of: dict[bytes, str]  # content digest: first path
-    paths: set[str]
     images: list[dict[str, Any]] = field(default_factory=list)
+    path_of: dict[str, str] = field(default_factory=dict)  # content digest: path, of ``images``
     labels: list[str | None] = field(default_factory=list)
     rejections: list[dict[str, Any]] = field(default_factory=list)
     kept: int = 0
@@ -78,7 +78,7 @@ def ingest(db: Database, settings: Settings, owner: Claim, should_stop: Callable
     deletions.forget_unfinished(db, settings, owner, job.dataset_id)
     with db.read() as session:
         dataset = datasets.get(session, job.dataset_id)
-        intake = _Intake(owner.job_id, dataset, settings.max_pixels, *_known(session, dataset.id))
+    intake = _Intake(owner.job_id, dataset, settings.max_pixels)
     folder = settings.folder("datasets") / dataset.id / f"{owner.job_id}-{owner.attempt}"
     unpacked = 0
     with closing(ShardWriter(folder)) as writer:
@@ -88,7 +88,7 @@ def ingest(db: Database, settings: Settings, owner: Claim, should_stop: Callable
             unpacked += len(entry.data)
             if unpacked > settings.max_unpacked_bytes:
                 raise BadArchive(f"more than {settings.max_unpacked_bytes:,} bytes unpacked, which is the most allowed")
-            _take(entry, intake, writer, str(folder.relative_to(settings.root)))
+            _take(db, entry, intake, writer, str(folder.relative_to(settings.root)))
             if intake.waiting >= BATCH:
                 _store(db, owner, intake)
     _store(db, owner, intake)
@@ -100,14 +100,20 @@ def ingest(db: Database, settings: Settings, owner: Claim, should_stop: Callable
         datasets.change(
             session,
             dataset.id,
+            labels=True,
             status=DatasetStatus.READY,
             images=Dataset.images + intake.kept,
             rejected=Dataset.rejected + intake.rejected,
             duplicates=Dataset.duplicates + intake.duplicates,
             bytes=(0 if made else Dataset.bytes) + intake.bytes,
-            classes=datasets.class_count(dataset.id),
         )
-        embedding.request(session, settings, dataset.id)
+        if intake.kept:
+            embedding.request(session, dataset.id)
+    _delete_upload(db, settings, job)
+
+
+def _delete_upload(db: Database, settings: Settings, job: Job) -> None:
+    db.settle()
     if upload := job.params.get("upload"):
         upload_path(settings, upload).unlink(missing_ok=True)
 
@@ -119,19 +125,14 @@ def _entries(settings: Settings, source: dict[str, Any]) -> Iterator[archives.En
     return archives.entries(upload_path(settings, source["upload"]), **limits, name=source.get("filename", ""))
 
 
-def _known(session: Session, dataset_id: str) -> tuple[dict[bytes, str], set[str]]:
-    """Contents and paths that the dataset has already."""
-    found = session.execute(select(Image.sha256, Image.path).where(Image.dataset_id == dataset_id)).all()
-    return {bytes.fromhex(digest): path for digest, path in found}, {path for _, path in found}
-
-
-def _take(entry: archives.Entry, intake: _Intake, writer: ShardWriter, folder: str) -> None:
+def _take(db: Database, entry: archives.Entry, intake: _Intake, writer: ShardWriter, folder: str) -> None:
     if entry.code:
         return intake.reject(entry.path, entry.code, entry.reason)
-    digest = hashlib.sha256(entry.data).digest()
-    if digest in intake.path_of:
-        return intake.reject(entry.path, "duplicate", f"same content as {intake.path_of[digest]}")
-    if entry.path in intake.paths:
+    digest = hashlib.sha256(entry.data).hexdigest()
+    stored = db.look_up(_WITH_CONTENT, dataset=intake.dataset.id, digest=digest)
+    if same := stored[0][0] if stored else intake.path_of.get(digest):
+        return intake.reject(entry.path, "duplicate", f"same content as {same}")
+    if entry.path in intake.path_of.values() or (intake.dataset.id,) in db.look_up(_WITH_PATH, path=entry.path):
         return intake.reject(entry.path, "repeated_path", "another image of the dataset has this path")
     try:
         image, format_ = imaging.decode_with_format(entry.data, intake.max_pixels)
@@ -140,15 +141,14 @@ def _take(entry: archives.Entry, intake: _Intake, writer: ShardWriter, folder: s
     width, height = image.size
     extension, media_type = _MEDIA_TYPES[format_]
     intake.path_of[digest] = entry.path
-    intake.paths.add(entry.path)
     intake.kept += 1
     intake.bytes += len(entry.data)
-    shard, offset = writer.add(f"{digest.hex()}.{extension}", entry.data)
+    shard, offset = writer.add(f"{digest}.{extension}", entry.data)
     intake.images.append(
         {
             "dataset_id": intake.dataset.id,
             "path": entry.path,
-            "sha256": digest.hex(),
+            "sha256": digest,
             "shard": f"{folder}/{shard}",
             "offset": offset,
             "length": len(entry.data),
@@ -176,7 +176,7 @@ def _store(db: Database, owner: Claim, intake: _Intake) -> None:
                 session.execute(Label.__table__.insert(), labelled)  # type: ignore[attr-defined]
         if intake.rejections:
             session.execute(Rejection.__table__.insert(), intake.rejections)  # type: ignore[attr-defined]
-    intake.images, intake.labels, intake.rejections = [], [], []
+    intake.images, intake.labels, intake.rejections, intake.path_of = [], [], [], {}
 
 
 def end_failed(db: Database, settings: Settings, owner: Claim, status: JobStatus, error: dict[str, str] | None) -> None:
@@ -194,5 +194,4 @@ def end_failed(db: Database, settings: Settings, owner: Claim, status: JobStatus
         jobs.finish(session, owner, status, error=error)
         if jobs.makes_dataset(job):
             jobs.fail_dataset(session, job.dataset_id, error or jobs.CANCELLED_UPLOAD)
-    if upload := job.params.get("upload"):
-        upload_path(settings, upload).unlink(missing_ok=True)
+    _delete_upload(db, settings, job)

@@ -20,6 +20,7 @@ CANCELLED_UPLOAD = {"code": "cancelled", "message": "the validation of the uploa
 QUEUE_OF = {kind: Queue.TRAINING if kind is JobKind.TRAIN else Queue.TASKS for kind in JobKind}
 WRITERS = (JobKind.INGEST, JobKind.EMBED, JobKind.COMPACT)  # change a collection, so that one of them runs on it at a time
 
+_UNFINISHED = (JobStatus.QUEUED, JobStatus.RUNNING)
 _OF_ROUNDS = ("round", "warning")  # events of which a round has at most one; a resumed run tells them again
 
 Event = tuple[str, dict[str, Any]]
@@ -78,7 +79,13 @@ def makes_dataset(job: Job) -> bool:
 
 def unfinished(session: Session) -> Sequence[Job]:
     """Every job that is queued or running."""
-    return session.scalars(select(Job).where(Job.status.in_([JobStatus.QUEUED, JobStatus.RUNNING]))).all()
+    return session.scalars(select(Job).where(Job.status.in_(_UNFINISHED))).all()
+
+
+def begun_training(dataset_id: Any, job: Any = Job) -> Any:
+    """The condition on a job that it is training which has begun, is not over, and reads shards of a dataset by their names."""
+    reads = (job.dataset_id == dataset_id) | (job.evaluation_dataset_id == dataset_id)
+    return (job.kind == JobKind.TRAIN) & job.status.in_(_UNFINISHED) & (job.attempt > 0) & reads
 
 
 def claim(db: Database, queue: Queue, worker: str) -> Claim | None:
@@ -126,11 +133,9 @@ def waiting(db: Database, queue: Queue) -> bool:
 
 def _claimable(queue: Queue) -> Any:
     judged, other = aliased(Dataset), aliased(Job)
-    unfinished = other.status.in_([JobStatus.QUEUED, JobStatus.RUNNING])
-    uploads = (other.kind == JobKind.INGEST) & unfinished & (other.dataset_id == Job.dataset_id) & (other.seq < Job.seq)
+    earlier = (other.dataset_id == Job.dataset_id) & (other.seq < Job.seq)
+    uploads = (other.kind == JobKind.INGEST) & other.status.in_(_UNFINISHED) & earlier
     writing = other.kind.in_(WRITERS) & (other.status == JobStatus.RUNNING) & (other.dataset_id == Job.dataset_id)
-    reads = (other.dataset_id == Job.dataset_id) | (other.evaluation_dataset_id == Job.dataset_id)
-    training = (other.kind == JobKind.TRAIN) & unfinished & (other.attempt > 0) & reads
     return (
         select(Job.id, Job.attempt, Job.kind)
         .join(Dataset, Dataset.id == Job.dataset_id)
@@ -140,7 +145,7 @@ def _claimable(queue: Queue) -> Any:
             Job.status == JobStatus.QUEUED,
             (Job.kind != JobKind.TRAIN) | ((Dataset.status == DatasetStatus.READY) & ~exists().where(uploads)),
             Job.kind.not_in(WRITERS) | ~exists().where(writing),
-            (Job.kind != JobKind.COMPACT) | ~exists().where(training),
+            (Job.kind != JobKind.COMPACT) | ~exists().where(begun_training(Job.dataset_id, other)),
             Job.evaluation_dataset_id.is_(None) | (judged.status == DatasetStatus.READY),
         )
         .order_by(Job.seq)
@@ -193,14 +198,12 @@ def request_cancel(session: Session, job_id: str) -> Job:
         JobNotFound: no such job.
         JobOver: it already succeeded or failed.
     """
-    unfinished = update(Job).where(Job.id == job_id, Job.status.in_([JobStatus.QUEUED, JobStatus.RUNNING]))
+    unfinished = update(Job).where(Job.id == job_id, Job.status.in_(_UNFINISHED))
     _changes_one(session, unfinished.values(cancel_requested=True))  # holds the row: its status stays what it is now
     queued = update(Job).where(Job.id == job_id, Job.status == JobStatus.QUEUED)
     if _changes_one(session, queued.values(status=JobStatus.CANCELLED, finished_at=now())):
         append_events(session, job_id, [("cancelled", {})])
-        job = get(session, job_id)
-        if makes_dataset(job):
-            fail_dataset(session, job.dataset_id, CANCELLED_UPLOAD)
+        _ended_unowned(session, get(session, job_id), CANCELLED_UPLOAD)
     job = get(session, job_id)
     if job.status in (JobStatus.SUCCEEDED, JobStatus.FAILED):
         raise JobOver(f"{job_id} already {job.status}")
@@ -271,9 +274,17 @@ def give_back(session: Session, job_id: str, condition: Any, reason: str) -> boo
     if not _changes_one(session, running.values(values)):
         return False
     append_events(session, job_id, [event])
-    if makes_dataset(job) and event[0] != "queued":
-        fail_dataset(session, job.dataset_id, event[1] or CANCELLED_UPLOAD)
+    if event[0] != "queued":
+        _ended_unowned(session, job, event[1] or CANCELLED_UPLOAD)
     return True
+
+
+def _ended_unowned(session: Session, job: Job, error: dict[str, Any]) -> None:
+    """What the owner of an upload's validation would have done: without one, a job takes back what was added so far."""
+    if makes_dataset(job):
+        fail_dataset(session, job.dataset_id, error)
+    elif job.kind == JobKind.INGEST and job.attempt:
+        create(session, JobKind.COMPACT, job.dataset_id)
 
 
 def _changes_one(session: Session, statement: Any) -> bool:

@@ -2,22 +2,24 @@
 
 import csv
 import io
-import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+from pydantic_core import from_json
 from sqlalchemy import delete, insert, select
 from sqlalchemy.orm import Session
 
 from core import datasets
 from core.db import BATCH, Database
 from core.errors import BadLabels
-from core.models import DatasetStatus, Image, Label, Rejection
+from core.models import Dataset, DatasetStatus, Image, Label, Rejection
 
 T = TypeVar("T")
 _NAMED = 5  # unknown paths that an error names
 _MAX_LABEL = 200  # characters
+_MAX_ID = 2**63 - 1  # what a database's integers hold
+_COLUMNS = ({"path", "label"}, {"image_id", "label"})
 
 
 @dataclass(frozen=True)
@@ -37,13 +39,12 @@ def parse_csv(data: bytes) -> dict[str | int, str | None]:
     """
     try:
         table = csv.DictReader(io.StringIO(data.decode("utf-8-sig")), strict=True)
-        columns = set(table.fieldnames or [])
-        if columns not in ({"path", "label"}, {"image_id", "label"}):
+        if set(table.fieldnames or []) not in _COLUMNS:
             raise BadLabels("the first line of the CSV must be path,label or image_id,label")
-        entries = [dict(row) for row in table]
+        # What a short row lacks is None there; it must not pass for the empty label that removes one.
+        return _checked((table.line_num, {} if None in row.values() else row) for row in table)
     except (UnicodeDecodeError, csv.Error) as error:
         raise BadLabels(f"not a CSV file in UTF-8: {error}") from error
-    return _checked(entries, first_line=2)
 
 
 def parse_json(data: bytes) -> dict[str | int, str | None]:
@@ -53,29 +54,27 @@ def parse_json(data: bytes) -> dict[str | int, str | None]:
         BadLabels: neither of them.
     """
     try:
-        given = json.loads(data)
+        given = from_json(data)  # refuses half characters and deep nesting
     except ValueError as error:
         raise BadLabels(f"not JSON: {error}") from error
     if isinstance(given, dict):
         given = [{"path": path, "label": label} for path, label in given.items()]
     if not isinstance(given, list):
         raise BadLabels('must be a list of {"path" or "image_id", "label"} or an object {path: label}')
-    return _checked(given, first_line=1)
+    return _checked(enumerate(given, start=1))
 
 
-def _checked(entries: list[Any], first_line: int) -> dict[str | int, str | None]:
+def _checked(entries: Iterable[tuple[int, Any]]) -> dict[str | int, str | None]:
     result: dict[str | int, str | None] = {}
-    for number, entry in enumerate(entries, start=first_line):
-        keys = set(entry) if isinstance(entry, dict) else set()
-        if keys not in ({"path", "label"}, {"image_id", "label"}):
+    for number, entry in entries:
+        if not isinstance(entry, dict) or set(entry) not in _COLUMNS:
             raise BadLabels(f"entry {number}: must hold path or image_id, and label")
-        label = entry["label"] or None
+        label = None if entry["label"] == "" else entry["label"]
         if label is not None and (not isinstance(label, str) or len(label) > _MAX_LABEL or "\0" in label):
             raise BadLabels(f"entry {number}: the label must be a text of at most {_MAX_LABEL} characters without NUL")
-        try:
-            key = int(entry["image_id"]) if "image_id" in entry else str(entry["path"])
-        except (TypeError, ValueError) as error:
-            raise BadLabels(f"entry {number}: image_id must be a whole number") from error
+        key = _id(number, entry["image_id"]) if "image_id" in entry else entry["path"]
+        if (isinstance(key, str) and "\0" in key) or not isinstance(key, str | int):
+            raise BadLabels(f"entry {number}: the path must be a text without NUL")
         if result.get(key, label) != label:
             raise BadLabels(f"entry {number}: {key} has two labels")
         result[key] = label
@@ -84,12 +83,24 @@ def _checked(entries: list[Any], first_line: int) -> dict[str | int, str | None]
     return result
 
 
+def _id(number: int, given: object) -> int:
+    """An image id, as a number or, as in a CSV, as its digits."""
+    try:
+        id_ = int(given) if isinstance(given, str) else given
+    except ValueError:
+        id_ = None
+    if not isinstance(id_, int) or isinstance(id_, bool) or not 0 <= id_ <= _MAX_ID:
+        raise BadLabels(f"entry {number}: image_id must be a whole number from 0 to {_MAX_ID}")
+    return id_
+
+
 def change(db: Database, dataset_id: str, given: Mapping[str | int, str | None]) -> LabelCounts:
-    """Set and remove labels; images that are not named keep theirs. Nothing changes unless every name is known.
+    """Set and remove labels; images that are not named keep theirs. Nothing changes unless every name is known; an image
+    that is deleted meanwhile is passed over.
 
     Raises:
         DatasetNotFound: no such dataset.
-        BadLabels: the dataset is not ready, or a path or id is not in it.
+        BadLabels: the dataset is not ready, a path or id is not in it, or a path and an id give one image two labels.
     """
     with db.read() as session:
         if datasets.get(session, dataset_id).status != DatasetStatus.READY:
@@ -101,18 +112,34 @@ def change(db: Database, dataset_id: str, given: Mapping[str | int, str | None])
     if unknown:
         some = ", ".join(map(str, unknown[:_NAMED]))
         raise BadLabels(f"{len(unknown)} of {len(given)} are not in {dataset_id}, so nothing was changed: {some}")
-    wanted = {ids[key]: label for key, label in given.items() if key in ids}
-    for batch in _batches(list(wanted.items())):
+    wanted: dict[int, str | None] = {}
+    for key, id_ in ids.items():
+        if wanted.setdefault(id_, given[key]) != given[key]:
+            raise BadLabels(f"{key} and {id_} are one image with two labels, so nothing was changed")
+    kept = removed = 0
+    try:
+        for number, batch in enumerate(_batches(sorted(wanted))):
+            with db.write() as session:
+                if number == 0:  # should this process be killed before the end, what was changed is seen all the same
+                    datasets.change(session, dataset_id, labels=True)
+                alive = _locked(session, dataset_id, batch)
+                session.execute(delete(Label).where(Label.image_id.in_(alive)))
+                fresh = [{"image_id": id_, "label": wanted[id_]} for id_ in alive if wanted[id_] is not None]
+                if fresh:
+                    session.execute(insert(Label), fresh)
+            kept, removed = kept + len(fresh), removed + len(alive) - len(fresh)
+    finally:
         with db.write() as session:
-            session.execute(delete(Label).where(Label.image_id.in_([id_ for id_, _ in batch])))
-            fresh = [{"image_id": id_, "label": label} for id_, label in batch if label is not None]
-            if fresh:
-                session.execute(insert(Label), fresh)
-            datasets.change(session, dataset_id)
-    with db.write() as session:
-        datasets.change(session, dataset_id, classes=datasets.class_count(dataset_id))
-    kept = sum(label is not None for label in wanted.values())
-    return LabelCounts(kept, len(wanted) - kept, len(refused))
+            datasets.change(session, dataset_id, labels=True)
+    return LabelCounts(kept, removed, len(refused))
+
+
+def _locked(session: Session, dataset_id: str, ids: Sequence[int]) -> Sequence[int]:
+    """Those of the images that were not deleted; until the transaction ends they cannot be, and nobody else changes labels
+    of the dataset. Its row is locked before those of images, as whatever deletes or adds images does."""
+    session.execute(select(Dataset.id).where(Dataset.id == dataset_id).with_for_update(key_share=True))
+    alive = select(Image.id).where(Image.id.in_(ids)).order_by(Image.id)
+    return session.scalars(alive.with_for_update(read=True, key_share=True)).all()
 
 
 def _ids(session: Session, dataset_id: str, given: Mapping[str | int, str | None]) -> dict[str | int, int]:

@@ -112,6 +112,7 @@ class Dataset(Base):
     classes: Mapped[int] = mapped_column(default=0)
     bytes: Mapped[int] = mapped_column(BigInteger, default=0)
     generation: Mapped[int] = mapped_column(default=0)  # bumped by everything that changes an answer
+    label_generation: Mapped[int] = mapped_column(default=0)  # bumped where labels are given or taken
     model_id: Mapped[str | None]  # the alias; no foreign key, since models refer to datasets
     error: Mapped[dict[str, Any] | None]
     created_at: Mapped[datetime]
@@ -121,7 +122,11 @@ class Image(Base):
     """One distinct content; its bytes are ``length`` bytes of the shard from ``offset``."""
 
     __tablename__ = "images"
-    __table_args__ = (UniqueConstraint("dataset_id", "sha256"), {"sqlite_autoincrement": True})
+    __table_args__ = (
+        UniqueConstraint("dataset_id", "sha256"),
+        Index(None, "path", postgresql_using="hash"),  # its ordered indexes refuse long values
+        {"sqlite_autoincrement": True},
+    )
 
     id: Mapped[int] = mapped_column(ImageId, primary_key=True)
     dataset_id: Mapped[str] = mapped_column(ForeignKey("datasets.id", ondelete="CASCADE"))

@@ -2,10 +2,10 @@
 
 import shutil
 
-from sqlalchemy import delete, select
+from sqlalchemy import delete
 from sqlalchemy.orm import Session
 
-from core import datasets, embedding, jobs
+from core import artifacts, datasets, embedding, jobs
 from core.db import Database
 from core.errors import BadQuery, ModelInUse, ModelNotFound
 from core.models import Dataset, Model
@@ -27,7 +27,7 @@ def get(session: Session, model_id: str, dataset_id: str | None = None) -> Model
     return model
 
 
-def make_current(session: Session, settings: Settings, dataset_id: str, model_id: str) -> Dataset:
+def make_current(session: Session, dataset_id: str, model_id: str) -> Dataset:
     """Move a dataset's alias to one of its models, a newer or an older one; answers change from the next request on, and
     images that the model lacks are embedded by a job.
 
@@ -35,10 +35,10 @@ def make_current(session: Session, settings: Settings, dataset_id: str, model_id
         DatasetNotFound, ModelNotFound: no such dataset or model.
         BadQuery: the model is one of another dataset.
     """
-    dataset = datasets.get_for_job(session, dataset_id)
+    dataset = datasets.get(session, dataset_id)
+    datasets.change(session, dataset_id, model_id=model_id)  # from here on nobody can delete the model
     get(session, model_id, dataset_id)
-    datasets.change(session, dataset_id, model_id=model_id)
-    embedding.request(session, settings, dataset_id)
+    embedding.request(session, dataset_id)
     session.refresh(dataset)
     return dataset
 
@@ -48,16 +48,16 @@ def remove(db: Database, settings: Settings, model_id: str) -> None:
 
     Raises:
         ModelNotFound: no such model.
-        ModelInUse: it is its dataset's current model, or an unfinished job starts from it.
+        ModelInUse: it is its dataset's current model, or an unfinished job starts from it or classifies with it.
     """
     with db.write() as session:
         model = get(session, model_id)
-        current = select(Dataset.id).where(Dataset.id == model.dataset_id, Dataset.model_id == model_id).with_for_update()
-        if session.scalar(current) is not None:
+        if datasets.get_for_job(session, model.dataset_id).model_id == model_id:
             raise ModelInUse(f"{model_id} is the current model of {model.dataset_id}; make another one current first")
         for job in jobs.unfinished(session):
-            if job.params.get("init") == model_id:
-                raise ModelInUse(f"{job.id} starts from {model_id}; cancel that job or wait for it")
+            if model_id in (job.params.get("init"), job.params.get("model_id")):
+                raise ModelInUse(f"{job.id} needs {model_id}; cancel that job or wait for it")
         session.execute(delete(Model).where(Model.id == model_id))
-        directory = model.directory
-    shutil.rmtree(settings.folder("models") / directory, ignore_errors=True)
+    db.settle()
+    for folder in artifacts.family(settings.folder("models").iterdir(), model.directory):
+        shutil.rmtree(folder, ignore_errors=True)

@@ -11,9 +11,11 @@ class Filter:
 
     labels: tuple[str, ...] | None = None  # any of these
     unlabelled: bool = False  # those without a label, beside ``labels``
-    anchor_round: int | None = None  # the round in which the image became an anchor
-    min_entropy: float | None = None  # at the end of the last round
+    anchor_round: int | None = None  # the round in which the image became an anchor; 0 for those that never did
+    min_entropy: float | None = None  # at the end of a round
     max_entropy: float | None = None
+    entropy_round: int | None = None  # which; by default the last
+    trained_towards: int | None = None  # an image that was among the neighbours of those wanted
     path_prefix: str | None = None
 
 

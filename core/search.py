@@ -1,9 +1,11 @@
 """Neighbours and classes of an image, from one immutable snapshot."""
 
+import time
 from dataclasses import dataclass
 
 import numpy as np
 from sqlalchemy import bindparam, select
+from sqlalchemy.orm import Session
 
 from core import images, imaging, manifest, published
 from core.db import Database
@@ -12,10 +14,12 @@ from core.models import Dataset, Image, Model
 from core.open_models import OpenModel, Recent, Rows, Vector
 from core.queries import Query
 from core.settings import Settings
-from core.snapshots import Snapshot
-from core.votes import LeaveOneOut, leave_one_out, vote
+from core.snapshots import Labels, Neighbour, Snapshot
+from core.votes import Classification, LeaveOneOut, classify, leave_one_out
 
 _OPEN_MODELS = 8
+_RELEASE_SECONDS = 60.0  # after which deleted models are let go of, and so their space on the disk
+_TRIES = 3  # at a folder that compaction may replace at any moment
 
 # A model with the dataset that it is of and what that dataset's answers depend on, in one statement.
 _SEEN = select(Dataset.id, Dataset.generation, Model.id.label("model_id"), Model.directory).select_from(Dataset)
@@ -24,26 +28,6 @@ _BY_MODEL = _SEEN.join(Model, Model.dataset_id == Dataset.id).where(Model.id == 
 _BY_DATASET = _CURRENT.where(Dataset.id == bindparam("id"))
 _BY_IMAGE = _CURRENT.join(Image, Image.dataset_id == Dataset.id).where(Image.id == bindparam("id"))
 _TRAINED = _CURRENT.where(Dataset.model_id.is_not(None)).limit(2)
-
-
-@dataclass
-class Neighbour:
-    """One answer: ``score`` is the cosine similarity, from -1 to 1."""
-
-    image_id: int
-    score: float
-    path: str
-    label: str | None
-
-
-@dataclass(frozen=True)
-class Classification:
-    """A weighted kNN vote; ``label`` is ``None`` where its probability is below the minimum asked for."""
-
-    label: str | None
-    confidence: float
-    classes: list[tuple[str, float]]
-    voters: list[Neighbour]
 
 
 @dataclass(frozen=True)
@@ -72,7 +56,9 @@ class Searcher:
         self._settings, self._db = settings, db
         self._models: Recent[OpenModel] = Recent(_OPEN_MODELS)
         self._snapshots: Recent[Snapshot] = Recent(_OPEN_MODELS)
+        self._labels: Recent[Labels] = Recent(_OPEN_MODELS)
         self._judged: Recent[LeaveOneOut] = Recent(_OPEN_MODELS)
+        self._released = time.monotonic()
 
     def view(self, *, image_id: int | None = None, dataset_id: str | None = None, model_id: str | None = None) -> View:
         """The model to answer from: the one named, else the dataset's current one, else that of the image's dataset, else
@@ -105,21 +91,31 @@ class Searcher:
         ((owner, generation, seen, directory),) = found
         if seen is None:
             raise NoModel(f"{owner} has no model yet; train one with POST /jobs")
-        try:
-            model = self._open(directory)
-        except manifest.DamagedModel:  # compaction has just put another folder in its place
-            with self._db.read() as fresh:
-                directory = published.get(fresh, seen).directory
-            model = self._open(directory)
-        snapshot = self._snapshots.get((directory, generation), lambda: self._snapshot(model, seen, owner))
+        snapshot = self._snapshots.get(seen, (directory, generation), lambda: self._snapshot(seen, owner))
+        if time.monotonic() - self._released > _RELEASE_SECONDS:
+            self.release()
         return View(seen, owner, generation, snapshot)
 
-    def _snapshot(self, model: OpenModel, model_id: str, dataset_id: str) -> Snapshot:
-        with self._db.read() as session:
-            return Snapshot(session, model, model_id, dataset_id)
+    def _snapshot(self, model_id: str, dataset_id: str, tries: int = _TRIES) -> Snapshot:
+        with self._db.read() as session:  # one moment: the folder, what was added to it, deletions and labels
+            directory = published.get(session, model_id).directory
+            try:
+                model = self._models.get(model_id, directory, lambda: OpenModel(self._settings.root / "models" / directory))
+                return Snapshot(session, model, model_id, dataset_id, self._labels_of(session, dataset_id))
+            except manifest.DamagedModel:  # compaction may just have put another folder in its place
+                if tries == 1:
+                    raise
+        return self._snapshot(model_id, dataset_id, tries - 1)
 
-    def _open(self, directory: str) -> OpenModel:
-        return self._models.get(directory, lambda: OpenModel(self._settings.root / "models" / directory))
+    def _labels_of(self, session: Session, dataset_id: str) -> Labels:
+        version = session.scalar(select(Dataset.label_generation).where(Dataset.id == dataset_id))
+        return self._labels.get(dataset_id, version, lambda: Labels.read(session, dataset_id))
+
+    def release(self) -> None:
+        """Let go of models whose folder was deleted; until then the disk's space is not free."""
+        self._released = time.monotonic()
+        self._snapshots.drop(lambda snapshot: not snapshot.model.folder.exists())
+        self._models.drop(lambda model: not model.folder.exists())
 
     def vector_of(self, view: View, image_id: int) -> Vector:
         """A stored image's unit vector (d,): from the model, or encoded now if it is an image of another dataset.
@@ -135,7 +131,8 @@ class Searcher:
             image = session.get(Image, image_id)
         if image is None:
             raise ImageNotFound(image_id)
-        return self.vector_of_file(view, images.read(self._db, self._settings, image))
+        largest = max(self._settings.max_pixels, image.width * image.height)  # it was taken in when that was allowed
+        return self._encoded(view, images.read(self._db, self._settings, image), largest)
 
     def vector_of_file(self, view: View, data: bytes) -> Vector:
         """An image file's unit vector (d,).
@@ -143,8 +140,12 @@ class Searcher:
         Raises:
             BadImage: it cannot be decoded.
         """
+        return self._encoded(view, data, self._settings.max_pixels)
+
+    @staticmethod
+    def _encoded(view: View, data: bytes, max_pixels: int) -> Vector:
         try:
-            image = imaging.decode(data, self._settings.max_pixels)
+            image = imaging.decode(data, max_pixels)
         except imaging.ImageError as error:
             raise BadImage(str(error)) from error
         return view.snapshot.model.encoder.one(image)
@@ -174,47 +175,24 @@ class Searcher:
     @staticmethod
     def _answer(view: View, query: Query, rows: Rows, scores: Vector) -> list[Neighbour]:
         named = {*query.positive, *query.negative}
-        found = zip(view.snapshot.ids[rows].tolist(), scores.tolist(), rows.tolist(), strict=True)
-        left = [entry for entry in found if entry[0] not in named and entry[1] >= query.min_score]
-        describe = view.snapshot.describe
-        return [Neighbour(id_, score, *describe(row)) for id_, score, row in left[query.offset : query.offset + query.k]]
+        ids = view.snapshot.ids[rows].tolist()
+        found = enumerate(zip(ids, scores.tolist(), strict=True))
+        left = [at for at, (id_, score) in found if id_ not in named and score >= query.min_score]
+        chosen = left[query.offset : query.offset + query.k]
+        return view.snapshot.described(rows[chosen], scores[chosen])
 
     def classify(
-        self,
-        view: View,
-        vector: Vector,
-        k: int,
-        temperature: float,
-        min_confidence: float,
-        leave_out: int | None = None,
+        self, view: View, vector: Vector, k: int, temperature: float, min_confidence: float, leave_out: int | None = None
     ) -> Classification:
-        """kNN vote over the labelled images, exact, weighted by exp(similarity / temperature) (Wu et al. 2018).
-
-        Args:
-            k: number of voters; lowered to the number of labelled images.
-            leave_out: an image that may not vote, the query itself.
+        """The class of a unit vector (d,) by the votes of the labelled images; arguments as of ``votes.classify``.
 
         Raises:
             NoModel: no image of the dataset has a label.
         """
-        snapshot = view.snapshot
-        rows, classes = snapshot.labelled, snapshot.classes
-        if leave_out is not None:
-            others = snapshot.ids[rows] != leave_out
-            rows, classes = rows[others], classes[others]
-        if not len(rows):
-            raise NoModel(f"{view.dataset_id} has no labelled images to vote; upload it with labels=folders")
-        sims = snapshot.vectors(rows) @ vector  # (labelled,)
-        best = np.argsort(-sims, kind="stable")[: min(k, len(sims))]
-        probabilities = vote(sims[best], classes[best], len(snapshot.names), temperature)
-        order = np.argsort(-probabilities, kind="stable")
-        confidence = float(probabilities[order[0]])
-        return Classification(
-            snapshot.names[order[0]] if confidence >= min_confidence else None,
-            confidence,
-            [(snapshot.names[i], float(probabilities[i])) for i in order if probabilities[i] > 0],
-            _described(snapshot, rows[best], sims[best]),
-        )
+        result = classify(view.snapshot, vector, k, temperature, min_confidence, leave_out)
+        if result is None:
+            raise NoModel(f"{view.dataset_id} has no labelled images to vote; PUT /datasets/{view.dataset_id}/labels")
+        return result
 
     def leave_one_out(self, view: View, k: int, temperature: float) -> LeaveOneOut:
         """How well the labels given so far predict each other under the model; kept until anything changes.
@@ -228,7 +206,7 @@ class Searcher:
         def judge() -> LeaveOneOut:
             return leave_one_out(seen.vectors(seen.labelled), seen.classes, seen.names, k, temperature)
 
-        return self._judged.get((view.model_id, view.generation, k, temperature), judge)
+        return self._judged.get((view.model_id, k, temperature), view.generation, judge)
 
 
 def _unit(vector: Vector, dim: int) -> Vector:
@@ -242,17 +220,8 @@ def _unit(vector: Vector, dim: int) -> Vector:
 
 def _best_score(snapshot: Snapshot, good: Vector, bad: Vector | None, count: int, allowed: Rows | None) -> tuple[Rows, Vector]:
     rows = snapshot.live if allowed is None else allowed
-    vectors = snapshot.vectors(rows)
-    scores = (vectors @ good.T).max(axis=1, initial=-np.inf)
+    scores = snapshot.similarities(rows, good).max(axis=1)
     if bad is not None:
-        worst = (vectors @ bad.T).max(axis=1, initial=-np.inf)
+        worst = snapshot.similarities(rows, bad).max(axis=1)
         scores = np.where(scores >= worst, scores, -1 - worst)
     return OpenModel.best_of(rows, scores, min(count, len(rows)))
-
-
-def _described(snapshot: Snapshot, rows: Rows, scores: Vector) -> list[Neighbour]:
-    ids = snapshot.ids[rows].tolist()
-    return [
-        Neighbour(id_, score, *snapshot.describe(row))
-        for id_, score, row in zip(ids, scores.tolist(), rows.tolist(), strict=True)
-    ]

@@ -4,6 +4,8 @@ import os
 import tarfile
 from pathlib import Path
 
+from core.artifacts import sync
+
 SHARD_BYTES = 256 << 20
 _BLOCK = tarfile.BLOCKSIZE
 
@@ -13,6 +15,8 @@ class ShardWriter:
 
     def __init__(self, folder: Path, shard_bytes: int = SHARD_BYTES) -> None:
         folder.mkdir(parents=True)
+        sync(folder.parent.parent)
+        sync(folder.parent)
         self._folder, self._limit = folder, shard_bytes
         self._number = -1
         self._start_next()
@@ -46,6 +50,7 @@ class ShardWriter:
         self._number += 1
         self.name = f"shard-{self._number:06}.tar"
         self._file = open(self._folder / self.name, "xb")  # noqa: SIM115 -- closed by close()
+        sync(self._folder)
 
 
 def read_range(path: Path, offset: int, length: int) -> bytes:

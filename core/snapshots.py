@@ -1,17 +1,50 @@
 """What a query sees: a model, the images added and deleted since it was trained, and the labels, all of one moment."""
 
+from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from core.errors import BadQuery
 from core.models import Deletion, Embedding, Image, Label
-from core.open_models import OpenModel, Rows, Vector
+from core.open_models import OpenModel, Recent, Rows, Vector, holds
 from core.queries import Filter
 
+_FILTERS = 4  # whose rows are kept
+
 Mask = NDArray[np.bool_]
+
+
+@dataclass
+class Neighbour:
+    """One answer: ``score`` is the cosine similarity, from -1 to 1."""
+
+    image_id: int
+    score: float
+    path: str
+    label: str | None
+
+
+@dataclass(frozen=True)
+class Labels:
+    """Every label of a dataset: image ids (L,) ascending, and the label of each as an index of the sorted ``names``."""
+
+    ids: Rows
+    numbers: Rows
+    names: list[str]
+
+    @classmethod
+    def read(cls, session: Session, dataset_id: str) -> "Labels":
+        given = select(Label.image_id, Label.label).join(Image, Image.id == Label.image_id)
+        found = session.execute(given.where(Image.dataset_id == dataset_id).order_by(Label.image_id)).all()
+        names = sorted({label for _, label in found})
+        number_of = {name: number for number, name in enumerate(names)}
+        ids = np.fromiter((id_ for id_, _ in found), np.int64, len(found))
+        return cls(ids, np.fromiter((number_of[label] for _, label in found), np.int64, len(found)), names)
 
 
 class Snapshot:
@@ -26,7 +59,7 @@ class Snapshot:
         names: the labels there are, sorted.
     """
 
-    def __init__(self, session: Session, model: OpenModel, model_id: str, dataset_id: str) -> None:
+    def __init__(self, session: Session, model: OpenModel, model_id: str, dataset_id: str, labels: Labels) -> None:
         self.model = model
         self._base = len(model.ids)
         later = select(Embedding.image_id, Embedding.vector, Image.path).join(Image, Image.id == Embedding.image_id)
@@ -40,19 +73,13 @@ class Snapshot:
         gone = session.scalars(select(Deletion.image_id).where(Deletion.dataset_id == dataset_id)).all()
         self._dead = model.rows_of(np.array(gone, np.int64))
         self._gone = frozenset(self._dead.tolist())
-        self._read_labels(session, dataset_id)
-
-    def _read_labels(self, session: Session, dataset_id: str) -> None:
-        labels = select(Label.image_id, Label.label).join(Image, Image.id == Label.image_id)
-        found = session.execute(labels.where(Image.dataset_id == dataset_id)).all()
-        label_of = dict(found) if found else {}
-        self.labelled = self.rows_of(np.fromiter(label_of, np.int64, len(label_of)))
-        given = [label_of[id_] for id_ in self.ids[self.labelled].tolist()]
-        self.names = sorted(set(given))
-        numbers = {name: number for number, name in enumerate(self.names)}
-        self.classes = np.array([numbers[label] for label in given], np.int64)
-        self._class_of = np.full(len(self.ids) if given else 0, -1, np.int32)
-        if given:
+        self._passing: Recent[Rows | None] = Recent(_FILTERS)
+        self.labelled = self.rows_of(labels.ids)
+        numbers = labels.numbers[np.searchsorted(labels.ids, self.ids[self.labelled])]
+        used, self.classes = np.unique(numbers, return_inverse=True)  # the last image of a class may have been deleted
+        self.names = [labels.names[number] for number in used.tolist()]
+        self._class_of = np.full(len(self.ids) if self.names else 0, -1, np.int32)
+        if self.names:
             self._class_of[self.labelled] = self.classes
 
     @cached_property
@@ -89,9 +116,25 @@ class Snapshot:
         number = int(self._class_of[row]) if len(self._class_of) else -1
         return path, self.names[number] if number >= 0 else None
 
-    def provenance(self, image_id: int) -> dict[str, object] | None:
-        """How an image was learned; ``None`` for one that was added later."""
-        return self.model.provenance(image_id)
+    def described(self, rows: Rows, scores: Vector) -> list[Neighbour]:
+        """Rows with their similarities as answers, in the same order."""
+        found = zip(self.ids[rows].tolist(), scores.tolist(), rows.tolist(), strict=True)
+        return [Neighbour(id_, score, *self.describe(row)) for id_, score, row in found]
+
+    def provenance(self, image_id: int) -> dict[str, Any] | None:
+        """How an image was learned, its neighbours without those that were deleted; ``None`` for one that was added later."""
+        learned = self.model.provenance(image_id)
+        if learned is None:
+            return None
+        return {**learned, "neighbours": [id_ for id_ in learned["neighbours"] if self.row(id_) is not None]}
+
+    def similarities(self, rows: Rows, queries: Vector) -> Vector:
+        """Cosine similarities (len(rows), Q) of ascending rows with unit vectors (Q, d)."""
+        old = int(np.searchsorted(rows, self._base))
+        of_the_model = self.model.similarities(rows[:old], queries)
+        if old == len(rows):
+            return of_the_model
+        return np.concatenate([of_the_model, self._added[rows[old:] - self._base] @ queries.T])
 
     def nearest(self, vector: Vector, count: int, allowed: Rows | None = None) -> tuple[Rows, Vector]:
         """Rows and similarities of the ``count`` most similar live rows, best first.
@@ -117,31 +160,48 @@ class Snapshot:
         if not len(self._dead):
             return self.model.nearest(vector, count)
         rows, scores = self.model.nearest(vector, count + min(len(self._dead), count))
-        left = ~np.isin(rows, self._dead)
+        left = ~holds(self._dead, rows)
         old = self.live[: self._base - len(self._dead)]
         if left.sum() >= min(count, len(old)):
             return rows[left][:count], scores[left][:count]
         return self.model.nearest(vector, count, old)
 
     def passing(self, only: Filter) -> Rows | None:
-        """Live rows that pass a filter, ascending; ``None`` where every one does."""
-        if only == Filter():
-            return None
+        """Live rows that pass a filter, ascending; ``None`` where every one does.
+
+        Raises:
+            BadQuery: the filter names a round that the model was not trained for.
+        """
+        return None if only == Filter() else self._passing.get(only, None, lambda: self._rows_that_pass(only))
+
+    def _rows_that_pass(self, only: Filter) -> Rows:
         keep = np.zeros(len(self.ids), bool)
         keep[self.live] = True
         if only.labels is not None or only.unlabelled:
             keep &= self._of_labels(only.labels or (), only.unlabelled)
         learned = self.model.neighbourhoods
         if only.anchor_round is not None:
-            keep &= self._of_the_model(learned["anchor_round"] == only.anchor_round)
-        if only.min_entropy is not None:
-            keep &= self._of_the_model(learned["entropy"][-1] >= only.min_entropy)
-        if only.max_entropy is not None:
-            keep &= self._of_the_model(learned["entropy"][-1] <= only.max_entropy)
+            became = learned["anchor_round"]
+            trained = ~np.isnan(learned["entropy"][-1])
+            keep &= self._of_the_model(became == only.anchor_round if only.anchor_round else (became < 0) & trained)
+        if only.min_entropy is not None or only.max_entropy is not None:
+            keep &= self._of_the_model(self._of_entropy(learned["entropy"], only))
+        if only.trained_towards is not None:
+            keep &= self._of_the_model((learned["neighbours"] == only.trained_towards).any(axis=1))
         if only.path_prefix is not None:
             added = [path.startswith(only.path_prefix) for path in self._added_paths]
             keep &= np.concatenate([self.model.paths.starting_with(only.path_prefix), np.array(added, bool)])
         return np.flatnonzero(keep)
+
+    @staticmethod
+    def _of_entropy(entropy: NDArray[Any], only: Filter) -> Mask:
+        rounds = len(entropy)
+        if only.entropy_round is not None and only.entropy_round >= rounds:
+            raise BadQuery(f"entropy_round: {only.entropy_round} is not a round of this model, 0 to {rounds - 1}")
+        at_end = entropy[-1 if only.entropy_round is None else only.entropy_round]
+        low = -np.inf if only.min_entropy is None else only.min_entropy
+        high = np.inf if only.max_entropy is None else only.max_entropy
+        return np.asarray((at_end >= low) & (at_end <= high))
 
     def _of_labels(self, labels: tuple[str, ...], unlabelled: bool) -> Mask:
         wanted = [number for number, name in enumerate(self.names) if name in labels]

@@ -1,13 +1,18 @@
-"""Finding the jobs of workers that fell silent."""
+"""Finding what crashes left behind: the jobs of workers that fell silent, and files that no row names."""
 
+import shutil
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 from sqlalchemy import select
 
 from core.db import Database
 from core.jobs import give_back
-from core.models import Job, JobStatus, Queue
+from core.models import Dataset, Job, JobKind, JobStatus, Model, Queue
+from core.settings import Settings
+
+_UPLOAD_SECONDS = 24 * 3600  # without a new byte, after which an upload that no job names never gets one
 
 
 class Sweep:
@@ -41,3 +46,47 @@ class Sweep:
         with self._db.write() as session:
             same = (Job.attempt == attempt) & (Job.heartbeat == heartbeat)
             return give_back(session, job_id, same, "its worker was lost")
+
+
+def collect(db: Database, settings: Settings) -> list[Path]:
+    """Delete the files that a crash, or an end without an owner, has left behind; returns their paths.
+
+    Folders are listed before the rows are read, and every row comes before its files do, so that nothing new is taken.
+    """
+    uploads = list(settings.folder("uploads").iterdir())
+    shards = list(settings.folder("datasets").glob("ds_*"))
+    models = list(settings.folder("models").glob("job_*"))
+    runs = list(settings.folder("runs").glob("job_*"))
+    with db.read() as session:
+        every = session.execute(select(Job.id, Job.kind, Job.status, Job.params)).all()
+        datasets = set(session.scalars(select(Dataset.id)))
+        published = {_first(directory) for directory in session.scalars(select(Model.directory))}
+    db.settle()
+    unfinished = {job.id for job in every if not JobStatus(job.status).over}
+    kept = {job.id for job in every if job.kind != JobKind.COMPACT and job.status != JobStatus.CANCELLED} | unfinished
+    named = {job.params.get("upload") for job in every if job.id in unfinished}
+    left = [path for path in uploads if path.name not in named and _age(path) > _UPLOAD_SECONDS]
+    left += [folder for folder in shards if folder.name not in datasets]
+    left += [folder for folder in runs if folder.name not in kept]
+    left += [
+        folder
+        for folder in models
+        if _first(folder.name) not in published and _first(folder.name).rpartition("-")[0] not in unfinished
+    ]
+    for path in left:
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
+    return left
+
+
+def _first(directory: str) -> str:
+    return directory.partition("+")[0]
+
+
+def _age(path: Path) -> float:
+    try:
+        return time.time() - path.stat().st_mtime
+    except FileNotFoundError:
+        return 0.0

@@ -9,8 +9,19 @@ from numpy.typing import NDArray
 
 from core.open_models import Rows, Vector
 from core.settings import Settings
+from core.snapshots import Neighbour, Snapshot
 
 _JUDGED = 10_000  # images whose classes are voted on by the others: some seconds at 50,000 labelled ones
+
+
+@dataclass(frozen=True)
+class Classification:
+    """A weighted kNN vote; ``label`` is ``None`` where its probability is below the minimum asked for."""
+
+    label: str | None
+    confidence: float
+    classes: list[tuple[str, float]]
+    voters: list[Neighbour]
 
 
 @dataclass(frozen=True)
@@ -39,6 +50,37 @@ def vote(sims: Vector, classes: NDArray[np.int64], count: int, temperature: floa
     return np.asarray(votes / votes.sum())
 
 
+def classify(
+    snapshot: Snapshot, vector: Vector, k: int, temperature: float, min_confidence: float, leave_out: int | None = None
+) -> Classification | None:
+    """kNN vote over the labelled images, exact; ``None`` where there is no voter.
+
+    Args:
+        vector: unit vector (d,).
+        k: number of voters, lowered to those there are.
+        temperature: T.
+        min_confidence: probability below which the class is unknown.
+        leave_out: an image that may not vote, the query itself.
+    """
+    rows, classes = snapshot.labelled, snapshot.classes
+    if leave_out is not None:
+        others = snapshot.ids[rows] != leave_out
+        rows, classes = rows[others], classes[others]
+    if not len(rows):
+        return None
+    sims = snapshot.similarities(rows, vector[None])[:, 0]  # (labelled,)
+    best = np.argsort(-sims, kind="stable")[: min(k, len(sims))]
+    probabilities = vote(sims[best], classes[best], len(snapshot.names), temperature)
+    order = np.argsort(-probabilities, kind="stable")
+    confidence = float(probabilities[order[0]])
+    return Classification(
+        snapshot.names[order[0]] if confidence >= min_confidence else None,
+        confidence,
+        [(snapshot.names[i], float(probabilities[i])) for i in order if probabilities[i] > 0],
+        snapshot.described(rows[best], sims[best]),
+    )
+
+
 def predict(
     queries: Vector, own: Rows, voters: Vector, classes: Rows, count: int, k: int, temperature: float
 ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
@@ -50,11 +92,10 @@ def predict(
         voters: unit vectors (M, d) of the labelled images, at least two.
         classes: their classes, (M,).
         count: number of classes.
-        k: number of voters, lowered to M - 1.
+        k: number of voters, lowered to those there are.
         temperature: T.
     """
-    k = min(k, len(voters) - 1)
-    scores, found = faiss.knn(queries, voters, k + 1, metric=faiss.METRIC_INNER_PRODUCT)
+    scores, found = faiss.knn(queries, voters, min(k + 1, len(voters)), metric=faiss.METRIC_INNER_PRODUCT)
     guesses, confidences = np.zeros(len(queries), np.int64), np.zeros(len(queries))
     for at, (self_, sims, nearest) in enumerate(zip(own, scores, found, strict=True)):
         others = nearest != self_

@@ -4,23 +4,29 @@ import gc
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from importlib.metadata import version
-from typing import Any
 
 from fastapi import FastAPI
 
 from core.settings import Settings
 from service import errors
 from service.context import Context
+from service.limits import Limits
 from service.local import LocalOnly
-from service.routes import datasets, health, images, jobs, models, search
-from service.schemas import Problem
+from service.routes import datasets, events, health, images, jobs, models, search
 
 DESCRIPTION = """From a folder of unlabelled images to a searchable, classifiable collection.
 
 Upload an archive (`POST /datasets`), train (`POST /jobs`), then ask for neighbours and classes.
 Every error is a problem document (RFC 9457) with a stable `code`."""
-_PROBLEM: dict[str, Any] = {"content": {errors.MEDIA_TYPE: {"schema": Problem.model_json_schema()}}}
-_PROBLEMS: dict[int | str, str] = {422: "Bad input, named in detail", "4XX": "What is wrong, with a stable code"}
+_ROUTES = (  # matched in this order: what is asked most comes first; with the problems that can occur beside 403 and 422
+    (search.router, (400, 404, 409, 413, 500)),
+    (images.router, (400, 404, 409, 413, 500)),
+    (datasets.router, (404, 409, 413)),
+    (jobs.router, (400, 404, 409, 413, 500)),
+    (events.router, (404,)),
+    (models.router, (400, 404, 409, 413, 500)),
+    (health.router, (503,)),
+)
 
 
 def create_app(settings: Settings | None = None) -> FastAPI:
@@ -39,12 +45,13 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         version=version("anchorhood"),
         description=DESCRIPTION,
         lifespan=lifespan,
-        responses={status: _PROBLEM | {"description": description} for status, description in _PROBLEMS.items()},
+        responses=errors.documented(403, 422),
     )
     app.state.context = context
     errors.install(app)
+    app.add_middleware(Limits, settings=context.settings)
     # Without keys there is only this machine, and neither a rebound name nor another site's page may pass for it.
     app.add_middleware(LocalOnly)
-    for routes in (search, images, datasets, jobs, models, health):  # matched in this order: what is asked most comes first
-        app.include_router(routes.router)
+    for router, statuses in _ROUTES:
+        app.include_router(router, responses=errors.documented(*statuses))
     return app

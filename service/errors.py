@@ -1,5 +1,7 @@
 """Domain errors as RFC 9457 problem documents."""
 
+import json
+import logging
 from typing import Any
 
 from fastapi import FastAPI, Request
@@ -8,7 +10,10 @@ from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
 from core import errors
+from core.manifest import DamagedModel
+from service.schemas import Problem
 
+log = logging.getLogger(__name__)
 MEDIA_TYPE = "application/problem+json"
 
 # The first class that an error is an instance of decides.
@@ -34,6 +39,13 @@ TITLES = {
 }
 
 
+class _Problem(JSONResponse):
+    media_type = MEDIA_TYPE
+
+    def render(self, content: Any) -> bytes:
+        return json.dumps(content).encode()  # ASCII: half characters that a client sent can be named, too
+
+
 def problem(status: int, code: str, detail: str, **extra: Any) -> JSONResponse:
     """A problem document; ``code`` is ours and stable."""
     body = {
@@ -44,7 +56,13 @@ def problem(status: int, code: str, detail: str, **extra: Any) -> JSONResponse:
         "code": code,
         **extra,
     }
-    return JSONResponse(body, status, media_type=MEDIA_TYPE)
+    return _Problem(body, status)
+
+
+def documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """OpenAPI's ``responses`` for problem documents of these statuses."""
+    content = {MEDIA_TYPE: {"schema": Problem.model_json_schema()}}
+    return {status: {"description": TITLES[status], "content": content} for status in statuses}
 
 
 def install(app: FastAPI) -> None:
@@ -54,6 +72,11 @@ def install(app: FastAPI) -> None:
     def domain(_: Request, error: errors.AnchorhoodError) -> JSONResponse:
         status = next((status for kind, status in STATUS if isinstance(error, kind)), 500)
         return problem(status, error.code, str(error))
+
+    @app.exception_handler(DamagedModel)
+    def damaged(_: Request, error: DamagedModel) -> JSONResponse:
+        log.error("%s", error)
+        return problem(500, "model_damaged", "the model's files are damaged or missing; the server's log says which")
 
     @app.exception_handler(RequestValidationError)
     def validation(_: Request, error: RequestValidationError) -> JSONResponse:

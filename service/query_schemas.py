@@ -7,13 +7,14 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from core.queries import Filter, Query
-from service.schemas import MAX_ID, NeighbourBody
+from service.schemas import MAX_ID, NeighbourBody, Text
 
 MAX_K = 1000
 MAX_OFFSET = 10_000
 _MAX_EXAMPLES = 100
 Id = Annotated[int, Field(ge=0, le=MAX_ID)]
 PathPrefix = Annotated[str, Field(min_length=1, max_length=1000, pattern=r"^[^\x00]*$")]
+Entropy = Annotated[float, Field(allow_inf_nan=False)]
 Ids = Annotated[list[Id], Field(max_length=_MAX_EXAMPLES)]
 
 
@@ -26,10 +27,21 @@ class FilterParams(BaseModel):
 
     label: Annotated[list[str] | None, BeforeValidator(_listed)] = Field(None, description="Any of these labels; one or several.")
     unlabelled: bool = Field(False, description="Images without a label, beside those of ``label``.")
-    anchor_round: int | None = Field(None, ge=1, le=20, description="The round in which the image became an anchor.")
-    min_entropy: float | None = Field(None, description="Entropy at the end of the last round, nats.")
-    max_entropy: float | None = None
+    anchor_round: int | None = Field(
+        None, ge=0, le=20, description="The round in which the image became an anchor; 0: it never did."
+    )
+    min_entropy: Entropy | None = Field(None, description="Entropy at the end of ``entropy_round``, nats.")
+    max_entropy: Entropy | None = None
+    entropy_round: int | None = Field(None, ge=0, le=20, description="By default the last.")
+    trained_towards: Id | None = Field(None, description="An image that was among the neighbours the found ones learned from.")
     path_prefix: PathPrefix | None = None
+
+    @model_validator(mode="after")
+    def _in_order(self) -> Self:
+        low, high = self.min_entropy, self.max_entropy
+        if low is not None and high is not None and low > high:
+            raise ValueError(f"min_entropy {low:g} is larger than max_entropy {high:g}")
+        return self
 
     def filter(self) -> Filter:
         """The same for ``core``."""
@@ -39,6 +51,8 @@ class FilterParams(BaseModel):
             self.anchor_round,
             self.min_entropy,
             self.max_entropy,
+            self.entropy_round,
+            self.trained_towards,
             self.path_prefix,
         )
 
@@ -55,8 +69,8 @@ class ImageQuery(_Asked):
     """What is asked about a stored image."""
 
     image_id: Id
-    dataset_id: str | None = None
-    model_id: str | None = None
+    dataset_id: Text | None = None
+    model_id: Text | None = None
 
     def query(self) -> Query:
         """The same for ``core``."""
@@ -66,8 +80,8 @@ class ImageQuery(_Asked):
 class FileQuery(_Asked):
     """What goes with an uploaded image."""
 
-    dataset_id: str | None = None
-    model_id: str | None = None
+    dataset_id: Text | None = None
+    model_id: Text | None = None
 
     def query(self, vector: NDArray[np.float32]) -> Query:
         """The same for ``core``."""
@@ -108,8 +122,8 @@ class OneQuery(_Asked):
 
 
 class QueryBody(OneQuery):
-    dataset_id: str | None = None
-    model_id: str | None = None
+    dataset_id: Text | None = None
+    model_id: Text | None = None
 
 
 class BatchRequest(BaseModel):
@@ -118,8 +132,8 @@ class BatchRequest(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     queries: list[OneQuery] = Field(min_length=1, max_length=256)
-    dataset_id: str | None = None
-    model_id: str | None = None
+    dataset_id: Text | None = None
+    model_id: Text | None = None
 
 
 class BatchBody(BaseModel):

@@ -2,21 +2,21 @@
 
 import json
 from datetime import datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StrictBool
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StrictBool, model_validator
 
 from core.models import JobKind
 
 
-def _storable(value: Any) -> Any:
-    """JSON that every database can hold: finite numbers and no NUL."""
-    if "\\u0000" in json.dumps(value, allow_nan=False):
-        raise ValueError("must not contain NUL")
+def _finite(value: dict[str, Any]) -> dict[str, Any]:
+    """JSON that every database can hold; ``uploads.parse_json`` has seen to its texts."""
+    json.dumps(value, allow_nan=False)
     return value
 
 
-FiniteJson = Annotated[Any, AfterValidator(_storable)]
+Metadata = Annotated[dict[str, Any], AfterValidator(_finite)]
+Text = Annotated[str, Field(pattern=r"^[^\x00]*$")]  # what every database can hold; a pattern also refuses lone surrogates
 MAX_ID = 2**63 - 1  # what a database's integers hold
 
 
@@ -54,6 +54,16 @@ class Params(BaseModel):
         None, pattern=r"^(random|imagenet|mdl_[0-9a-f]+)$", description="random, imagenet, or a model's id to start from."
     )
 
+    @model_validator(mode="after")
+    def _fit_together(self) -> Self:
+        """What the trainer would refuse only when the job is running."""
+        if self.crop_scale and self.crop_scale[0] > self.crop_scale[1]:
+            raise ValueError(f"crop_scale: {self.crop_scale[0]} is larger than {self.crop_scale[1]}")
+        backbone = self.backbone or ("resnet10" if self.preset == "quick" else None)
+        if self.init == "imagenet" and backbone == "resnet10":
+            raise ValueError("init: there are no ImageNet weights for resnet10 (the backbone of quick), only for larger ones")
+        return self
+
 
 class JobRequest(BaseModel):
     """Train on a dataset, and judge the result on another one that is labelled."""
@@ -63,11 +73,11 @@ class JobRequest(BaseModel):
         json_schema_extra={"examples": [{"dataset_id": "ds_3f9c0e2b7a61d845", "params": {"preset": "quick"}}]},
     )
 
-    dataset_id: str
-    evaluation_dataset_id: str | None = None
+    dataset_id: Text
+    evaluation_dataset_id: Text | None = None
     params: Params = Params()
-    name: str | None = Field(None, max_length=200, pattern=r"^[^\x00]*$")
-    metadata: dict[str, FiniteJson] = {}
+    name: Text | None = Field(None, max_length=200)
+    metadata: Metadata = {}
 
 
 class Error(BaseModel):
@@ -234,7 +244,7 @@ class ClassifyAll(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    model_id: str | None = Field(None, description="Default: the current model.")
+    model_id: Text | None = Field(None, description="Default: the current model.")
     k: int = Field(200, ge=1, le=1000, description="Number of voters; lowered to the labelled images less one.")
     temperature: float = Field(0.1, ge=0.001, le=10)
     min_confidence: float = Field(0.0, ge=0, le=1, description="Below it an image stays unknown.")
@@ -273,7 +283,7 @@ class CurrentModel(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    model_id: str = Field(examples=["mdl_7c1f0a9e8b6d5432"])
+    model_id: Text = Field(examples=["mdl_7c1f0a9e8b6d5432"])
 
 
 class LabelsBody(BaseModel):
@@ -287,11 +297,11 @@ class FolderImport(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    uri: str = Field(max_length=4096, examples=["file:///srv/photographs/2026"])
+    uri: Text = Field(max_length=4096, examples=["file:///srv/photographs/2026"])
 
 
 class DatasetImport(FolderImport):
-    name: str | None = Field(None, max_length=200, pattern=r"^[^\x00]*$", description="Default: the folder's name.")
+    name: Text | None = Field(None, max_length=200, description="Default: the folder's name.")
     labels: Literal["none", "folders"] = "none"
 
 

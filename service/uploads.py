@@ -1,7 +1,7 @@
 """Multipart uploads, streamed to disk as they arrive and refused at the first bytes that cannot be an archive."""
 
-import json
 import os
+import re
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -9,16 +9,19 @@ from typing import TypeVar
 
 from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, ValidationError
+from pydantic_core import from_json
 from python_multipart import MultipartParser
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import parse_options_header
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 
-from core import archives
+from core import archives, artifacts
 from core.errors import BadArchive, BadRequest, TooLarge
 
 _FIELD_BYTES = 64 * 1024
+MAX_BODY_BYTES = 64 << 20  # of any body that is read whole
+_NUL = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
 M = TypeVar("M", bound=BaseModel)
 
 
@@ -41,18 +44,29 @@ async def read_body(request: Request, max_bytes: int) -> bytes:
     return bytes(data)
 
 
+def parse_json(data: bytes | str) -> object:
+    """JSON whose texts every database can hold.
+
+    Raises:
+        BadRequest: it is none, is nested too deeply, or holds NUL or half of a character (a lone surrogate).
+    """
+    try:
+        value: object = from_json(data, allow_inf_nan=False)
+    except ValueError as error:
+        raise BadRequest(f"not JSON: {error}") from error
+    if _NUL.search(data if isinstance(data, bytes) else data.encode()):
+        raise BadRequest("not allowed in JSON: NUL")
+    return value
+
+
 async def json_value(request: Request, max_bytes: int) -> object:
     """A JSON body.
 
     Raises:
-        BadRequest: it is none.
+        BadRequest: it is none, as ``parse_json`` says.
         TooLarge: it is longer than ``max_bytes``.
     """
-    data = await read_body(request, max_bytes)
-    try:
-        return json.loads(data)
-    except (ValueError, RecursionError) as error:
-        raise BadRequest(f"not JSON: {error}") from error
+    return parse_json(await read_body(request, max_bytes))
 
 
 def validated(kind: type[M], given: object, where: str = "body") -> M:
@@ -63,9 +77,9 @@ def validated(kind: type[M], given: object, where: str = "body") -> M:
         raise RequestValidationError([{**item, "loc": (where, *item["loc"])} for item in error.errors()]) from error
 
 
-async def json_body(request: Request, kind: type[M]) -> M:
+async def json_body(request: Request, kind: type[M], max_bytes: int = _FIELD_BYTES) -> M:
     """A small JSON body of one kind."""
-    return validated(kind, await json_value(request, _FIELD_BYTES))
+    return validated(kind, await json_value(request, max_bytes))
 
 
 @dataclass
@@ -106,6 +120,7 @@ class _Receiver:
         """Put the file on the disk for good."""
         self._file.flush()
         os.fsync(self._file.fileno())
+        artifacts.sync(Path(self._file.name).parent)
         self._file.close()
 
     def abandon(self) -> None:

@@ -4,6 +4,7 @@ import argparse
 import logging
 import os
 import threading
+import time
 
 from celery import signals
 
@@ -12,11 +13,12 @@ from core.jobs import waiting
 from core.models import Queue
 from core.processes import die_with_parent
 from core.queue import Bell
-from core.sweep import Sweep
+from core.sweep import Sweep, collect
 from worker import lifeline
 from worker.tasks import app, settings
 
 log = logging.getLogger(__name__)
+_COLLECT_SECONDS = 3600.0
 
 
 def main() -> None:
@@ -44,14 +46,19 @@ def main() -> None:
 
 
 def _sweep(queue: Queue) -> None:
-    """Requeue what silent workers left, and ring while a job waits that no message announces."""
+    """Requeue what silent workers left, delete the files that crashes left, and ring while a job waits that no message
+    announces."""
     db = Database(settings.database)
     sweep, bell = Sweep(db, settings.lost_after_seconds), Bell(app)
-    pause = threading.Event()
+    pause, collected = threading.Event(), -_COLLECT_SECONDS
     while True:
         try:
             for job_id in sweep.run(queue):
                 log.warning("%s was taken from a worker that fell silent", job_id)
+            if queue is Queue.TASKS and time.monotonic() - collected > _COLLECT_SECONDS:
+                collected = time.monotonic()
+                for path in collect(db, settings):
+                    log.warning("%s belonged to nothing and was deleted", path)
             if waiting(db, queue):
                 bell.ring_if_silent(queue)
         except Exception:  # a database that is away comes back; the sweep must outlive it

@@ -3,21 +3,23 @@ without what was deleted since it was trained."""
 
 import os
 import shutil
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from sqlalchemy import bindparam, delete, func, select, update
 
-from core import artifacts, datasets, deletions, index, jobs, manifest, texts
+from core import artifacts, datasets, deletions, embedding, index, jobs, manifest, texts
 from core.db import BATCH, Database
+from core.errors import StaleAttempt
 from core.intake import EXTENSIONS
 from core.jobs import Claim
 from core.models import Embedding, Image, Job, JobKind, JobStatus, Model
 from core.open_models import OpenModel, Rows
 from core.settings import Settings
 from core.shards import ShardWriter, read_range
-from core.snapshots import Snapshot
+from core.snapshots import Labels, Snapshot
 from worker.pulse import Pulse
 
 _BLOCK = 512  # of a tar file
@@ -34,9 +36,17 @@ def compact(db: Database, settings: Settings, owner: Claim, pulse: Pulse) -> Non
     with db.read() as session:
         dataset_id = jobs.get(session, owner.job_id).dataset_id
     deletions.forget_unfinished(db, settings, owner, dataset_id)
+    deletions.forget_unseen(db, settings, owner, dataset_id)
     _rewrite_shards(db, settings, owner, pulse, dataset_id)
-    _merge(db, settings, owner, pulse, dataset_id)
-    needed = _delete_old_shards(db, settings, dataset_id)
+    run_dir = artifacts.fresh_folder(settings.folder("runs") / owner.job_id / str(owner.attempt))
+    try:
+        _merge(db, settings, owner, pulse, dataset_id, run_dir / "model")
+    finally:
+        shutil.rmtree(run_dir, ignore_errors=True)
+        with suppress(OSError):  # another attempt is at work
+            run_dir.parent.rmdir()
+    _delete_old_models(db, settings, owner, dataset_id)
+    needed = _delete_old_shards(db, settings, owner, dataset_id)
     with db.write() as session:
         jobs.finish(session, owner, JobStatus.SUCCEEDED)
         if needed:
@@ -76,27 +86,7 @@ def _rewrite_shards(db: Database, settings: Settings, owner: Claim, pulse: Pulse
         writer.close()
 
 
-def _delete_old_shards(db: Database, settings: Settings, dataset_id: str) -> bool:
-    """Delete the shards that no row names; returns whether they stay, since a training job may be reading them."""
-    reads = (Job.dataset_id == dataset_id) | (Job.evaluation_dataset_id == dataset_id)
-    begun = select(Job.id).where(Job.kind == JobKind.TRAIN, Job.attempt > 0, reads)
-    begun = begun.where(Job.status.in_([JobStatus.QUEUED, JobStatus.RUNNING])).limit(1)
-    home = settings.root / "datasets" / dataset_id
-    with db.read() as session:
-        named = set(session.scalars(select(Image.shard).where(Image.dataset_id == dataset_id).distinct()))
-        reading = session.scalar(begun) is not None
-    old = [path for path in home.glob("*/shard-*.tar") if str(path.relative_to(settings.root)) not in named]
-    if reading:
-        return bool(old)
-    for path in old:
-        path.unlink()
-    for folder in home.iterdir():
-        if folder.is_dir() and not any(folder.iterdir()):
-            folder.rmdir()
-    return False
-
-
-def _merge(db: Database, settings: Settings, owner: Claim, pulse: Pulse, dataset_id: str) -> None:
+def _merge(db: Database, settings: Settings, owner: Claim, pulse: Pulse, dataset_id: str, staged: Path) -> None:
     """Publish the current model's folder anew, its training as it was, its rows those of the live images."""
     with db.read() as session:
         dataset = datasets.get(session, dataset_id)
@@ -104,15 +94,13 @@ def _merge(db: Database, settings: Settings, owner: Claim, pulse: Pulse, dataset
         if model is None:
             return
         opened = OpenModel(settings.root / "models" / model.directory)
-        seen = Snapshot(session, opened, model.id, dataset_id)
+        seen = Snapshot(session, opened, model.id, dataset_id, Labels.read(session, dataset_id))
     rows = seen.live
     if not len(rows) or len(rows) == len(opened.ids) == len(seen.ids):
         return
-    staged = artifacts.fresh_folder(settings.folder("runs") / owner.job_id / str(owner.attempt) / "model")
+    staged.mkdir()
     old = settings.root / "models" / model.directory
     built = _write_rows(seen, rows, staged, settings.index)
-    if pulse.should_stop():
-        raise InterruptedError
     content = manifest.read(old)
     for name in content.pop("files"):
         if not (staged / name).exists():
@@ -120,26 +108,77 @@ def _merge(db: Database, settings: Settings, owner: Claim, pulse: Pulse, dataset
     del content["schema_version"]
     content |= {"images": len(rows), "index": vars(built)}
     manifest.write(staged, content)
-    original = model.directory.partition("+")[0]
-    directory = f"{original}+{owner.job_id}-{owner.attempt}"
-    artifacts.publish(staged, settings.root / "models" / directory)
+    if pulse.should_stop():
+        raise InterruptedError
+    directory = f"{model.directory.partition('+')[0]}+{owner.job_id}-{owner.attempt}"
+    final = settings.root / "models" / directory
+    artifacts.publish(staged, final)
+    try:
+        with db.write() as session:
+            jobs.own(session, owner)
+            datasets.change(session, dataset_id)
+            moved: Any = session.execute(update(Model).where(Model.id == model.id).values(directory=directory, images=len(rows)))
+    except StaleAttempt:
+        shutil.rmtree(final, ignore_errors=True)
+        raise
+    if not moved.rowcount:  # the model was deleted meanwhile
+        shutil.rmtree(final, ignore_errors=True)
+
+
+def _delete_old_models(db: Database, settings: Settings, owner: Claim, dataset_id: str) -> None:
+    """Delete what merging has replaced, now or in an attempt that did not get so far: folders, and embeddings in the database.
+
+    A folder stays while a job starts from its weights.
+    """
+    there = list(settings.folder("models").iterdir())
+    with db.read() as session:
+        models = session.scalars(select(Model).where(Model.dataset_id == dataset_id)).all()
+        begun_from = {job.params.get("init") for job in jobs.unfinished(session)}
+    _require_ownership(db, owner)
+    for model in models:
+        for folder in artifacts.family(there, model.directory):
+            if folder.name != model.directory and model.id not in begun_from:
+                shutil.rmtree(folder, ignore_errors=True)
+        with suppress(FileNotFoundError):  # the model was deleted meanwhile, and its embeddings with it
+            last = int(embedding.published_ids(settings, model).max())
+            while _delete_merged(db, owner, model.id, last):
+                pass
+
+
+def _delete_merged(db: Database, owner: Claim, model_id: str, last: int) -> int:
+    merged = select(Embedding.image_id).where(Embedding.model_id == model_id, Embedding.image_id <= last).limit(BATCH)
     with db.write() as session:
         jobs.own(session, owner)
-        session.execute(update(Model).where(Model.id == model.id).values(directory=directory, images=len(rows)))
-        datasets.change(session, dataset_id)
-    merged = Embedding.model_id == model.id, Embedding.image_id <= int(seen.ids.max())
-    while True:
-        with db.write() as session:
-            some = session.scalars(select(Embedding.image_id).where(*merged).limit(BATCH)).all()
-            session.execute(delete(Embedding).where(Embedding.model_id == model.id, Embedding.image_id.in_(some)))
-        if not some:
-            break
+        some = session.scalars(merged).all()
+        session.execute(delete(Embedding).where(Embedding.model_id == model_id, Embedding.image_id.in_(some)))
+    return len(some)
+
+
+def _require_ownership(db: Database, owner: Claim) -> None:
+    """Before files are deleted that were there when rows were read which do not name them: nobody else has changed the dataset
+    in between, so that none of them is about to be named, and the rows are on the disk for good."""
+    with db.write() as session:
+        jobs.own(session, owner)
+    db.settle()
+
+
+def _delete_old_shards(db: Database, settings: Settings, owner: Claim, dataset_id: str) -> bool:
+    """Delete the shards that no row names; returns whether they stay, since a training job may be reading them."""
+    folders = list((settings.root / "datasets" / dataset_id).glob("*-*"))
+    there = [path for folder in folders for path in folder.glob("shard-*.tar")]
     with db.read() as session:
-        starting = any(job.params.get("init") == model.id for job in jobs.unfinished(session))
-    for path in (settings.root / "models").glob(f"{original}*"):
-        if path.name != directory and path.name.partition("+")[0] == original and not starting:
-            shutil.rmtree(path, ignore_errors=True)
-    shutil.rmtree(settings.root / "runs" / owner.job_id, ignore_errors=True)
+        named = set(session.scalars(select(Image.shard).where(Image.dataset_id == dataset_id).distinct()))
+        reading = session.scalar(select(Job.id).where(jobs.begun_training(dataset_id)).limit(1)) is not None
+    old = [path for path in there if str(path.relative_to(settings.root)) not in named]
+    if reading:
+        return bool(old)
+    _require_ownership(db, owner)
+    for path in old:
+        path.unlink(missing_ok=True)
+    for folder in folders:
+        with suppress(OSError):  # it holds live shards
+            folder.rmdir()
+    return False
 
 
 def _write_rows(seen: Snapshot, rows: Rows, folder: Path, kind: str) -> index.IndexInfo:

@@ -2,9 +2,10 @@
 
 import os
 
+from PIL.Image import Image as Pixels
 from sqlalchemy import insert, select
 
-from core import compaction, datasets, embedding, imaging, jobs
+from core import compaction, datasets, deletions, embedding, imaging, jobs
 from core.db import BATCH, Database
 from core.encoder import Encoder
 from core.jobs import Claim
@@ -24,7 +25,10 @@ def embed(db: Database, settings: Settings, owner: Claim, pulse: Pulse) -> None:
         StaleAttempt: the job has another owner.
     """
     with db.read() as session:
-        dataset = datasets.get(session, jobs.get(session, owner.job_id).dataset_id)
+        dataset_id = jobs.get(session, owner.job_id).dataset_id
+    deletions.forget_unfinished(db, settings, owner, dataset_id)
+    with db.read() as session:
+        dataset = datasets.get(session, dataset_id)
         model = session.get(Model, dataset.model_id) if dataset.model_id else None
         after = embedding.last_embedded(session, settings, model) if model else 0
     done = 0
@@ -40,10 +44,8 @@ def embed(db: Database, settings: Settings, owner: Claim, pulse: Pulse) -> None:
             if pulse.should_stop():
                 raise InterruptedError
             some = images[start : start + _BATCH]
-            decoded = [
-                imaging.decode(_read(settings, image), max(settings.max_pixels, image.width * image.height)) for image in some
-            ]
-            vectors.update(zip((image.id for image in some), (row.tobytes() for row in encoder(decoded)), strict=True))
+            rows = encoder(_decoded(settings, image) for image in some)  # one at a time: a large one takes hundreds of MB
+            vectors.update(zip((image.id for image in some), (row.tobytes() for row in rows), strict=True))
         after, done = images[-1].id, done + len(images)
         with db.write() as session:
             jobs.own(session, owner, progress={"images": done})
@@ -51,14 +53,15 @@ def embed(db: Database, settings: Settings, owner: Claim, pulse: Pulse) -> None:
             if session.scalar(current) != model.id:  # moving the alias has queued a job for the other one
                 break
             live = session.scalars(select(Image.id).where(Image.id.in_(vectors)).with_for_update(read=True)).all()
-            rows = [{"model_id": model.id, "image_id": id_, "vector": vectors[id_]} for id_ in live]
-            if rows:
-                session.execute(insert(Embedding), rows)
+            added = [{"model_id": model.id, "image_id": id_, "vector": vectors[id_]} for id_ in live]
+            if added:
+                session.execute(insert(Embedding), added)
             datasets.change(session, dataset.id)
     with db.write() as session:
         jobs.finish(session, owner, JobStatus.SUCCEEDED, model_id=model.id if model else None)
-        compaction.request_if_due(session, settings, dataset.id)
+    compaction.request_if_due(db, settings, dataset.id)
 
 
-def _read(settings: Settings, image: Image) -> bytes:
-    return read_range(settings.root / image.shard, image.offset, image.length)
+def _decoded(settings: Settings, image: Image) -> Pixels:
+    data = read_range(settings.root / image.shard, image.offset, image.length)
+    return imaging.decode(data, max(settings.max_pixels, image.width * image.height))

@@ -16,13 +16,17 @@ from core.models import Image, JobStatus, Model, new_id, now
 from core.settings import Settings
 
 
-def discard_unpublished(db: Database, settings: Settings, job_id: str) -> None:
-    """Delete folders of a job's earlier attempts that were renamed into place but never got their row."""
-    with db.read() as session:
-        known = set(session.scalars(select(Model.directory).where(Model.job_id == job_id)))
-    for folder in settings.folder("models").glob(f"{job_id}-*"):
-        if folder.name not in known:
-            shutil.rmtree(folder, ignore_errors=True)
+def discard_unpublished(db: Database, settings: Settings, owner: Claim) -> None:
+    """Delete folders of a job's earlier attempts that were renamed into place but never got their row.
+
+    Raises:
+        StaleAttempt: the job has another owner.
+    """
+    folders = list(settings.folder("models").glob(f"{owner.job_id}-*"))
+    with db.write() as session:
+        jobs.own(session, owner)  # no other attempt can have published one of the folders seen
+    for folder in folders:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def publish(db: Database, settings: Settings, owner: Claim, run_dir: Path, evaluation: dict[str, Any]) -> None:
@@ -87,7 +91,7 @@ def publish(db: Database, settings: Settings, owner: Claim, run_dir: Path, evalu
             )
             session.flush()
             datasets.change(session, job.dataset_id, model_id=model_id)
-            embedding.request(session, settings, job.dataset_id)
+            embedding.request(session, job.dataset_id, known=max(ids))
     except StaleAttempt:
         shutil.rmtree(final, ignore_errors=True)
         raise

@@ -14,7 +14,7 @@ from core.db import Database
 from core.errors import AnchorhoodError, StaleAttempt
 from core.jobs import Claim
 from core.models import JobKind, Queue
-from core.queue import TASK, make_app
+from core.queue import TASK, Bell, make_app
 from core.settings import Settings
 from worker import lifeline
 from worker.classify import classify
@@ -51,10 +51,11 @@ def _in_pool_process(**_: object) -> None:
 
 @app.task(name=TASK)  # type: ignore[untyped-decorator]
 def work(queue: str) -> None:
-    """Do every claimable job of a queue."""
+    """Do every claimable job of a queue. The end of each wakes the other queue, where a job may have waited for it."""
     name = f"{socket.gethostname()}:{os.getpid()}"
     while not lifeline.draining(settings) and (owner := jobs.claim(_database(), Queue(queue), name)):
         perform(_database(), settings, owner)
+        Bell(app).ring(Queue.TASKS if queue == Queue.TRAINING else Queue.TRAINING)
 
 
 def perform(db: Database, settings: Settings, owner: Claim) -> None:

@@ -14,7 +14,7 @@ from sqlalchemy import select
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 
-from core import artifacts, jobs
+from core import artifacts, datasets, jobs
 from core.db import Database
 from core.errors import BadParameters
 from core.jobs import Claim, Event
@@ -69,7 +69,7 @@ def run_training(db: Database, settings: Settings, owner: Claim, pulse: Pulse) -
     supervise(db, settings, owner, pulse, run_dir, command, relay)
     jobs.record(db, owner, [("evaluating", {})], None)
     evaluation = _evaluate(db, settings, owner, pulse, run_dir, job)
-    discard_unpublished(db, settings, job.id)
+    discard_unpublished(db, settings, owner)
     publish(db, settings, owner, run_dir, evaluation)
     _tidy(home, keep=run_dir)
 
@@ -78,7 +78,7 @@ def _require_new_images(db: Database, job: Job) -> None:
     """Before hours of training: a held-out set must hold an image that is not trained on."""
     if job.evaluation_dataset_id:
         known = select(Image.sha256).where(Image.dataset_id == job.dataset_id)
-        new = select(Image.id).where(Image.dataset_id == job.evaluation_dataset_id, Image.sha256.not_in(known)).limit(1)
+        new = select(Image.id).where(datasets.validated(job.evaluation_dataset_id), Image.sha256.not_in(known)).limit(1)
         with db.read() as session:
             if session.scalar(new) is None:
                 raise BadParameters("evaluation_dataset_id: every image of it is in the dataset to train on, too")
@@ -123,7 +123,7 @@ def write_images(db: Database, settings: Settings, dataset_id: str, path: Path) 
 
 
 def _images(session: Session, dataset_id: str) -> Iterator[Image]:
-    found = select(Image).where(Image.dataset_id == dataset_id).order_by(Image.id).execution_options(yield_per=1000)
+    found = select(Image).where(datasets.validated(dataset_id)).order_by(Image.id).execution_options(yield_per=1000)
     yield from session.scalars(found)
 
 

@@ -14,7 +14,7 @@ from core.models import Dataset, Queue, Rejection, new_id
 from service.context import Context, Ctx, Reading
 from service.routes.jobs import body as job_body
 from service.schemas import MAX_ID, DatasetBody, DatasetImport, DatasetPage, FolderImport, JobBody, LabelsBody, RejectionPage
-from service.uploads import json_body, media_type, read_body, receive
+from service.uploads import MAX_BODY_BYTES, json_body, media_type, read_body, receive
 
 router = APIRouter(tags=["datasets"])
 T = TypeVar("T")
@@ -65,7 +65,6 @@ _MORE: dict[str, Any] = {
         },
     }
 }
-_MAX_LABEL_BYTES = 64 << 20
 _LABELS: dict[str, Any] = {
     "requestBody": {
         "required": True,
@@ -184,7 +183,7 @@ def list_rejections(dataset_id: str, session: Reading, limit: Limit = 100, after
 async def change_labels(dataset_id: str, request: Request, context: Ctx) -> LabelsBody:
     """Give labels after the upload: a CSV with ``path,label`` or ``image_id,label``, or JSON. Images that are not named keep
     theirs; an empty label removes one. All names must be known, or nothing changes."""
-    data = await read_body(request, _MAX_LABEL_BYTES)
+    data = await read_body(request, MAX_BODY_BYTES)
     kind = media_type(request)
     if kind not in ("text/csv", "application/json"):
         raise BadLabels(f"Content-Type: {kind or 'none'} is not text/csv or application/json")

@@ -47,15 +47,13 @@ def list_images(
 
 
 @router.get("/images/{image_id}")
-def get_image(image_id: ImageId, session: Reading, context: Ctx) -> ImageBody:
+def get_image(image_id: ImageId, context: Ctx) -> ImageBody:
     """One image, with how the dataset's current model learned it."""
-    image = _get(session, image_id)
-    label = session.get(Label, image_id)
-    dataset = session.get_one(Dataset, image.dataset_id)
-    provenance = None
-    if dataset.model_id is not None:
-        view = context.searcher.view(model_id=dataset.model_id)
-        provenance = view.snapshot.provenance(image_id)
+    with context.db.read() as session:
+        image = _get(session, image_id)
+        label = session.get(Label, image_id)
+        model_id = session.get_one(Dataset, image.dataset_id).model_id
+    provenance = context.searcher.view(model_id=model_id).snapshot.provenance(image_id) if model_id else None
     return _body(image, label.label if label else None, provenance)
 
 
@@ -64,10 +62,9 @@ def get_image(image_id: ImageId, session: Reading, context: Ctx) -> ImageBody:
     response_class=Response,
     responses={200: {"content": {"image/jpeg": {}, "image/png": {}}, "description": "The uploaded file"}},
 )
-def get_image_file(image_id: ImageId, session: Reading, context: Ctx) -> Response:
+def get_image_file(image_id: ImageId, context: Ctx) -> Response:
     """The file as it was uploaded."""
-    image = _get(session, image_id)
-    data = images.read(context.db, context.settings, image)
+    image, data = _read(context, image_id)
     return Response(data, media_type=image.media_type, headers=_headers(image.sha256))
 
 
@@ -76,12 +73,9 @@ def get_image_file(image_id: ImageId, session: Reading, context: Ctx) -> Respons
     response_class=Response,
     responses={200: {"content": {"image/webp": {}}, "description": "A small copy of the image"}},
 )
-def get_thumbnail(
-    image_id: ImageId, session: Reading, context: Ctx, size: Annotated[int, Query(ge=16, le=512)] = 128
-) -> Response:
+def get_thumbnail(image_id: ImageId, context: Ctx, size: Annotated[int, Query(ge=16, le=512)] = 128) -> Response:
     """The whole image, upright, its longer side ``size`` pixels or as it is where that is less."""
-    image = _get(session, image_id)
-    data = images.read(context.db, context.settings, image)
+    image, data = _read(context, image_id)
     small = imaging.thumbnail(data, size, max(context.settings.max_pixels, image.width * image.height))
     return Response(small, media_type="image/webp", headers=_headers(f"{image.sha256}-{size}"))
 
@@ -96,20 +90,25 @@ def delete_image(image_id: ImageId, context: Ctx) -> None:
 
 @router.post("/datasets/{dataset_id}/deletions")
 def delete_images(dataset_id: str, request: Deletions, context: Ctx) -> DeletedBody:
-    """Delete many images, all of them or none: 400 where one is not in the dataset."""
+    """Delete many images, all of them or none: 422 where one is not in the dataset, 409 while its upload is being validated."""
     return DeletedBody(deleted=_delete(context, dataset_id, request.image_ids))
 
 
 def _delete(context: Context, dataset_id: str, image_ids: list[int]) -> int:
     deleted = deletions.delete_images(context.db, dataset_id, image_ids)
-    with context.db.write() as session:
-        compaction.request_if_due(session, context.settings, dataset_id)
-    context.bell.ring(Queue.TASKS)
+    if compaction.request_if_due(context.db, context.settings, dataset_id):
+        context.bell.ring(Queue.TASKS)
     return deleted
 
 
 def _headers(tag: str) -> dict[str, str]:
     return {"X-Content-Type-Options": "nosniff", "ETag": f'"{tag}"', "Cache-Control": "private, max-age=31536000"}
+
+
+def _read(context: Context, image_id: int) -> tuple[Image, bytes]:
+    with context.db.read() as session:
+        image = _get(session, image_id)
+    return image, images.read(context.db, context.settings, image)
 
 
 def _get(session: Session, image_id: int) -> Image:

@@ -1,47 +1,104 @@
-"""Training jobs: submit, follow, cancel."""
+"""Training jobs: submit, look at, cancel."""
 
-import asyncio
-import json
-from collections.abc import AsyncIterator
-from datetime import timedelta
-from typing import Annotated
+import hashlib
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Header, Query, Request, Response
-from fastapi.responses import FileResponse, StreamingResponse
-from sqlalchemy import select
+from fastapi.responses import FileResponse
+from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 from starlette.concurrency import run_in_threadpool
 
 from core import datasets, idempotency, jobs, votes
-from core.errors import BadParameters, DatasetNotReady, NoTable
-from core.models import DatasetStatus, Job, JobEvent, JobKind, JobStatus, Metric, Model, Queue, now
+from core.errors import BadParameters, BadRequest, DatasetNotReady, NoTable
+from core.models import DatasetStatus, Job, JobEvent, JobKind, JobStatus, Metric, Model, Queue
 from service.context import Context, Ctx, Reading
-from service.schemas import MAX_ID, ClassifyAll, EventBody, EventPage, JobBody, JobPage, JobRequest, MetricBody, MetricsBody
+from service.schemas import ClassifyAll, JobBody, JobPage, JobRequest, MetricBody, MetricsBody
+from service.uploads import Upload, json_body, media_type, parse_json, receive, validated
 
 router = APIRouter(tags=["jobs"])
 Limit = Annotated[int, Query(ge=1, le=1000)]
-_STREAM_PAGE = 500
-_COMMENT_EVERY = 15  # seconds without an event
+Key = Annotated[str | None, Header(min_length=1, max_length=200)]
+_MAX_REQUEST_BYTES = 1 << 20
+_JSON_FIELDS = ("params", "metadata")  # of a form
+_SCHEMA = JobRequest.model_json_schema()
+_SCHEMA["properties"]["params"] = _SCHEMA.pop("$defs")["Params"]  # in OpenAPI a reference starts at the document's root
+_REQUEST: dict[str, Any] = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            "application/json": {"schema": _SCHEMA},
+            "multipart/form-data": {
+                "schema": {
+                    "type": "object",
+                    "required": ["file"],
+                    "properties": {
+                        "file": {"type": "string", "format": "binary", "description": "zip, tar or tar.gz of images"},
+                        "labels": {"type": "string", "enum": list(datasets.LABEL_MODES), "default": "none"},
+                        "name": {"type": "string", "description": "of the dataset and the job; default: the file's name"},
+                        "evaluation_dataset_id": {"type": "string"},
+                        "params": {"type": "string", "description": "JSON", "examples": ['{"preset": "quick"}']},
+                        "metadata": {"type": "string", "description": "JSON"},
+                    },
+                }
+            },
+        },
+    }
+}
 
 
-@router.post("/jobs", status_code=202)
-def create_job(
-    request: JobRequest,
-    response: Response,
-    context: Ctx,
-    idempotency_key: Annotated[str | None, Header(min_length=1, max_length=200)] = None,
-) -> JobBody:
-    """Queue a training job; it starts when its datasets are ready. The same ``Idempotency-Key`` again gives the same job."""
-    if request.evaluation_dataset_id == request.dataset_id:
-        raise BadParameters("evaluation_dataset_id: is the dataset to train on; without it images judge each other")
-    if idempotency_key is None:
-        with context.db.write() as session:
-            job, new = _create(session, request), True
-    else:
-        asked = request.model_dump(mode="json")
-        job, new = idempotency.job_once(context.db, idempotency_key, asked, lambda session: _create(session, request))
+@router.post("/jobs", status_code=202, openapi_extra=_REQUEST)
+async def create_job(request: Request, response: Response, context: Ctx, idempotency_key: Key = None) -> JobBody:
+    """Queue a training job; it starts when its datasets are ready. JSON names a dataset; multipart brings an archive, which
+    becomes a dataset of its own. The same ``Idempotency-Key`` again gives the same job."""
+    if media_type(request) == "application/json":
+        asked = await json_body(request, JobRequest, _MAX_REQUEST_BYTES)
+        return await run_in_threadpool(_submit, context, response, idempotency_key, asked)
+    dataset_id = datasets.new_dataset_id()
+    path = datasets.upload_path(context.settings, dataset_id)
+    upload = await receive(request, path, context.settings.max_upload_bytes)
+    return await run_in_threadpool(_submit_upload, context, response, idempotency_key, dataset_id, path, upload)
+
+
+def _submit_upload(context: Context, response: Response, key: str | None, dataset_id: str, path: Path, upload: Upload) -> JobBody:
+    """Insert the dataset and the job together; the upload is deleted unless both are new."""
+    stored = False
+    try:
+        given = {name: parse_json(text) if name in _JSON_FIELDS else text for name, text in upload.fields.items()}
+        labels = str(given.pop("labels", "none"))
+        if "dataset_id" in given:
+            raise BadRequest("dataset_id: the file becomes a dataset of its own; send one of the two")
+        request = validated(JobRequest, {**given, "dataset_id": dataset_id})
+        with open(path, "rb") as file:
+            content = hashlib.file_digest(file, "sha256").hexdigest() if key else ""
+        name = request.name or (upload.filename or dataset_id).replace("\0", "")
+        same = {**given, "labels": labels, "filename": upload.filename, "sha256": content}
+
+        def make(session: Session) -> Job:
+            datasets.create(session, dataset_id, name, labels, upload.size)
+            return _create(session, request)
+
+        answer = _accepted(context, response, *idempotency.job_once(context.db, key, same, make))
+        stored = answer.dataset_id == dataset_id
+    finally:
+        if not stored:
+            path.unlink(missing_ok=True)
+    context.bell.ring(Queue.TASKS)
+    return answer
+
+
+def _submit(context: Context, response: Response, key: str | None, request: JobRequest) -> JobBody:
+    same = request.model_dump(mode="json")
+    return _accepted(context, response, *idempotency.job_once(context.db, key, same, lambda session: _create(session, request)))
+
+
+def _accepted(context: Context, response: Response, job: Job, new: bool) -> JobBody:
+    """Wake a worker for a new job; say of another that it is none."""
     if new:
-        context.bell.ring(Queue.TRAINING)
+        context.bell.ring(jobs.QUEUE_OF[JobKind(job.kind)])
     else:
         response.headers["Idempotent-Replayed"] = "true"
     response.headers["Location"] = f"/jobs/{job.id}"
@@ -49,6 +106,8 @@ def create_job(
 
 
 def _create(session: Session, request: JobRequest) -> Job:
+    if request.evaluation_dataset_id == request.dataset_id:
+        raise BadParameters("evaluation_dataset_id: is the dataset to train on; without it images judge each other")
     named = (request.dataset_id, request.evaluation_dataset_id)
     for dataset_id in sorted(id_ for id_ in named if id_ is not None):
         dataset = datasets.get_for_job(session, dataset_id)
@@ -69,18 +128,19 @@ def _create(session: Session, request: JobRequest) -> Job:
 
 
 @router.post("/datasets/{dataset_id}/classifications", status_code=202)
-def classify_all(dataset_id: str, request: ClassifyAll, response: Response, context: Ctx) -> JobBody:
+def classify_all(dataset_id: str, request: ClassifyAll, response: Response, context: Ctx, idempotency_key: Key = None) -> JobBody:
     """Classify every image of a dataset by the votes of the labelled ones, as a job; its table is
-    ``GET /jobs/{job_id}/classifications``."""
+    ``GET /jobs/{job_id}/classifications``. The same ``Idempotency-Key`` again gives the same job."""
     view = context.searcher.view(dataset_id=dataset_id, model_id=request.model_id)
     view.require_voters()  # 409 now rather than a failed job
-    with context.db.write() as session:
+
+    def make(session: Session) -> Job:
         datasets.get_for_job(session, dataset_id)
         params = {**request.model_dump(), "model_id": view.model_id}
-        job = jobs.create(session, JobKind.CLASSIFY, dataset_id, params=params)
-    context.bell.ring(Queue.TASKS)
-    response.headers["Location"] = f"/jobs/{job.id}"
-    return body(job)
+        return jobs.create(session, JobKind.CLASSIFY, dataset_id, params=params)
+
+    same = {"classify": dataset_id, **request.model_dump()}
+    return _accepted(context, response, *idempotency.job_once(context.db, idempotency_key, same, make))
 
 
 @router.get(
@@ -97,21 +157,31 @@ def get_classifications(job_id: str, session: Reading, context: Ctx) -> FileResp
 
 
 @router.get("/jobs")
-def list_jobs(session: Reading, limit: Limit = 100, after: str | None = None, kind: JobKind | None = None) -> JobPage:
-    """All jobs in the order of submission."""
-    wanted = select(Job).order_by(Job.seq).limit(limit + 1)
+def list_jobs(
+    session: Reading,
+    limit: Limit = 100,
+    after: str | None = None,
+    kind: JobKind | None = None,
+    status: JobStatus | None = None,
+    dataset_id: str | None = None,
+    order: Literal["oldest", "newest"] = "oldest",
+) -> JobPage:
+    """Jobs in the order of submission, perhaps only those of a kind, a status or a dataset."""
+    wanted = select(Job).order_by(Job.seq if order == "oldest" else Job.seq.desc()).limit(limit + 1)
     if after is not None:
-        wanted = wanted.where(Job.seq > jobs.get(session, after).seq)
-    if kind is not None:
-        wanted = wanted.where(Job.kind == kind)
+        last = jobs.get(session, after).seq
+        wanted = wanted.where(Job.seq > last if order == "oldest" else Job.seq < last)
+    for column, value in ((Job.kind, kind), (Job.status, status), (Job.dataset_id, dataset_id)):
+        if value is not None:
+            wanted = wanted.where(column == value)
     rows = session.scalars(wanted).all()
-    return JobPage(data=[body(row) for row in rows[:limit]], next=rows[limit - 1].id if len(rows) > limit else None)
+    return JobPage(data=_bodies(session, rows[:limit]), next=rows[limit - 1].id if len(rows) > limit else None)
 
 
 @router.get("/jobs/{job_id}")
 def get_job(job_id: str, session: Reading) -> JobBody:
     """One job."""
-    return body(jobs.get(session, job_id))
+    return _bodies(session, [jobs.get(session, job_id)])[0]
 
 
 @router.get("/jobs/{job_id}/metrics")
@@ -129,66 +199,27 @@ def cancel_job(job_id: str, context: Ctx) -> JobBody:
     """Cancel a job: at once while it is queued, within seconds while it runs."""
     with context.db.write() as session:
         job = jobs.request_cancel(session, job_id)
+        answer = _bodies(session, [job])[0]
     if job.status == JobStatus.CANCELLED and "upload" in job.params:
         datasets.upload_path(context.settings, job.params["upload"]).unlink(missing_ok=True)
-    return body(job)
+    context.bell.ring(Queue.TASKS)  # what was left of an upload is taken back by a job
+    return answer
 
 
-@router.get(
-    "/jobs/{job_id}/events",
-    response_model=EventPage,
-    responses={200: {"content": {"text/event-stream": {}}, "description": "A page, or a stream where that is accepted"}},
-)
-async def list_events(
-    job_id: str,
-    request: Request,
-    context: Ctx,
-    limit: Limit = 100,
-    after: Annotated[int, Query(ge=0, le=MAX_ID)] = 0,
-    accept: Annotated[str, Header()] = "*/*",
-    last_event_id: Annotated[int | None, Header(ge=0, le=MAX_ID)] = None,
-) -> Response:
-    """What happened to a job, in order: JSON pages, or server-sent events for ``Accept: text/event-stream``."""
-    await run_in_threadpool(_page, context, job_id, 0, 1)  # 404 before a stream begins
-    if "text/event-stream" in accept:
-        stream = _stream(context, request, job_id, after if last_event_id is None else last_event_id)
-        return StreamingResponse(stream, media_type="text/event-stream", headers={"Cache-Control": "no-store"})
-    events, _ = await run_in_threadpool(_page, context, job_id, after, limit + 1)
-    page = EventPage(data=events[:limit], next=str(events[limit - 1].seq) if len(events) > limit else None)
-    return Response(page.model_dump_json(), media_type="application/json")
+def _bodies(session: Session, rows: Sequence[Job]) -> list[JobBody]:
+    """Rows as the API shows them, with the time when the newest epoch of each running one was told: its ``eta_seconds``
+    counts from there."""
+    running = [row.id for row in rows if row.status == JobStatus.RUNNING]
+    newest = select(JobEvent.job_id, func.max(JobEvent.created_at)).group_by(JobEvent.job_id)
+    newest = newest.where(JobEvent.job_id.in_(running), JobEvent.type == "epoch")
+    told = dict(session.execute(newest).all()) if running else {}
+    return [body(row, told.get(row.id)) for row in rows]
 
 
-def _page(context: Context, job_id: str, after: int, limit: int) -> tuple[list[EventBody], bool]:
-    """Events after a number, and whether the job is over."""
-    with context.db.read() as session:
-        over = JobStatus(jobs.get(session, job_id).status).over
-        wanted = select(JobEvent).where(JobEvent.job_id == job_id, JobEvent.seq > after)
-        rows = session.scalars(wanted.order_by(JobEvent.seq).limit(limit)).all()
-    return [EventBody.model_validate(row, from_attributes=True) for row in rows], over
-
-
-async def _stream(context: Context, request: Request, job_id: str, after: int) -> AsyncIterator[str]:
-    """Server-sent events until the job is over, the client is gone or the server stops; one short read a second."""
-    silent = 0
-    while not context.stopping.is_set() and not await request.is_disconnected():
-        events, over = await run_in_threadpool(_page, context, job_id, after, _STREAM_PAGE)
-        for event in events:
-            after = event.seq
-            yield f"id: {event.seq}\nevent: {event.type}\ndata: {json.dumps(event.data)}\n\n"
-        if over and len(events) < _STREAM_PAGE:
-            return
-        if len(events) == _STREAM_PAGE:
-            continue
-        silent = 0 if events else silent + 1
-        if silent and silent % _COMMENT_EVERY == 0:
-            yield ": still here\n\n"
-        await asyncio.sleep(1)
-
-
-def body(job: Job) -> JobBody:
-    """A row as the API shows it."""
+def body(job: Job, told: datetime | None = None) -> JobBody:
+    """A row as the API shows it; ``told`` is when its progress was."""
     names = [name for name in JobBody.model_fields if name not in ("metadata", "estimated_finish")]
     left = (job.progress or {}).get("eta_seconds")
-    finish = now() + timedelta(seconds=left) if left is not None and job.status == JobStatus.RUNNING else None
+    finish = told + timedelta(seconds=left) if told is not None and left is not None else None
     columns = {name: getattr(job, name) for name in names}
     return JobBody.model_validate({**columns, "metadata": job.job_metadata, "estimated_finish": finish})

@@ -1,11 +1,11 @@
 """Published models: look at, download, make current, delete."""
 
-import os
+import hashlib
 import tempfile
-from pathlib import Path
-from typing import Annotated, Literal
+from io import BufferedReader
+from typing import IO, Annotated, Any, Literal
 
-from fastapi import APIRouter, Query, Response
+from fastapi import APIRouter, Header, Query, Response
 from fastapi.responses import FileResponse, StreamingResponse
 from sqlalchemy import select
 from starlette.background import BackgroundTask
@@ -39,19 +39,28 @@ def list_models(
 @router.get("/models/{model_id}")
 def get_model(model_id: str, session: Reading, context: Ctx) -> ModelBody:
     """One model with its manifest: configuration, preprocessing, index, evaluation, and the hash of every file."""
-    model = published.get(session, model_id)
-    columns = ModelRow.model_validate(model, from_attributes=True).model_dump()
-    return ModelBody.model_validate({**columns, "manifest": manifest.read(_folder(context, model))})
+    columns = ModelRow.model_validate(published.get(session, model_id), from_attributes=True).model_dump()
+    content, file = _opened(context, model_id, manifest.NAME)
+    file.close()
+    return ModelBody.model_validate({**columns, "manifest": content})
 
 
-@router.get("/models/{model_id}/files/{name}", response_class=FileResponse)
-def get_model_file(model_id: str, name: str, session: Reading, context: Ctx) -> FileResponse:
-    """One of the files that the manifest names, or ``manifest.json`` itself."""
-    folder = _folder(context, published.get(session, model_id))
-    if name not in {manifest.NAME, *manifest.read(folder)["files"]}:
-        raise FileNotInModel(f"{name} of {model_id}")
-    headers = {"X-Content-Type-Options": "nosniff", "Cache-Control": "private, max-age=31536000, immutable"}
-    return FileResponse(folder / name, filename=name, media_type="application/octet-stream", headers=headers)
+@router.get(
+    "/models/{model_id}/files/{name}",
+    response_class=FileResponse,
+    responses={304: {"description": "The file is the one that If-None-Match names"}},
+)
+def get_model_file(model_id: str, name: str, context: Ctx, if_none_match: Annotated[str | None, Header()] = None) -> Response:
+    """One of the files that the manifest names, or ``manifest.json`` itself. Its ``ETag`` is its SHA-256: compaction writes
+    some files of a model anew."""
+    content, file = _opened(context, model_id, name)
+    known = content["files"].get(name)
+    sha256 = known["sha256"] if known else hashlib.file_digest(file, "sha256").hexdigest()
+    headers = {"ETag": f'"{sha256}"', "Cache-Control": "private, no-cache", "X-Content-Type-Options": "nosniff"}
+    if if_none_match is not None and (sha256 in if_none_match or if_none_match.strip() == "*"):
+        file.close()
+        return Response(status_code=304, headers=headers)
+    return _sent(file, name, headers)
 
 
 @router.get(
@@ -65,31 +74,44 @@ def export_embeddings(model_id: str, context: Ctx, format: Annotated[Literal["np
     if format == "csv":
         headers = {"Content-Disposition": f'attachment; filename="{model_id}.csv"'}
         return StreamingResponse(export.csv_lines(seen), media_type="text/csv", headers=headers)
-    descriptor, name = tempfile.mkstemp(suffix=".npz", dir=context.settings.folder("uploads"))
-    os.close(descriptor)
-    path = Path(name)
-    try:
-        export.write_npz(seen, path)
-    except BaseException:
-        path.unlink(missing_ok=True)
-        raise
-    return FileResponse(path, filename=f"{model_id}.npz", background=BackgroundTask(path.unlink, missing_ok=True))
+    file = tempfile.TemporaryFile(dir=context.settings.folder("uploads"))  # noqa: SIM115 -- closed when it was sent
+    export.write_npz(seen, file)
+    file.seek(0)
+    return _sent(file, f"{model_id}.npz")
 
 
 @router.put("/datasets/{dataset_id}/model")
 def make_model_current(dataset_id: str, wanted: CurrentModel, context: Ctx) -> DatasetBody:
     """Answer from another of the dataset's models, a newer or an older one, from the next request on."""
     with context.db.write() as session:
-        body = dataset_body(published.make_current(session, context.settings, dataset_id, wanted.model_id))
+        body = dataset_body(published.make_current(session, dataset_id, wanted.model_id))
     context.bell.ring(Queue.TASKS)
     return body
 
 
 @router.delete("/models/{model_id}", status_code=204)
 def delete_model(model_id: str, context: Ctx) -> None:
-    """Delete a model and its files; 409 for a dataset's current one and for one that a job starts from."""
+    """Delete a model and its files; 409 for a dataset's current one and for one that a job needs."""
     published.remove(context.db, context.settings, model_id)
 
 
-def _folder(context: Context, model: Model) -> Path:
-    return context.settings.root / "models" / model.directory
+def _sent(file: IO[bytes], name: str, headers: dict[str, str] | None = None) -> FileResponse:
+    """An open file, which can be sent even if it was deleted."""
+    close = BackgroundTask(file.close)
+    path = f"/dev/fd/{file.fileno()}"
+    return FileResponse(path, filename=name, media_type="application/octet-stream", headers=headers, background=close)
+
+
+def _opened(context: Context, model_id: str, name: str, tries: int = 2) -> tuple[dict[str, Any], BufferedReader]:
+    """A model's manifest and one of its files; compaction may put another folder in its place after its row was read."""
+    with context.db.read() as session:
+        folder = context.settings.root / "models" / published.get(session, model_id).directory
+    try:
+        content = manifest.read(folder)
+        if name not in (manifest.NAME, *content["files"]):
+            raise FileNotInModel(f"{name} of {model_id}")
+        return content, open(folder / name, "rb")
+    except (manifest.DamagedModel, FileNotFoundError) as error:
+        if tries == 1:
+            raise manifest.DamagedModel(f"{model_id}: {error}") from error
+    return _opened(context, model_id, name, tries - 1)

@@ -8,13 +8,16 @@ from fastapi.responses import Response
 from pydantic import Field
 from pydantic_core import to_json
 from starlette.concurrency import run_in_threadpool
+from starlette.datastructures import ImmutableMultiDict
 from starlette.datastructures import UploadFile as FormFile
 
 from core.errors import BadQuery, TooLarge
-from core.search import Classification, Neighbour, View
+from core.search import View
+from core.snapshots import Neighbour
+from core.votes import Classification
 from service.context import Context, Ctx
 from service.query_schemas import MAX_K, BatchBody, BatchRequest, FileQuery, ImageQuery, QueryBody, query_parameters
-from service.schemas import MAX_ID, ClassifyBody, LeaveOneOutBody, NeighboursBody
+from service.schemas import MAX_ID, ClassifyBody, LeaveOneOutBody, NeighboursBody, Text
 from service.uploads import json_value, media_type, validated
 
 router = APIRouter(tags=["search"])
@@ -22,12 +25,14 @@ ImageId = Annotated[int, Query(ge=0, le=MAX_ID)]
 Voters = Annotated[int, Field(ge=1, le=MAX_K, description="Number of voters; lowered to the labelled images.")]
 Temperature = Annotated[float, Field(ge=0.001, le=10)]
 _MAX_QUERY_BYTES = 16 << 20
+_BATCH = BatchRequest.model_json_schema()
+_BATCH["properties"]["queries"]["items"] = _BATCH.pop("$defs")["OneQuery"]  # OpenAPI resolves no references in here
 _QUERY: dict[str, Any] = {
     "requestBody": {
         "required": True,
         "content": {
             "application/json": {
-                "schema": {"anyOf": [QueryBody.model_json_schema(), BatchRequest.model_json_schema()]},
+                "schema": {"anyOf": [QueryBody.model_json_schema(), _BATCH]},
                 "examples": {
                     "examples": {"value": {"positive": [3, 17], "negative": [5], "k": 10}},
                     "batch": {"value": {"queries": [{"image_ids": [3]}, {"image_ids": [4], "unlabelled": True}]}},
@@ -51,10 +56,15 @@ Confidence = Annotated[float, Field(ge=0, le=1, description="Below it the label 
 
 async def _image_query(request: Request) -> ImageQuery:
     """The query's parameters, validated at once: FastAPI's own way takes longer than the search itself."""
-    given: dict[str, Any] = dict(request.query_params)
+    return validated(ImageQuery, _given(request.query_params), "query")
+
+
+def _given(fields: ImmutableMultiDict[str, Any]) -> dict[str, Any]:
+    """The fields of a query or a form but for the file; only ``label`` may be there more than once."""
+    given = {name: value for name, value in fields.items() if name != "file"}
     if "label" in given:
-        given["label"] = request.query_params.getlist("label")
-    return validated(ImageQuery, given, "query")
+        given["label"] = fields.getlist("label")
+    return given
 
 
 @router.get("/neighbours", response_model=NeighboursBody, openapi_extra={"parameters": query_parameters(ImageQuery)})
@@ -81,7 +91,7 @@ async def neighbours_of_anything(request: Request, context: Ctx) -> NeighboursBo
         file = form.get("file")
         if not isinstance(file, FormFile):
             raise BadQuery("file: an image file is required")
-        asked = validated(FileQuery, {name: value for name, value in form.multi_items() if name != "file"})
+        asked = validated(FileQuery, _given(form))
         return await run_in_threadpool(_answer_file, context, asked, file)
 
 
@@ -136,8 +146,8 @@ def classify_file(
     k: Annotated[Voters, Form()] = 200,
     temperature: Annotated[Temperature, Form()] = 0.1,
     min_confidence: Annotated[Confidence, Form()] = 0.0,
-    dataset_id: Annotated[str | None, Form()] = None,
-    model_id: Annotated[str | None, Form()] = None,
+    dataset_id: Annotated[Text | None, Form()] = None,
+    model_id: Annotated[Text | None, Form()] = None,
 ) -> ClassifyBody:
     """The class of an uploaded image by a kNN vote of the labelled ones."""
     started = time.perf_counter()

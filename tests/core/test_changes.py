@@ -1,14 +1,18 @@
 """Adding, deleting and compacting, on SQLite and on PostgreSQL; searches beside the index against brute force."""
 
+import io
+import json
+import tarfile
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import pytest
-from sqlalchemy import func, insert, select
+from sqlalchemy import func, insert, select, text
 
 from core import datasets, deletions, index, jobs, manifest, texts
 from core.db import Database
-from core.errors import BadArchive, BadQuery
+from core.errors import BadArchive, BadQuery, DatasetNotReady
 from core.intake import end_failed, ingest
 from core.jobs import Claim
 from core.models import Dataset, DatasetStatus, Embedding, Image, JobKind, JobStatus, Label, Model, Queue, Rejection, now
@@ -16,11 +20,13 @@ from core.open_models import OpenModel
 from core.queries import Filter
 from core.settings import Settings
 from core.shards import read_range
-from core.snapshots import Snapshot
+from core.snapshots import Labels, Snapshot
 from tests.conftest import image_bytes, write_zip
 from tests.core.test_datasets import ingested
 from worker.compact import compact
+from worker.embed import embed
 from worker.pulse import Pulse
+from worker.training import write_images
 
 
 def zipped(tmp_path: Path, seeds: range, folder: str = "a") -> bytes:
@@ -46,6 +52,26 @@ def contents(db: Database, settings: Settings, dataset_id: str) -> dict[str, byt
     return {image.path: read_range(settings.root / image.shard, image.offset, image.length) for image in images}
 
 
+def half_added(db: Database, settings: Settings, dataset_id: str, data: bytes) -> Claim:
+    """An upload of which the first image is stored when its worker dies; its job is running."""
+    owner = adding(db, settings, dataset_id, data)
+    calls = iter([False] * 3)
+    with pytest.raises(StopIteration):
+        ingest(db, settings, owner, lambda: next(calls))
+    with db.write() as session:
+        home = f"datasets/{dataset_id}/{owner.job_id}-{owner.attempt}"
+        row = {"dataset_id": dataset_id, "offset": 512, "length": 5, "media_type": "image/png", "width": 1, "height": 1}
+        session.execute(insert(Image), [{**row, "path": "half.png", "sha256": "0" * 64, "shard": f"{home}/shard-000000.tar"}])
+        refused = {"dataset_id": dataset_id, "job_id": owner.job_id, "path": "half.txt", "code": "x", "reason": "y"}
+        session.execute(insert(Rejection), [refused])
+    return owner
+
+
+def paths(db: Database) -> set[str]:
+    with db.read() as session:
+        return set(session.scalars(select(Image.path)))
+
+
 def test_images_are_added_to_what_is_there(db: Database, settings: Settings, tmp_path: Path) -> None:
     dataset_id = ingested(db, settings, zipped(tmp_path, range(4)), "folders")
     ingest(db, settings, adding(db, settings, dataset_id, zipped(tmp_path, range(2, 7), "b")), lambda: False)
@@ -60,20 +86,34 @@ def test_images_are_added_to_what_is_there(db: Database, settings: Settings, tmp
         ingest(db, settings, adding(db, settings, dataset_id, zipped(tmp_path, range(0))), lambda: False)
 
 
+def test_another_image_of_a_known_path_is_refused(db: Database, settings: Settings, tmp_path: Path) -> None:
+    dataset_id = ingested(db, settings, zipped(tmp_path, range(2)))
+    ingested(db, settings, write_zip(tmp_path / "o.zip", {"a/9.png": image_bytes(9)}).read_bytes())  # of another dataset
+    files = {"a/0.png": image_bytes(7), "a/9.png": image_bytes(9), "b/1.png": image_bytes(1)}
+    data = write_zip(tmp_path / "more.zip", files).read_bytes()
+    ingest(db, settings, adding(db, settings, dataset_id, data), lambda: False)
+    with db.read() as session:
+        refused = {row.path: (row.code, row.reason) for row in session.scalars(select(Rejection))}
+    assert {path: code for path, (code, _) in refused.items()} == {"a/0.png": "repeated_path", "b/1.png": "duplicate"}
+    assert refused["b/1.png"][1] == "same content as a/1.png"
+    assert set(contents(db, settings, dataset_id)) == {"a/0.png", "a/1.png", "a/9.png"}
+
+
+def test_a_tar_whose_first_name_looks_like_an_image_is_a_tar(db: Database, settings: Settings, tmp_path: Path) -> None:
+    dataset_id = ingested(db, settings, zipped(tmp_path, range(1)))
+    file = io.BytesIO()
+    with tarfile.open(fileobj=file, mode="w") as archive:
+        info = tarfile.TarInfo("BMW/0.png")
+        info.size = len(image_bytes(5))
+        archive.addfile(info, io.BytesIO(image_bytes(5)))
+    ingest(db, settings, adding(db, settings, dataset_id, file.getvalue()), lambda: False)
+    assert set(contents(db, settings, dataset_id)) == {"a/0.png", "BMW/0.png"}
+
+
 def test_an_attempt_that_was_given_up_leaves_nothing(db: Database, settings: Settings, tmp_path: Path) -> None:
     dataset_id = ingested(db, settings, zipped(tmp_path, range(4)))
     before = contents(db, settings, dataset_id)
-    owner = adding(db, settings, dataset_id, zipped(tmp_path, range(4, 9)))
-    calls = iter([False] * 3)
-    with pytest.raises(StopIteration):  # a worker that dies after some images
-        ingest(db, settings, owner, lambda: next(calls))
-    with db.write() as session:
-        home = f"datasets/{dataset_id}/{owner.job_id}-1"
-        row = {"dataset_id": dataset_id, "offset": 0, "length": 5, "media_type": "image/png", "width": 1, "height": 1}
-        session.execute(insert(Image), [{**row, "path": "half.png", "sha256": "0" * 64, "shard": f"{home}/shard-000000.tar"}])
-        refused = {"dataset_id": dataset_id, "job_id": owner.job_id, "path": "half.txt", "code": "x", "reason": "y"}
-        session.execute(insert(Rejection), [refused])
-    jobs.release(db, owner)
+    jobs.release(db, half_added(db, settings, dataset_id, zipped(tmp_path, range(4, 9))))
     end_failed(db, settings, claimed(db), JobStatus.FAILED, {"code": "x", "message": "y"})
     assert contents(db, settings, dataset_id) == before
     with db.read() as session:
@@ -81,6 +121,103 @@ def test_an_attempt_that_was_given_up_leaves_nothing(db: Database, settings: Set
         assert datasets.get(session, dataset_id).status == DatasetStatus.READY
         assert datasets.get(session, dataset_id).images == 4
     assert not datasets.upload_path(settings, "up_1").exists()
+
+
+def test_training_reads_nothing_of_an_upload_that_goes_on(db: Database, settings: Settings, tmp_path: Path) -> None:
+    dataset_id = ingested(db, settings, zipped(tmp_path, range(4)))
+    with db.write() as session:
+        jobs.create(session, JobKind.TRAIN, dataset_id)
+    owner = half_added(db, settings, dataset_id, zipped(tmp_path, range(4, 9)))
+    assert jobs.claim(db, Queue.TRAINING, "w") is not None
+    write_images(db, settings, dataset_id, tmp_path / "images.jsonl")
+    end_failed(db, settings, owner, JobStatus.CANCELLED, None)
+    listed = [json.loads(line) for line in (tmp_path / "images.jsonl").read_text().splitlines()]
+    assert len(listed) == 4
+    for entry in listed:
+        assert read_range(Path(entry["file"]), entry["offset"], entry["length"]).startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize("end", ["cancelled", "lost", "embed"])
+def test_what_an_upload_left_that_ended_without_an_owner_is_taken_back(
+    db: Database, settings: Settings, tmp_path: Path, end: str
+) -> None:
+    dataset_id = ingested(db, settings, zipped(tmp_path, range(4)))
+    owner = half_added(db, settings, dataset_id, zipped(tmp_path, range(4, 9)))
+    jobs.lost(db, owner, "killed")
+    with db.write() as session:
+        if end == "embed":
+            jobs.create(session, JobKind.EMBED, dataset_id)
+    if end == "lost":
+        for _ in range(2):
+            jobs.lost(db, claimed(db), "killed")
+    else:
+        with db.write() as session:
+            jobs.request_cancel(session, owner.job_id)
+    assert "half.png" in paths(db)
+    next_ = claimed(db)
+    if end == "embed":
+        assert next_.kind == JobKind.EMBED
+        embed(db, settings, next_, Pulse(db, settings, next_))
+    else:
+        compact(db, settings, next_, Pulse(db, settings, next_))
+    assert paths(db) == {f"a/{number}.png" for number in range(4)}
+    with db.read() as session:
+        assert session.scalar(select(func.count()).select_from(Rejection)) == 0
+        assert datasets.get(session, dataset_id).images == 4
+    assert not list((settings.root / "datasets" / dataset_id).glob(f"{owner.job_id}-*"))
+
+
+def test_an_image_of_an_upload_that_goes_on_cannot_be_deleted(db: Database, settings: Settings, tmp_path: Path) -> None:
+    dataset_id = ingested(db, settings, zipped(tmp_path, range(4)))
+    half_added(db, settings, dataset_id, zipped(tmp_path, range(4, 9)))
+    with db.read() as session:
+        ids = {image.path: image.id for image in session.scalars(select(Image))}
+        before = datasets.get(session, dataset_id)
+    with pytest.raises(DatasetNotReady, match="still being validated"):
+        deletions.delete_images(db, dataset_id, [ids["a/0.png"], ids["half.png"]])
+    with db.read() as session:
+        after = datasets.get(session, dataset_id)
+    assert (after.images, after.bytes, after.generation) == (before.images, before.bytes, before.generation)
+    assert paths(db) == set(ids)
+
+
+def test_of_two_deletions_at_once_one_is_told_that_it_came_too_late(db: Database, settings: Settings, tmp_path: Path) -> None:
+    dataset_id = ingested(db, settings, zipped(tmp_path, range(12)))
+    with db.read() as session:
+        ids = session.scalars(select(Image.id)).all()
+
+    def outcome(_: int) -> str:
+        try:
+            return str(deletions.delete_images(db, dataset_id, ids[:10]))
+        except BadQuery:
+            return "refused"
+
+    with ThreadPoolExecutor(4) as pool:
+        assert sorted(pool.map(outcome, range(4))) == ["10", "refused", "refused", "refused"]
+    with db.read() as session:
+        assert datasets.get(session, dataset_id).images == len(paths(db)) == 2
+
+
+def test_a_deletion_does_not_wait_for_an_embedding_that_waits_for_it(db: Database, settings: Settings, tmp_path: Path) -> None:
+    dataset_id = ingested(db, settings, zipped(tmp_path, range(3)))
+    if db.url.get_backend_name() == "sqlite":
+        pytest.skip("SQLite has one writer at a time")
+    with db.read() as session:
+        ids = session.scalars(select(Image.id)).all()
+
+    def blocked() -> bool:
+        waiting = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+        with db.read() as fresh:
+            return bool(fresh.scalar(text(waiting)))
+
+    with ThreadPoolExecutor(1) as pool, db.write() as session:
+        session.execute(select(Dataset.id).where(Dataset.id == dataset_id).with_for_update())
+        deleting = pool.submit(deletions.delete_images, db, dataset_id, ids)
+        while not blocked():
+            assert not deleting.done()
+        assert len(session.scalars(select(Image.id).where(Image.id.in_(ids)).with_for_update(read=True)).all()) == 3
+        session.commit()
+        assert deleting.result() == 3
 
 
 def test_compaction_keeps_what_is_live_and_nothing_else(db: Database, settings: Settings, tmp_path: Path) -> None:
@@ -152,6 +289,8 @@ def make_model(db: Database, settings: Settings, vectors: np.ndarray) -> tuple[O
     entropy = np.linspace(0, 1, COUNT, dtype=np.float32)[None]
     anchor_round, neighbours = np.arange(COUNT) % 3 - 1, np.full((COUNT, 1), -1)
     np.savez(folder / "neighbourhoods.npz", entropy=entropy, anchor_round=anchor_round, neighbours=neighbours)
+    np.save(folder / "projection.npy", vectors[:COUNT, :2])
+    (folder / "encoder.onnx").write_bytes(b"of no concern here")
     index.build(vectors[:COUNT], folder / "index.faiss")
     manifest.write(folder, {})
     return OpenModel(folder), ids
@@ -166,7 +305,7 @@ def test_searches_beside_the_index_find_what_brute_force_finds(db: Database, set
     gone = np.union1d(gone, np.argsort(-(vectors @ vectors[0]))[:30])  # all of the nearest to one query
     deletions.delete_images(db, "ds_1", ids[gone].tolist())
     with db.read() as session:
-        seen = Snapshot(session, model, "mdl_1", "ds_1")
+        seen = Snapshot(session, model, "mdl_1", "ds_1", Labels.read(session, "ds_1"))
     alive = np.setdiff1d(np.arange(len(ids)), gone)
     assert set(seen.ids[seen.live].tolist()) == set(ids[alive].tolist())
     number = {int(id_): row for row, id_ in enumerate(ids)}

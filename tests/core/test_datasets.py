@@ -6,6 +6,7 @@ import tarfile
 import zipfile
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image as PilImage
 from sqlalchemy import select
@@ -205,6 +206,14 @@ def test_odd_entries_cost_only_themselves(db: Database, settings: Settings) -> N
         codes = sorted(session.scalars(select(Rejection.code)))
         assert session.scalars(select(Image.path)).all() == ["good.png"]
     assert codes == ["damaged", "unsafe_path", "unsafe_path", "unsupported_compression"]
+
+
+def test_a_path_as_long_as_allowed(db: Database, settings: Settings, tmp_path: Path) -> None:
+    numbers = np.random.default_rng(0).integers(0x4E00, 0x9FFF, 1000)  # PostgreSQL's ordered indexes take 2,700 bytes
+    path = "".join(map(chr, numbers)) + ".png"
+    ingested(db, settings, zipped({path: image_bytes(1)}, tmp_path))
+    with db.read() as session:
+        assert session.scalars(select(Image.path)).all() == [path]
 
 
 def test_a_header_that_claims_a_name_of_gigabytes(db: Database, settings: Settings) -> None:

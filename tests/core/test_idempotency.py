@@ -34,6 +34,7 @@ def test_a_key_makes_one_job_whoever_asks_how_often(db: Database, dataset: str) 
     with pytest.raises(KeyReused, match="with another request"):
         job_once(db, "key", {"a": 2}, make)
     assert job_once(db, "another", {"a": 1}, make)[1]
+    assert job_once(db, None, {"a": 1}, make)[0].id != job_once(db, None, {"a": 1}, make)[0].id
 
 
 def test_a_request_that_fails_leaves_its_key_free(db: Database, dataset: str) -> None:

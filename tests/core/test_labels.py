@@ -1,11 +1,13 @@
 """Labels given after the upload, on SQLite and PostgreSQL."""
 
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 from sqlalchemy import select
 
-from core import datasets, jobs, labels
+from core import datasets, deletions, jobs, labels
 from core.db import Database
 from core.errors import BadLabels, DatasetNotFound
 from core.intake import ingest
@@ -59,6 +61,52 @@ def test_an_unknown_name_changes_nothing(db: Database, dataset: str) -> None:
         labels.change(db, "ds_none", {"0.png": "a"})
 
 
+def test_a_path_and_an_id_of_one_image_must_agree(db: Database, dataset: str) -> None:
+    with db.read() as session:
+        first = session.scalars(select(Image.id).where(Image.path == "0.png")).one()
+    with pytest.raises(BadLabels, match=r"two labels, so nothing was changed"):
+        labels.change(db, dataset, {"0.png": "a", "1.png": "b", first: "c"})
+    assert stored(db, dataset) == {}
+    assert labels.change(db, dataset, {"0.png": "a", first: "a"}).set == 1
+
+
+def test_readers_are_told_twice_however_many_images_have_labels(db: Database, dataset: str) -> None:
+    def generation() -> int:
+        with db.read() as session:
+            return session.get_one(Dataset, dataset).generation
+
+    before = generation()
+    labels.change(db, dataset, {f"{i}.png": "a" for i in range(1199)})
+    assert generation() == before + 2
+
+
+def test_labels_given_at_once_while_images_are_deleted(db: Database, settings: Settings, dataset: str) -> None:
+    """Each image has the label of one of the writers, and none of them fails."""
+    with db.read() as session:
+        ids = dict(session.execute(select(Image.path, Image.id).where(Image.dataset_id == dataset)).all())
+    gone = [f"{i}.png" for i in range(0, 1199, 7)]
+
+    def label(number: int) -> None:
+        labels.change(db, dataset, {ids[f"{i}.png"]: f"writer {number}" for i in range(1199) if i % 7})
+
+    def delete(path: str) -> None:
+        deletions.delete_images(db, dataset, [ids[path]])
+
+    def label_what_goes(number: int) -> None:
+        with suppress(BadLabels):  # it was gone before the look-up
+            labels.change(db, dataset, {ids[gone[number]]: "gone"})
+
+    with ThreadPoolExecutor(8) as pool:
+        tasks = [pool.submit(label, number) for number in range(4)]
+        for number, path in enumerate(gone):
+            tasks += [pool.submit(label_what_goes, number), pool.submit(delete, path)]
+        for task in tasks:
+            task.result()
+    given = stored(db, dataset)
+    assert set(given) == {f"{i}.png" for i in range(1199) if i % 7}
+    assert set(given.values()) <= {f"writer {number}" for number in range(4)}
+
+
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
@@ -81,17 +129,16 @@ def test_json() -> None:
     [
         (b"a.png,cat\n", "first line of the CSV must be path,label"),
         (b"path,label\n", "no label given"),
-        (b"path,label\na.png\n", None),
+        (b"path,label\nb.png,\n\na.png\n", "entry 4: must hold"),
         (b"path,label\na.png,cat,dog\n", "entry 2: must hold"),
         (b"path,label\na.png,cat\na.png,dog\n", "entry 3: a.png has two labels"),
         (b"image_id,label\nx,cat\n", "entry 2: image_id must be a whole number"),
         (b"path,label\n\xff,cat\n", "not a CSV file in UTF-8"),
+        (b"path,label\na\x00b,cat\n", "entry 2: the path must be a text without NUL"),
+        (b"image_id,label\n1" + b"0" * 30 + b",cat\n", "entry 2: image_id must be a whole number"),
     ],
 )
-def test_bad_csv_is_named_by_its_line(data: bytes, message: str | None) -> None:
-    if message is None:
-        assert labels.parse_csv(data) == {"a.png": None}
-        return
+def test_bad_csv_is_named_by_its_line(data: bytes, message: str) -> None:
     with pytest.raises(BadLabels, match=message):
         labels.parse_csv(data)
 
@@ -105,6 +152,16 @@ def test_bad_csv_is_named_by_its_line(data: bytes, message: str | None) -> None:
         (b'[{"path": "a", "label": 3}]', "must be a text"),
         (b'[{"path": "a", "label": "x\\u0000"}]', "without NUL"),
         (b"[]", "no label given"),
+        (b'{"a": "\\ud800"}', "not JSON"),
+        (b'{"a\\ud800": "b"}', "not JSON"),
+        (b'{"a\\u0000": "b"}', "entry 1: the path must be a text without NUL"),
+        (b'[{"path": ["a"], "label": "b"}]', "entry 1: the path must be a text"),
+        (b'[{"image_id": 3, "label": "b"}, {"image_id": 3.7, "label": "c"}]', "entry 2: image_id must be a whole number"),
+        (b'[{"image_id": true, "label": "b"}]', "image_id must be a whole number"),
+        (b'[{"image_id": 1e999, "label": "b"}]', "image_id must be a whole number"),
+        (b'[{"image_id": -1, "label": "b"}]', "image_id must be a whole number"),
+        (b'[{"image_id": 1' + b"0" * 30 + b', "label": "b"}]', "image_id must be a whole number"),
+        (b"[" * 100_000, "not JSON"),
     ],
 )
 def test_bad_json_is_named_by_its_entry(data: bytes, message: str) -> None:

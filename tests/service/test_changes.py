@@ -61,6 +61,7 @@ class Changing:
     def compact(self) -> None:
         job = self.live.client.post(f"/datasets/{self.dataset}/compactions").json()["id"]
         assert self.live.finished(job)["status"] == "succeeded"
+        assert not (self.live.data_dir / "runs" / job).exists()
 
     def shards(self) -> int:
         return sum(path.stat().st_size for path in (self.live.data_dir / "datasets" / self.dataset).rglob("*.tar"))

@@ -78,12 +78,25 @@ def test_filters_leave_exactly_what_passes_them(published: Published, truth: Tru
     scores = truth.vectors @ truth.vectors[0]
     entropies = sorted(learned["entropy"][-1] for learned in truth.learned.values())
     middle = entropies[16]
+    early = sorted(learned["entropy"][0] for learned in truth.learned.values())[9]
+    taught = next(learned["neighbours"][0] for learned in truth.learned.values() if learned["neighbours"])
     cases: list[tuple[str, dict[str, Any], Callable[[int], bool]]] = [
         ("label=class-1", {"label": "class-1"}, lambda id_: truth.images[id_]["label"] == "class-1"),
         ("label=class-1&label=class-0", {"label": ["class-1", "class-0"]}, lambda id_: True),
         ("label=none", {"label": "none"}, lambda id_: False),
         ("unlabelled=true", {"unlabelled": True}, lambda id_: truth.images[id_]["label"] is None),
         ("anchor_round=1", {"anchor_round": 1}, lambda id_: truth.learned[id_]["anchor_round"] == 1),
+        ("anchor_round=0", {"anchor_round": 0}, lambda id_: truth.learned[id_]["anchor_round"] is None),
+        (
+            f"trained_towards={taught}",
+            {"trained_towards": taught},
+            lambda id_: taught in truth.learned[id_]["neighbours"],
+        ),
+        (
+            f"max_entropy={early}&entropy_round=0",
+            {"max_entropy": early, "entropy_round": 0},
+            lambda id_: truth.learned[id_]["entropy"][0] <= early,
+        ),
         (f"min_entropy={middle}", {"min_entropy": middle}, lambda id_: truth.learned[id_]["entropy"][-1] >= middle),
         (f"max_entropy={middle}", {"max_entropy": middle}, lambda id_: truth.learned[id_]["entropy"][-1] <= middle),
         ("path_prefix=class-1/00", {"path_prefix": "class-1/00"}, lambda id_: truth.images[id_]["path"].startswith("class-1/00")),
@@ -93,6 +106,8 @@ def test_filters_leave_exactly_what_passes_them(published: Published, truth: Tru
         expected = truth.ranked(scores, (query,), keep)
         assert found(published.live.get(f"/neighbours?image_id={query}&k=31&{text}")) == expected, text
         assert found(ask(published, image_ids=[query], k=31, **body)) == expected, body
+        paged = [found(ask(published, image_ids=[query], k=3, offset=at, **body)) for at in range(0, len(expected) + 1, 3)]
+        assert [id_ for page in paged for id_ in page] == expected, body
 
 
 def test_a_least_score(published: Published, truth: Truth) -> None:
@@ -119,6 +134,8 @@ def test_an_uploaded_image_is_searched_with_filters(published: Published, truth:
     form = {"k": "5", "label": "class-0", "dataset_id": published.dataset}
     answer = published.live.client.post("/neighbours", files=files, data=form).json()
     assert {neighbour["label"] for neighbour in answer["neighbours"]} == {"class-0"}
+    both = published.live.client.post("/neighbours", files=files, data={**form, "k": "32", "label": ["class-0", "class-1"]})
+    assert len(both.json()["neighbours"]) == 32
 
 
 @pytest.mark.parametrize(
@@ -134,7 +151,9 @@ def test_an_uploaded_image_is_searched_with_filters(published: Published, truth:
         ({"vector": [1.0], "kk": 3}, 422, "bad_request", "kk"),
         ({"queries": []}, 422, "bad_request", "queries"),
         ({"queries": [{"vector": [1.0]}] * 257}, 422, "bad_request", "256"),
-        ({"vector": [1.0], "path_prefix": "\0"}, 422, "bad_request", "path_prefix"),
+        ({"vector": [1.0], "path_prefix": "\0"}, 422, "bad_request", "NUL"),
+        ({"vector": [1.0] * 8, "min_entropy": 2, "max_entropy": 1}, 422, "bad_request", "2 is larger than max_entropy 1"),
+        ({"vector": [1.0] * 8, "max_entropy": 1, "entropy_round": 7}, 422, "bad_query", "not a round of this model, 0 to 1"),
         ([], 422, "bad_request", "body"),
     ],
 )
@@ -145,7 +164,8 @@ def test_bad_queries_are_named(published: Published, query: Any, status: int, co
 
 def test_other_bodies_are_refused(published: Published) -> None:
     client = published.live.client
-    assert "path_prefix" in problem(client.get("/neighbours?image_id=1&path_prefix=%00"), 422, "bad_request")
+    assert "finite" in problem(client.get("/neighbours?image_id=1&min_entropy=nan"), 422, "bad_request")
+    assert "NUL" in problem(client.get("/neighbours?image_id=1&path_prefix=%00"), 422, "bad_request")
     assert "text/plain is not application/json" in problem(
         client.post("/neighbours", content=b"x", headers={"Content-Type": "text/plain"}), 422, "bad_query"
     )

@@ -1,0 +1,70 @@
+"""Requests that are refused before a handler sees them: addresses that no database can look up, and bodies that are too long."""
+
+from urllib.parse import unquote_to_bytes
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from core.errors import TooLarge
+from core.settings import Settings
+from service.errors import problem
+from service.uploads import MAX_BODY_BYTES
+
+_SLACK = 1 << 20  # the other parts of a form, and the boundaries between them
+
+
+class Limits:
+    """Refuses NUL and what is not UTF-8 in paths and queries, and bodies longer than any handler takes."""
+
+    def __init__(self, app: ASGIApp, settings: Settings) -> None:
+        self._app = app
+        self._upload = settings.max_upload_bytes + _SLACK
+        self._other = max(settings.max_image_bytes, MAX_BODY_BYTES) + _SLACK
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+        elif not _is_text(scope["raw_path"]) or not _is_text(scope["query_string"]):
+            refusal = problem(422, "bad_request", "the path and the query must be UTF-8 without NUL")
+            await refusal(scope, receive, send)
+        else:
+            await self._limited(scope, receive, send)
+
+    async def _limited(self, scope: Scope, receive: Receive, send: Send) -> None:
+        limit = self._upload if _is_upload(scope) else self._other
+        length = dict(scope["headers"]).get(b"content-length", b"0")
+        read = int(length) if length.isdigit() and int(length) > limit else 0
+        answered = False
+
+        async def counted() -> Message:
+            nonlocal read
+            message = await receive()
+            read += len(message.get("body", b""))
+            if read > limit:
+                raise TooLarge
+            return message
+
+        async def answer(message: Message) -> None:  # not what a handler makes of the error
+            nonlocal answered
+            if read <= limit:
+                answered = True
+                await send(message)
+
+        if read <= limit:
+            await self._app(scope, counted, answer)
+        if read > limit and not answered:
+            detail = f"more than {limit:,} bytes, which is the most allowed"
+            await problem(413, TooLarge.code, detail)(scope, receive, send)
+
+
+def _is_upload(scope: Scope) -> bool:
+    """Whether the request brings an archive; its handler counts the file's bytes."""
+    path = scope["path"]
+    whole = path in ("/datasets", "/jobs") or (path.startswith("/datasets/") and path.endswith("/images"))
+    return bool(whole and scope["method"] == "POST")
+
+
+def _is_text(quoted: bytes) -> bool:
+    try:
+        return "\0" not in unquote_to_bytes(quoted).decode()
+    except UnicodeDecodeError:
+        return False
