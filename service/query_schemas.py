@@ -1,4 +1,4 @@
-"""Bodies of searches."""
+"""Bodies of searches and classifications."""
 
 from typing import Annotated, Any, Literal, Self
 
@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from core.queries import Filter, Query
-from service.schemas import MAX_ID, NeighbourBody, Text
+from service.schemas import MAX_ID, Text
 
 MAX_K = 1000
 MAX_OFFSET = 10_000
@@ -134,6 +134,50 @@ class BatchRequest(BaseModel):
     queries: list[OneQuery] = Field(min_length=1, max_length=256)
     dataset_id: Text | None = None
     model_id: Text | None = None
+
+
+class NeighbourBody(BaseModel):
+    image_id: int
+    score: float = Field(description="Cosine similarity.")
+    path: str
+    label: str | None
+
+
+class NeighboursBody(BaseModel):
+    model_id: str
+    took_ms: float
+    neighbours: list[NeighbourBody]
+
+
+class ClassBody(BaseModel):
+    label: str
+    probability: float
+
+
+class VoterBody(BaseModel):
+    image_id: int
+    score: float
+    label: str | None
+
+
+class ClassifyBody(BaseModel):
+    model_id: str
+    took_ms: float
+    label: str | None = Field(description="Null: the confidence is below min_confidence.")
+    confidence: float
+    classes: list[ClassBody]
+    voters: list[VoterBody]
+
+
+class LeaveOneOutBody(BaseModel):
+    """How well the labels given so far predict each other."""
+
+    model_id: str
+    k: int = Field(description="Voters; lowered to the labelled images less one.")
+    judged: int = Field(description="Labelled images judged; of many an evenly spaced part.")
+    accuracy: float
+    classes: list[str]
+    confusion: list[list[int]] = Field(description="confusion[i][j]: images of classes[i] that were voted to be of classes[j].")
 
 
 class BatchBody(BaseModel):

@@ -12,8 +12,9 @@ from core import compaction, datasets, labels
 from core.errors import BadLabels
 from core.models import Dataset, Queue, Rejection, new_id
 from service.context import Context, Ctx, Reading
+from service.job_schemas import JobBody
 from service.routes.jobs import body as job_body
-from service.schemas import MAX_ID, DatasetBody, DatasetImport, DatasetPage, FolderImport, JobBody, LabelsBody, RejectionPage
+from service.schemas import MAX_ID, DatasetBody, DatasetImport, DatasetPage, FolderImport, LabelsBody, RejectionPage
 from service.uploads import MAX_BODY_BYTES, json_body, media_type, read_body, receive
 
 router = APIRouter(tags=["datasets"])

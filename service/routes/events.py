@@ -13,7 +13,7 @@ from starlette.concurrency import run_in_threadpool
 from core import jobs
 from core.models import JobEvent, JobStatus
 from service.context import Context, Ctx
-from service.schemas import EventBody, EventPage
+from service.job_schemas import EventBody, EventPage
 
 router = APIRouter(tags=["jobs"])
 _MAX_SEQ = 2**31 - 1  # what the column holds

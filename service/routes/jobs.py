@@ -16,7 +16,7 @@ from core import datasets, idempotency, jobs, votes
 from core.errors import BadParameters, BadRequest, DatasetNotReady, NoTable
 from core.models import DatasetStatus, Job, JobEvent, JobKind, JobStatus, Metric, Model, Queue
 from service.context import Context, Ctx, Reading
-from service.schemas import ClassifyAll, JobBody, JobPage, JobRequest, MetricBody, MetricsBody
+from service.job_schemas import ClassifyAll, JobBody, JobPage, JobRequest, MetricBody, MetricsBody
 from service.uploads import Upload, json_body, media_type, parse_json, receive, validated
 
 router = APIRouter(tags=["jobs"])

@@ -16,8 +16,19 @@ from core.search import View
 from core.snapshots import Neighbour
 from core.votes import Classification
 from service.context import Context, Ctx
-from service.query_schemas import MAX_K, BatchBody, BatchRequest, FileQuery, ImageQuery, QueryBody, query_parameters
-from service.schemas import MAX_ID, ClassifyBody, LeaveOneOutBody, NeighboursBody, Text
+from service.query_schemas import (
+    MAX_K,
+    BatchBody,
+    BatchRequest,
+    ClassifyBody,
+    FileQuery,
+    ImageQuery,
+    LeaveOneOutBody,
+    NeighboursBody,
+    QueryBody,
+    query_parameters,
+)
+from service.schemas import MAX_ID, Text
 from service.uploads import json_value, media_type, validated
 
 router = APIRouter(tags=["search"])

@@ -2,7 +2,7 @@ import typing
 
 import pytest
 
-from service.schemas import Params
+from service.job_schemas import Params
 from trainer.config import BOUNDS, CHOICES, PRESETS, ConfigError, TrainConfig, resolve
 
 
