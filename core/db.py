@@ -4,6 +4,7 @@ On SQLite a deferred BEGIN that later writes fails with "database is locked" wha
 IMMEDIATE and readers cannot write at all.
 """
 
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -23,6 +24,7 @@ class Database:
 
     def __init__(self, url: str) -> None:
         self.url = make_url(url)
+        self._threads = threading.local()
         self._compiled: dict[int, tuple[str, Any]] = {}
         if self.url.get_backend_name() == "sqlite":
             if self.url.database:
@@ -59,13 +61,17 @@ class Database:
         text, compiled = known
         given = compiled.construct_params(values)
         arguments = [given[name] for name in compiled.positiontup] if compiled.positiontup else given
-        connection = self._reader.raw_connection()
+        if self.url.get_backend_name() == "sqlite":  # a file needs no pool, which takes longer than the query
+            own: Any = getattr(self._threads, "connection", None)
+            if own is None:
+                own = self._threads.connection = self._reader.raw_connection()
+                own.detach()
+            return list(own.dbapi_connection.execute(text, arguments).fetchall())
+        pooled: Any = self._reader.raw_connection()
         try:
-            cursor = connection.cursor()
-            cursor.execute(text, arguments)
-            return list(cursor.fetchall())
+            return list(pooled.driver_connection.execute(text, arguments).fetchall())
         finally:
-            connection.close()
+            pooled.close()
 
     def settle(self) -> None:
         """Make sure that no power cut undoes what was committed; to be called before the files of deleted rows are deleted.

@@ -125,8 +125,7 @@ class Searcher:
         """
         row = view.snapshot.row(image_id)
         if row is not None:
-            found: Vector = view.snapshot.vectors(np.array([row]))[0]
-            return found
+            return view.snapshot.vector(row)
         with self._db.read() as session:
             image = session.get(Image, image_id)
         if image is None:
@@ -174,12 +173,10 @@ class Searcher:
 
     @staticmethod
     def _answer(view: View, query: Query, rows: Rows, scores: Vector) -> list[Neighbour]:
-        named = {*query.positive, *query.negative}
-        ids = view.snapshot.ids[rows].tolist()
-        found = enumerate(zip(ids, scores.tolist(), strict=True))
-        left = [at for at, (id_, score) in found if id_ not in named and score >= query.min_score]
-        chosen = left[query.offset : query.offset + query.k]
-        return view.snapshot.described(rows[chosen], scores[chosen])
+        named, least, describe = {*query.positive, *query.negative}, query.min_score, view.snapshot.describe
+        found = zip(view.snapshot.ids[rows].tolist(), scores.tolist(), rows.tolist(), strict=True)
+        left = [entry for entry in found if entry[0] not in named and entry[1] >= least]
+        return [Neighbour(id_, score, *describe(row)) for id_, score, row in left[query.offset : query.offset + query.k]]
 
     def classify(
         self, view: View, vector: Vector, k: int, temperature: float, min_confidence: float, leave_out: int | None = None

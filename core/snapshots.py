@@ -15,6 +15,7 @@ from core.open_models import OpenModel, Recent, Rows, Vector, holds
 from core.queries import Filter
 
 _FILTERS = 4  # whose rows are kept
+_EVERY = Filter()
 
 Mask = NDArray[np.bool_]
 
@@ -101,6 +102,11 @@ class Snapshot:
         base = np.setdiff1d(self.model.rows_of(image_ids), self._dead, assume_unique=True)
         return np.concatenate([base, self._base + np.flatnonzero(np.isin(self._added_ids, image_ids))])
 
+    def vector(self, row: int) -> Vector:
+        """Unit vector of a row, (d,)."""
+        found: Vector = self.model.embeddings[row] if row < self._base else self._added[row - self._base]
+        return found
+
     def vectors(self, rows: Rows) -> Vector:
         """Unit vectors of rows, (len(rows), d)."""
         if not len(self._added):
@@ -113,7 +119,7 @@ class Snapshot:
     def describe(self, row: int) -> tuple[str, str | None]:
         """Path and label of an image."""
         path = self.model.paths[row] if row < self._base else self._added_paths[row - self._base]
-        number = int(self._class_of[row]) if len(self._class_of) else -1
+        number = self._class_of.item(row) if self.names else -1
         return path, self.names[number] if number >= 0 else None
 
     def described(self, rows: Rows, scores: Vector) -> list[Neighbour]:
@@ -172,7 +178,7 @@ class Snapshot:
         Raises:
             BadQuery: the filter names a round that the model was not trained for.
         """
-        return None if only == Filter() else self._passing.get(only, None, lambda: self._rows_that_pass(only))
+        return None if only == _EVERY else self._passing.get(only, None, lambda: self._rows_that_pass(only))
 
     def _rows_that_pass(self, only: Filter) -> Rows:
         keep = np.zeros(len(self.ids), bool)

@@ -52,6 +52,9 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.add_middleware(Limits, settings=context.settings)
     # Without keys there is only this machine, and neither a rebound name nor another site's page may pass for it.
     app.add_middleware(LocalOnly)
+    documentation = app.router.routes.copy()
+    app.router.routes.clear()
     for router, statuses in _ROUTES:
         app.include_router(router, responses=errors.documented(*statuses))
+    app.router.routes.extend(documentation)  # last, since it is asked least
     return app

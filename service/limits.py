@@ -9,6 +9,7 @@ from core.settings import Settings
 from service.errors import problem
 from service.uploads import MAX_BODY_BYTES
 
+_WITHOUT_BODY = ("GET", "HEAD", "OPTIONS")
 _SLACK = 1 << 20  # the other parts of a form, and the boundaries between them
 
 
@@ -26,6 +27,8 @@ class Limits:
         elif not _is_text(scope["raw_path"]) or not _is_text(scope["query_string"]):
             refusal = problem(422, "bad_request", "the path and the query must be UTF-8 without NUL")
             await refusal(scope, receive, send)
+        elif scope["method"] in _WITHOUT_BODY:  # no handler reads one
+            await self._app(scope, receive, send)
         else:
             await self._limited(scope, receive, send)
 
@@ -64,6 +67,8 @@ def _is_upload(scope: Scope) -> bool:
 
 
 def _is_text(quoted: bytes) -> bool:
+    if b"%" not in quoted and quoted.isascii():  # a server lets no NUL through unquoted
+        return True
     try:
         return "\0" not in unquote_to_bytes(quoted).decode()
     except UnicodeDecodeError:

@@ -1,5 +1,6 @@
 """Protection of a service without keys, which listens on loopback only."""
 
+from functools import lru_cache
 from ipaddress import ip_address
 from urllib.parse import urlsplit
 
@@ -25,22 +26,26 @@ class LocalOnly:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        refusal = self._refusal(scope) if scope["type"] == "http" else None
+        refusal = None
+        if scope["type"] == "http":
+            headers = dict(scope["headers"])
+            refusal = _refusal(headers.get(b"host", b""), headers.get(b"origin", b""))
         if refusal:
             await problem(403, *refusal)(scope, receive, send)
         else:
             await self._app(scope, receive, send)
 
-    @staticmethod
-    def _refusal(scope: Scope) -> tuple[str, str] | None:
-        headers = dict(scope["headers"])
-        host, origin = headers.get(b"host", b"").decode("latin-1"), headers.get(b"origin", b"").decode("latin-1")
-        try:
-            name = urlsplit(f"//{host}").hostname or ""
-        except ValueError:
-            name = ""
-        if not is_loopback(name):
-            return "foreign_host", f"Host {host!r} is not this machine; use localhost or 127.0.0.1"
-        if origin and urlsplit(origin).netloc != host:
-            return "foreign_origin", f"requests from pages of {origin} are not allowed"
-        return None
+
+@lru_cache(1024)
+def _refusal(host_: bytes, origin_: bytes) -> tuple[str, str] | None:
+    host, origin = host_.decode("latin-1"), origin_.decode("latin-1")
+    try:
+        name = urlsplit(f"//{host}").hostname or ""
+        origin_host = urlsplit(origin).netloc
+    except ValueError:
+        name = origin_host = ""
+    if not is_loopback(name):
+        return "foreign_host", f"Host {host!r} is not this machine; use localhost or 127.0.0.1"
+    if origin and origin_host != host:
+        return "foreign_origin", f"requests from pages of {origin} are not allowed"
+    return None

@@ -3,7 +3,7 @@
 import time
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, File, Form, Query, Request, UploadFile
+from fastapi import APIRouter, File, Form, Query, Request, UploadFile
 from fastapi.responses import Response
 from pydantic import Field
 from pydantic_core import to_json
@@ -65,11 +65,6 @@ _QUERY: dict[str, Any] = {
 Confidence = Annotated[float, Field(ge=0, le=1, description="Below it the label is null.")]
 
 
-async def _image_query(request: Request) -> ImageQuery:
-    """The query's parameters, validated at once: FastAPI's own way takes longer than the search itself."""
-    return validated(ImageQuery, _given(request.query_params), "query")
-
-
 def _given(fields: ImmutableMultiDict[str, Any]) -> dict[str, Any]:
     """The fields of a query or a form but for the file; only ``label`` may be there more than once."""
     given = {name: value for name, value in fields.items() if name != "file"}
@@ -79,9 +74,12 @@ def _given(fields: ImmutableMultiDict[str, Any]) -> dict[str, Any]:
 
 
 @router.get("/neighbours", response_model=NeighboursBody, openapi_extra={"parameters": query_parameters(ImageQuery)})
-def neighbours_of_image(asked: Annotated[ImageQuery, Depends(_image_query)], context: Ctx) -> Response:
+def neighbours_of_image(request: Request) -> Response:
     """The images most similar to a stored one, best first, without itself."""
     started = time.perf_counter()
+    # Of the request itself: FastAPI's resolving of dependencies and parameters takes longer than the search.
+    context: Context = request.app.state.context
+    asked = validated(ImageQuery, _given(request.query_params), "query")
     view = context.searcher.view(image_id=asked.image_id, dataset_id=asked.dataset_id, model_id=asked.model_id)
     found = context.searcher.query(view, asked.query())
     body = _body(view, started, found)

@@ -74,7 +74,7 @@ def test_events_as_pages_and_as_a_stream_are_the_same(published: Published) -> N
 def test_neighbours_are_the_exact_ones(published: Published) -> None:
     live = published.live
     images = live.get(f"/datasets/{published.dataset}/images?limit=1000")["data"]
-    folder = next((live.data_dir / "models").iterdir())
+    folder = live.data_dir / "models" / f"{published.job['id']}-{published.job['attempt']}"
     vectors, ids = np.load(folder / "embeddings.npy"), np.load(folder / "ids.npy").tolist()
     for image in images[:5]:
         answer = live.get(f"/neighbours?image_id={image['id']}&k=6")

@@ -69,7 +69,7 @@ def test_a_folder_that_is_replaced_is_not_missed(
 
 def test_a_damaged_model_is_called_so(published: Published, settings: Settings, api: httpx.Client) -> None:
     model = published.job["model_id"]
-    folder = next((settings.root / "models").iterdir())
+    folder = settings.root / "models" / f"{published.job['id']}-{published.job['attempt']}"
     (folder / "ids.npy").write_bytes(b"")
     for path in (f"/models/{model}", f"/models/{model}/files/encoder.onnx"):
         problem(api.get(path), 500, "model_damaged")
