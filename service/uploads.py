@@ -19,6 +19,7 @@ from starlette.requests import Request
 from core import archives, artifacts
 from core.errors import BadArchive, BadRequest, TooLarge
 
+ARCHIVE = {"type": "string", "format": "binary", "description": "zip, tar or tar.gz of images"}  # in OpenAPI
 _FIELD_BYTES = 64 * 1024
 MAX_BODY_BYTES = 64 << 20  # of any body that is read whole
 _NUL = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")

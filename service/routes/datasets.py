@@ -15,7 +15,7 @@ from service.context import Context, Ctx, Reading
 from service.job_schemas import JobBody
 from service.routes.jobs import body as job_body
 from service.schemas import MAX_ID, DatasetBody, DatasetImport, DatasetPage, FolderImport, LabelsBody, RejectionPage
-from service.uploads import MAX_BODY_BYTES, json_body, media_type, read_body, receive
+from service.uploads import ARCHIVE, MAX_BODY_BYTES, json_body, media_type, read_body, receive
 
 router = APIRouter(tags=["datasets"])
 T = TypeVar("T")
@@ -32,7 +32,7 @@ _FORM: dict[str, Any] = {
                     "type": "object",
                     "required": ["file"],
                     "properties": {
-                        "file": {"type": "string", "format": "binary", "description": "zip, tar or tar.gz of images"},
+                        "file": ARCHIVE,
                         "name": {"type": "string", "description": "default: the file's name"},
                         "labels": {
                             "type": "string",

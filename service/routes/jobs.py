@@ -17,7 +17,7 @@ from core.errors import BadParameters, BadRequest, DatasetNotReady, NoTable
 from core.models import DatasetStatus, Job, JobEvent, JobKind, JobStatus, Metric, Model, Queue
 from service.context import Context, Ctx, Reading
 from service.job_schemas import ClassifyAll, JobBody, JobPage, JobRequest, MetricBody, MetricsBody
-from service.uploads import Upload, json_body, media_type, parse_json, receive, validated
+from service.uploads import ARCHIVE, Upload, json_body, media_type, parse_json, receive, validated
 
 router = APIRouter(tags=["jobs"])
 Limit = Annotated[int, Query(ge=1, le=1000)]
@@ -36,7 +36,7 @@ _REQUEST: dict[str, Any] = {
                     "type": "object",
                     "required": ["file"],
                     "properties": {
-                        "file": {"type": "string", "format": "binary", "description": "zip, tar or tar.gz of images"},
+                        "file": ARCHIVE,
                         "labels": {"type": "string", "enum": list(datasets.LABEL_MODES), "default": "none"},
                         "name": {"type": "string", "description": "of the dataset and the job; default: the file's name"},
                         "evaluation_dataset_id": {"type": "string"},

@@ -7,27 +7,20 @@ from pathlib import Path
 import pytest
 from sqlalchemy import select
 
-from core import datasets, deletions, jobs, labels
+from core import deletions, labels
 from core.db import Database
 from core.errors import BadLabels, DatasetNotFound
-from core.intake import ingest
-from core.models import Dataset, Image, Label, Queue
+from core.models import Dataset, Image, Label
 from core.settings import Settings
 from tests.conftest import image_bytes, write_zip
+from tests.service.serving import ready_dataset
 
 
 @pytest.fixture
 def dataset(db: Database, settings: Settings, tmp_path: Path) -> str:
     """Images 0.png to 1199.png, more than one batch, the last one a duplicate of the first."""
-    id_ = datasets.new_dataset_id()
     files = {f"{i}.png": image_bytes(i, side=8) for i in range(1199)} | {"again.png": image_bytes(0, side=8)}
-    write_zip(datasets.upload_path(settings, id_), files)
-    with db.write() as session:
-        datasets.create(session, id_, "test", "none", 1)
-    owner = jobs.claim(db, Queue.TASKS, "test")
-    assert owner is not None
-    ingest(db, settings, owner, lambda: False)
-    return id_
+    return ready_dataset(db, settings, write_zip(tmp_path / "pictures.zip", files).read_bytes())
 
 
 def stored(db: Database, dataset: str) -> dict[str, str]:

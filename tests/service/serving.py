@@ -53,10 +53,10 @@ def pictures(count: int) -> bytes:
     return file.getvalue()
 
 
-def ready_dataset(db: Database, settings: Settings, count: int = 20) -> str:
-    """A validated dataset of the images ``0.png``, ``1.png``, ..."""
+def ready_dataset(db: Database, settings: Settings, archive: bytes | None = None) -> str:
+    """A validated dataset of an archive's images, by default ``0.png`` to ``19.png``."""
     id_ = datasets.new_dataset_id()
-    datasets.upload_path(settings, id_).write_bytes(pictures(count))
+    datasets.upload_path(settings, id_).write_bytes(archive or pictures(20))
     with db.write() as session:
         datasets.create(session, id_, "test", "none", 1)
     owner = jobs.claim(db, Queue.TASKS, "test")

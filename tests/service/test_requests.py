@@ -188,7 +188,7 @@ def test_jobs_are_chosen_by_status_and_dataset_and_come_in_both_orders(
 ) -> None:
     with db.write() as session:
         ids = [jobs.create(session, JobKind.TRAIN, dataset).id for _ in range(3)]
-    other = ready_dataset(db, settings, 3)
+    other = ready_dataset(db, settings, pictures(3))
     with db.write() as session:
         ids.append(jobs.create(session, JobKind.TRAIN, other).id)
         jobs.request_cancel(session, ids[1])
