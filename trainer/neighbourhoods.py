@@ -67,7 +67,8 @@ def discover(bank: MemoryBank, k: int, temperature: float, tile: tuple[int, int]
 
     H_i = - sum_j p_ij log p_ij = logsumexp(s_i) - sum_j p_ij s_ij over all N, s_ij = V_i . V_j / tau (AND, equation 4). No
     logit is larger than s_ii = 1 / tau, so a fixed shift is safe, and at the usual tau none is needed. Each rank takes its
-    own rows; the columns come from every rank in turn.
+    own rows; the columns come from every rank in turn. A rank's own similarities are symmetric, so it computes only those
+    right of the diagonal, for the image of the row and for that of the column.
 
     Args:
         bank: V, unit rows (N, d): the memory bank itself, or re-encoded images.
@@ -86,25 +87,43 @@ def discover(bank: MemoryBank, k: int, temperature: float, tile: tuple[int, int]
     for source in range(bank.ranks.size):
         others = bank.ranks.part_of(bank.rows, source, bank.count)
         offset = bank.ranks.bounds(bank.count, source)[0]
+        symmetric = source == bank.ranks.rank
         for start in range(0, mine, rows):
-            block = slice(start, start + rows)
+            block = slice(start, min(start + rows, mine))
             query = bank.rows[block] / temperature
             candidates = [(best[block], nearest[block])]
-            for first in range(0, len(others), columns):
+            for first in range(start if symmetric else 0, len(others), columns):
                 key = others[first : first + columns]
                 cells = len(query) * len(key)
                 s = torch.mm(query, key.T, out=products[:cells].view(len(query), -1))  # (rows, columns)
                 if shift:
                     s.sub_(shift)
                 p = torch.exp(s, out=weights[:cells].view_as(s))
+                beyond = max(block.stop, first)  # the first column whose own rows do not meet this block's images
+                mirrored = slice(beyond, first + len(key)) if symmetric else slice(0, 0)
                 total[block] += p.sum(dim=1)
-                expected[block] += p.mul_(s).sum(dim=1)
+                total[mirrored] += p[:, beyond - first :].sum(dim=0) if symmetric else 0
+                p.mul_(s)
+                expected[block] += p.sum(dim=1)
+                expected[mirrored] += p[:, beyond - first :].sum(dim=0) if symmetric else 0
                 _mask_own(s, bank.start + start, offset + first)
                 values, found = _largest(s, k)
                 candidates.append((values, found.add_(offset + first)))
+                if symmetric:
+                    _offer(best[mirrored], nearest[mirrored], s[:, beyond - first :], bank.start + start)
             _keep_best(best[block], nearest[block], candidates)
     entropy = total.log() - expected / total  # the shift cancels
     return Discovery(bank.ranks.gather(entropy, bank.count), bank.ranks.gather(nearest, bank.count))
+
+
+def _offer(best: Tensor, nearest: Tensor, s: Tensor, row: int) -> None:
+    """Put what is larger in the columns (rows, C) of similarities than the k best (C, k) so far among them. The further the
+    pass has come, the fewer columns have anything to offer."""
+    better = (s.amax(dim=0) > best[:, -1]).nonzero()[:, 0]
+    values, rows = _top(s[:, better].T, min(best.shape[1], len(s)))
+    kept, found = best[better], nearest[better]
+    _keep_best(kept, found, [(kept, found), (values, rows + row)])
+    best[better], nearest[better] = kept, found
 
 
 def _mask_own(s: Tensor, row: int, column: int) -> None:
