@@ -16,6 +16,7 @@ from sqlalchemy.orm import Session
 from core.artifacts import sync
 
 BATCH = 1000  # rows in one write transaction
+_PATIENCE = {"connect_timeout": 5}  # seconds; a server that is away must not hold up every request
 _THREADS = 40  # of a web server's process; a connection beyond the pool's size would be opened anew each time
 
 
@@ -32,7 +33,7 @@ class Database:
             self._reader = _sqlite(url, read_only=True)
             self.engine = _sqlite(url, read_only=False)
         else:
-            self.engine = create_engine(url, pool_pre_ping=True, pool_size=10, max_overflow=_THREADS - 10)
+            self.engine = create_engine(url, pool_pre_ping=True, pool_size=10, max_overflow=_THREADS - 10, connect_args=_PATIENCE)
             self._reader = self.engine.execution_options(postgresql_readonly=True, isolation_level="REPEATABLE READ")
 
     @contextmanager

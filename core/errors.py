@@ -1,7 +1,7 @@
 """Everything that can be wrong with a request or a file. ``code`` is stable; the message names what is allowed.
 
 AnchorhoodError
-  NotFound            DatasetNotFound, JobNotFound, ModelNotFound, ImageNotFound, FileNotInModel
+  NotFound            DatasetNotFound, JobNotFound, ModelNotFound, ImageNotFound, FileNotInModel, KeyNotFound
   BadRequest          BadArchive, BadParameters, BadImage, BadLabels, BadQuery, BadSettings
   Conflict            DatasetNotReady, DatasetInUse, ModelInUse, NoModel, NoTable, JobOver, KeyReused, DataDirInUse
   TooLarge
@@ -42,6 +42,10 @@ class ImageNotFound(NotFound):
 
 class FileNotInModel(NotFound):
     code, kind = "file_not_found", "file"
+
+
+class KeyNotFound(NotFound):
+    code, kind = "key_not_found", "key"
 
 
 class BadRequest(AnchorhoodError):

@@ -205,6 +205,20 @@ class Job(Base):
     finished_at: Mapped[datetime | None]
 
 
+class ApiKey(Base):
+    """A key to the service; its text is not kept."""
+
+    __tablename__ = "api_keys"
+
+    id: Mapped[str] = mapped_column(primary_key=True)
+    name: Mapped[str]
+    scope: Mapped[str]
+    sha256: Mapped[str]  # of the text
+    created_at: Mapped[datetime]
+    last_used_at: Mapped[datetime | None]
+    revoked_at: Mapped[datetime | None]
+
+
 class IdempotencyKey(Base):
     """A key that a client sent with a job, so that sending it again makes no second one."""
 

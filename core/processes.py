@@ -22,7 +22,13 @@ def die_with_parent(descriptor: int) -> None:
 class Child:
     """A process in a session of its own that dies with this one: it holds the read end of a pipe from here."""
 
-    def __init__(self, command: Sequence[str], log: IO[bytes] | int | None = None, env: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        command: Sequence[str],
+        log: IO[bytes] | int | None = None,
+        env: Mapping[str, str] | None = None,
+        descriptors: Sequence[int] = (),
+    ) -> None:
         reader, self._writer = os.pipe()
         try:
             self.process = subprocess.Popen(
@@ -31,7 +37,7 @@ class Child:
                 stdout=log,
                 stderr=log,
                 env=env,
-                pass_fds=(reader,),
+                pass_fds=(reader, *descriptors),
                 start_new_session=True,
             )
         finally:

@@ -6,6 +6,7 @@ from typing import Any
 from celery import Celery
 from kombu.entity import Queue as KombuQueue
 from kombu.exceptions import OperationalError
+from redis.exceptions import RedisError
 
 from core.models import Queue
 from core.settings import Settings
@@ -57,6 +58,15 @@ class Bell:
             self._app.send_task(TASK, args=[queue.value], queue=queue.value, retry=False)
         except (OperationalError, OSError) as error:
             log.warning("the broker is away, the sweep will ring later: %s", error)
+
+    def answers(self) -> bool:
+        """Whether the broker can be reached."""
+        try:
+            with self._app.connection_for_write() as connection:
+                client: Any = connection.default_channel.client
+                return bool(client.ping())
+        except (OperationalError, OSError, RedisError):
+            return False
 
     def ring_if_silent(self, queue: Queue) -> None:
         """Wake the queue's worker unless a message waits for it already."""

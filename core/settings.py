@@ -8,6 +8,7 @@ from typing import Literal
 
 from pydantic import Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
+from sqlalchemy import make_url
 
 from core.errors import BadSettings
 
@@ -21,9 +22,11 @@ class Settings(BaseSettings):
 
     data_dir: Path = Field(Path("data"), description="Everything the system keeps: uploads, shards, models, database.")
     database_url: str = Field("", description="SQLAlchemy URL; empty: SQLite in the data folder.")
+    database_password_file: Path | None = Field(None, description="File with the database's password, put into the URL.")
     broker_url: str = Field("", description="Redis URL for Celery; empty: the embedded Valkey's socket.")
     host: str = Field("127.0.0.1", description="Address to listen on.")
     port: int = Field(8000, ge=1, le=65535, description="Port to listen on.")
+    api_processes: int = Field(1, ge=1, le=256, description="API processes that share the port.")
     device: str = Field("auto", description="Training device: auto, cpu, cuda or cuda:N.")
     threads: int = Field(0, ge=0, le=1024, description="CPU threads of a training process; 0: torch's choice.")
     heartbeat_seconds: float = Field(5.0, gt=0, description="Time between a worker's signs of life.")
@@ -57,7 +60,19 @@ class Settings(BaseSettings):
 
     @property
     def database(self) -> str:
-        return self.database_url or f"sqlite:///{self.root / 'anchorhood.sqlite3'}"
+        """The database's URL, with its password.
+
+        Raises:
+            BadSettings: the password's file cannot be read.
+        """
+        url = self.database_url or f"sqlite:///{self.root / 'anchorhood.sqlite3'}"
+        if self.database_password_file is None:
+            return url
+        try:
+            password = self.database_password_file.read_text().strip()
+        except OSError as error:
+            raise BadSettings(f"ANCHORHOOD_DATABASE_PASSWORD_FILE: cannot be read: {error.strerror}") from error
+        return make_url(url).set(password=password).render_as_string(hide_password=False)
 
     @cached_property
     def socket(self) -> Path:

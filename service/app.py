@@ -8,11 +8,10 @@ from importlib.metadata import version
 from fastapi import FastAPI
 
 from core.settings import Settings
-from service import errors
+from service import auth, errors
 from service.context import Context
 from service.limits import Limits
-from service.local import LocalOnly
-from service.routes import datasets, events, health, images, jobs, models, search
+from service.routes import datasets, events, health, images, jobs, models, search, session
 
 DESCRIPTION = """From a folder of unlabelled images to a searchable, classifiable collection.
 
@@ -25,7 +24,8 @@ _ROUTES = (  # matched in this order: what is asked most comes first; with the p
     (jobs.router, (400, 404, 409, 413, 500)),
     (events.router, (404,)),
     (models.router, (400, 404, 409, 413, 500)),
-    (health.router, (503,)),
+    (session.router, (401,)),
+    (health.router, ()),
 )
 
 
@@ -45,16 +45,18 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         version=version("anchorhood"),
         description=DESCRIPTION,
         lifespan=lifespan,
-        responses=errors.documented(403, 422),
+        responses=errors.documented(401, 403, 422, 503),
     )
     app.state.context = context
     errors.install(app)
     app.add_middleware(Limits, settings=context.settings)
-    # Without keys there is only this machine, and neither a rebound name nor another site's page may pass for it.
-    app.add_middleware(LocalOnly)
+    app.state.keyring = auth.Keyring(context.db, context.settings)
+    app.add_middleware(auth.Guard, keyring=app.state.keyring)
     documentation = app.router.routes.copy()
     app.router.routes.clear()
     for router, statuses in _ROUTES:
         app.include_router(router, responses=errors.documented(*statuses))
     app.router.routes.extend(documentation)  # last, since it is asked least
+    make = app.openapi
+    app.openapi = lambda: app.openapi_schema or auth.describe(make())  # type: ignore[method-assign]
     return app

@@ -1,12 +1,17 @@
 """Domain errors as RFC 9457 problem documents."""
 
+import errno
 import json
 import logging
+import sqlite3
 from typing import Any
 
+import psycopg
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
+from sqlalchemy.exc import OperationalError, ProgrammingError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 from starlette.exceptions import HTTPException
 
 from core import errors
@@ -25,6 +30,7 @@ STATUS: tuple[tuple[type[errors.AnchorhoodError], int], ...] = (
 )
 TITLES = {
     400: "Bad request",
+    401: "Unauthorized",
     403: "Forbidden",
     404: "Not found",
     405: "Method not allowed",
@@ -36,6 +42,7 @@ TITLES = {
     422: "Unprocessable",
     500: "Internal error",
     503: "Not ready",
+    507: "Insufficient storage",
 }
 
 
@@ -65,6 +72,21 @@ def documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
     return {status: {"description": TITLES[status], "content": content} for status in statuses}
 
 
+def database_away(error: Exception) -> JSONResponse | None:
+    """The answer where the database does not, or has no tables yet, or no room; ``None`` for another error."""
+    cause = getattr(error, "orig", None) or error
+    away = isinstance(error, OperationalError | PoolTimeout) or isinstance(
+        cause, psycopg.OperationalError | sqlite3.OperationalError
+    )
+    if isinstance(cause, psycopg.errors.DiskFull) or "disk is full" in str(cause):
+        log.error("the database's disk is full: %s", cause)
+        return problem(507, "disk_full", "the disk of the database is full")
+    if not away and not isinstance(cause, psycopg.errors.UndefinedTable):
+        return None
+    log.error("the database does not answer: %s", cause)
+    return problem(503, "database_unavailable", "the database does not answer at the moment; try again later")
+
+
 def install(app: FastAPI) -> None:
     """Answer every error with a problem document."""
 
@@ -87,6 +109,22 @@ def install(app: FastAPI) -> None:
     @app.exception_handler(HTTPException)
     def http(_: Request, error: HTTPException) -> JSONResponse:
         return problem(error.status_code, f"http_{error.status_code}", str(error.detail))
+
+    def database(_: Request, error: Exception) -> JSONResponse:
+        answer = database_away(error)
+        if answer is None:
+            raise error
+        return answer
+
+    for kind in (OperationalError, ProgrammingError, PoolTimeout, psycopg.Error, sqlite3.OperationalError):
+        app.add_exception_handler(kind, database)
+
+    @app.exception_handler(OSError)
+    def disk(_: Request, error: OSError) -> JSONResponse:
+        if error.errno != errno.ENOSPC:
+            raise error
+        log.error("the disk is full: %s", error)
+        return problem(507, "disk_full", "the disk of the data folder is full; nothing of this request was kept")
 
     @app.exception_handler(Exception)
     def unexpected(_: Request, error: Exception) -> JSONResponse:

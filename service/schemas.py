@@ -14,6 +14,15 @@ class Error(BaseModel):
     message: str
 
 
+class SessionRequest(BaseModel):
+    key: str = Field(examples=["ah_0123456789ab_…"], max_length=200)
+
+
+class SessionBody(BaseModel):
+    required: bool = Field(description="Whether this service asks for a key.")
+    scope: Literal["read", "write", "admin"] | None = Field(description="What may be done; null: nothing without a key.")
+
+
 class DatasetBody(BaseModel):
     id: str = Field(examples=["ds_3f9c0e2b7a61d845"])
     name: str
@@ -125,7 +134,8 @@ class DeletedBody(BaseModel):
 
 
 class Health(BaseModel):
-    status: Literal["ok"]
+    status: Literal["ok", "degraded"]
+    missing: list[str] = Field(default=[], description="What does not answer.", examples=[["broker"]])
 
 
 class Problem(BaseModel):

@@ -8,13 +8,14 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import redis
 
-from core import migrate
+from core import keys, migrate
+from core.db import Database
 from core.errors import BadSettings, DataDirInUse
 from core.models import Queue
 from core.processes import Child
@@ -30,17 +31,17 @@ _LONGEST_BACKOFF = 30.0
 class Supervised:
     """A child that is started again when it ends unasked, at growing intervals."""
 
-    def __init__(self, name: str, command: list[str], log_path: Path | None) -> None:
-        self.name, self._command, self._log_path = name, command, log_path
+    def __init__(self, name: str, command: list[str], log_path: Path | None, descriptors: Sequence[int] = ()) -> None:
+        self.name, self._command, self._log_path, self._descriptors = name, command, log_path, descriptors
         self._backoff, self._due = 1.0, 0.0
         self._child: Child | None = None
 
     def start(self) -> None:
         if self._log_path is None:
-            self._child = Child(self._command)
+            self._child = Child(self._command, descriptors=self._descriptors)
         else:
             with open(self._log_path, "ab") as file:
-                self._child = Child(self._command, log=file)
+                self._child = Child(self._command, log=file, descriptors=self._descriptors)
         self._started = time.monotonic()
 
     def look(self) -> None:
@@ -77,11 +78,10 @@ def serve(settings: Settings) -> None:
         BadSettings: an address that others could reach, a port that is taken, a database that cannot be used.
         DataDirInUse: another ``serve`` runs on this data folder.
     """
-    if not is_loopback(settings.host):
-        raise BadSettings(f"ANCHORHOOD_HOST: {settings.host} can be reached by others, and there are no API keys; use 127.0.0.1")
     with _only_one(settings):
         _require_free_port(settings)
         migrate.upgrade(settings.database)
+        require_keys(settings)
         stop = threading.Event()
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, lambda *_: stop.set())
@@ -115,6 +115,26 @@ def serve(settings: Settings) -> None:
             if broker:
                 broker.terminate()
                 broker.wait(_STOP_PATIENCE)
+
+
+def require_keys(settings: Settings) -> None:
+    """Refuse an address that others can reach while no key exists, since then nobody could get in.
+
+    Raises:
+        BadSettings: so it is.
+    """
+    if is_loopback(settings.host):
+        return
+    db = Database(settings.database)
+    try:
+        if keys.required(db):
+            return
+    finally:
+        db.dispose()
+    raise BadSettings(
+        f"ANCHORHOOD_HOST: {settings.host} can be reached by others, and there are no API keys; make one "
+        "(anchorhood keys create NAME --scope admin) or use 127.0.0.1"
+    )
 
 
 @contextmanager

@@ -1,5 +1,7 @@
 """Whether the service lives, and whether it can serve."""
 
+import logging
+
 from fastapi import APIRouter
 from fastapi.responses import Response
 from sqlalchemy import text
@@ -9,6 +11,7 @@ from service.context import Ctx
 from service.errors import problem
 from service.schemas import Health
 
+log = logging.getLogger(__name__)
 router = APIRouter(tags=["health"])
 
 
@@ -20,10 +23,14 @@ def live() -> Health:
 
 @router.get("/readyz", response_model=Health)
 def ready(context: Ctx) -> Response | Health:
-    """The database answers; 503 with what is missing where it does not."""
+    """Whether requests can be served: 503 where the database does not answer. Without a broker they can, but jobs wait for a
+    worker's next sweep: then the status is ``degraded``; ``missing`` names what does not answer."""
     try:
         with context.db.read() as session:
             session.execute(text("SELECT 1 FROM datasets LIMIT 1"))
     except SQLAlchemyError as error:
-        return problem(503, "not_ready", f"the database does not answer: {type(error).__name__}")
-    return Health(status="ok")
+        log.warning("not ready: %s", error)
+        return problem(503, "not_ready", "the database does not answer, or has no tables yet", missing=["database"])
+    if context.bell.answers():
+        return Health(status="ok")
+    return Health(status="degraded", missing=["broker"])
