@@ -1,5 +1,6 @@
 """What clients may send, on SQLite and PostgreSQL: bad texts, long bodies, archives with a job, lists, events."""
 
+import asyncio
 import json
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -9,11 +10,15 @@ from typing import Any
 import httpx
 import pytest
 from sqlalchemy import update
+from starlette.responses import Response
+from starlette.types import Message, Receive, Scope, Send
 
 from core import jobs
 from core.db import Database
+from core.errors import TooLarge
 from core.models import Job, JobEvent, JobKind, JobStatus, Metric, Queue
 from core.settings import Settings
+from service.limits import Limits
 from tests.service.serving import pictures, ready_dataset, serving
 from tests.service.test_api import JSON, problem
 
@@ -255,3 +260,24 @@ def test_many_metrics_are_thinned_evenly(api: httpx.Client, db: Database, datase
         steps = {after - before for before, after in pairwise(at)}
         assert (len(at), at[0], at[-1]) == (min(points, 301), 0, 300)
         assert max(steps) - min(steps) <= 1
+
+
+def test_a_body_that_stops_coming_is_given_up() -> None:
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await receive()
+        except TooLarge:
+            await Response(status_code=500)(scope, receive, send)
+
+    async def never() -> Message:
+        await asyncio.sleep(3600)
+        raise AssertionError
+
+    sent: list[Message] = []
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+
+    scope = {"type": "http", "method": "POST", "path": "/datasets", "raw_path": b"/datasets", "query_string": b"", "headers": []}
+    asyncio.run(Limits(app, Settings(), idle_seconds=0.05)(scope, never, send))
+    assert sent[0]["status"] == 408
