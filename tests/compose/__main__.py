@@ -142,10 +142,10 @@ def killed(system: Deployment, service: str, dataset: str) -> dict[str, Any]:
 
 def killed_validating(system: Deployment, others: Path) -> dict[str, Any]:
     """The queue "tasks" has no long job on few images, so that it gets large ones."""
-    count = 0
     path = others.with_name("large.zip")
     with zipfile.ZipFile(others) as digits, zipfile.ZipFile(path, "w") as large:
-        for count, name in enumerate(digits.namelist(), start=1):
+        names = digits.namelist()
+        for name in names:
             picture, file = Image.open(io.BytesIO(digits.read(name))), io.BytesIO()
             picture.resize((SIDE, SIDE), Image.Resampling.BICUBIC).save(file, "JPEG")
             large.writestr(name, file.getvalue())
@@ -154,7 +154,7 @@ def killed_validating(system: Deployment, others: Path) -> dict[str, Any]:
     system.wait(lambda: system.get(f"/jobs/{job['id']}")["status"] == "running", "the validation to start", 60)
     system.kill("worker-tasks")
     found = told({**system.finished(job["id"]), "name": "worker-tasks killed"}, least=2)
-    assert system.get(f"/datasets/{dataset}")["images"] == count, "images were lost or doubled"
+    assert system.get(f"/datasets/{dataset}")["images"] == len(names), "images were lost or doubled"
     return found
 
 
