@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 from sqlalchemy.exc import SQLAlchemyError
 
+from anchorhood import ApiError, JobFailed, Unreachable
 from core import migrate as migrations
 from core.errors import AnchorhoodError
 from core.models import Queue
@@ -119,7 +120,7 @@ def main() -> None:
     """Run a command; a domain error is one line on stderr and exit code 1."""
     try:
         commands()
-    except AnchorhoodError as error:
+    except (AnchorhoodError, ApiError, JobFailed, Unreachable) as error:
         click.echo(f"error: {error}", err=True)
         sys.exit(1)
 
