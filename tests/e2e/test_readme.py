@@ -15,7 +15,7 @@ from tests.live import Live
 pytestmark = pytest.mark.slow
 ROOT = Path(__file__).parents[2]
 SHORT = "--rounds 2 --epochs-first 1 --epochs 1 --dim 16 --batch-size 16"
-PREFIXES = ("curl ", ".venv/bin/python -m trainer ", ".venv/bin/torchrun ", "make ", "DATA=")
+PREFIXES = ("curl ", ".venv/bin/python -m trainer ", ".venv/bin/torchrun ", "make ", "DATA=", "docker compose ")  # the last: tests/compose
 
 
 def commands(page: str) -> list[str]:
