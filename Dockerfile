@@ -3,17 +3,17 @@
 #
 #   FAISS        cpu or gpu: faiss-cpu and faiss-gpu ship the same module, so that an image holds one of them.
 #   TORCH_INDEX  where torch comes from before PyPI is asked: torch's index of CPU wheels. Empty, or where that cannot be
-#                reached: PyPI, whose x86-64 wheels carry CUDA (some 4 GB more).
+#                reached: PyPI, whose x86-64 wheels carry CUDA (4.6 GB of the image).
 
 FROM python:3.11-slim-bookworm AS requirements
-WORKDIR /requirements
+WORKDIR /project
 COPY pyproject.toml .
-# Names without the tools' settings: editing those must not end the cache of the layers below.
+COPY constraints.txt /requirements/
+# Names alone, in a folder without the tools' settings: editing those must not end the cache of the layers below.
 RUN python -c "import pathlib, tomllib; \
 project = tomllib.loads(pathlib.Path('pyproject.toml').read_text())['project']; \
 lists = {'base': project['dependencies'], **project['optional-dependencies']}; \
-[pathlib.Path(name + '.txt').write_text('\\n'.join(lists[name])) for name in lists]"
-COPY constraints.txt .
+[pathlib.Path('/requirements', name + '.txt').write_text('\\n'.join(lists[name])) for name in lists]"
 
 FROM python:3.11-slim-bookworm AS source
 WORKDIR /source
