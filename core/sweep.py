@@ -62,7 +62,7 @@ def collect(db: Database, settings: Settings) -> list[Path]:
         every = session.execute(select(Job.id, Job.kind, Job.status, Job.params)).all()
         datasets = set(session.scalars(select(Dataset.id)))
         published = {_first(directory) for directory in session.scalars(select(Model.directory))}
-        named_maps = set(session.execute(select(Attention.model_id, Attention.directory).distinct()).tuples())
+        named_maps = {tuple(row) for row in session.execute(select(Attention.model_id, Attention.directory).distinct())}
     db.settle()
     unfinished = {job.id for job in every if not JobStatus(job.status).over}
     kept = {job.id for job in every if job.kind != JobKind.COMPACT and job.status != JobStatus.CANCELLED} | unfinished

@@ -20,7 +20,7 @@ from core.imaging import decode, evaluation_array, heat_over
 from core.models import Attention, JobKind, Queue
 from core.settings import Settings
 from core.sweep import collect
-from tests.conftest import picture_zip
+from tests.conftest import image_bytes, picture_zip, write_zip
 from tests.live import Live, wait_for
 from tests.service.conftest import Published
 from tests.service.serving import copy, serving
@@ -207,9 +207,9 @@ def test_a_killed_worker_a_killed_child_and_an_image_added_later(tmp_path: Path)
     try:
         dataset = live.upload(picture_zip(tmp_path / "pictures.zip", 24))
         model = live.finished(live.train(dataset))["model_id"]
-        with open(picture_zip(tmp_path / "later.zip", 1, first=900), "rb") as file:
+        with open(write_zip(tmp_path / "later.zip", {"later.png": image_bytes(900)}), "rb") as file:
             added = live.client.post(f"/datasets/{dataset}/images", files={"file": ("later.zip", file)}).json()["id"]
-        assert live.finished(added)["status"] == "succeeded"
+        assert (done := live.finished(added))["status"] == "succeeded", done["error"]
         wait_for(lambda: all(job["status"] == "succeeded" for job in live.get("/jobs?kind=embed")["data"]), "embedding", 30)
         (newest,) = live.get(f"/datasets/{dataset}/images?order=newest&limit=1")["data"]
         for words in ("-m trainer attention", "-m worker --queue training"):
