@@ -94,7 +94,7 @@ def read(settings: Settings, row: Attention) -> Maps:
     """
     path = settings.root / "attention" / row.model_id / row.directory / FILE
     try:
-        with np.load(path) as file:
+        with open(path, "rb") as opened, np.load(opened) as file:
             rounds, similarities, maps = (file[name] for name in ("rounds", "similarities", "maps"))
         return Maps(rounds.tolist(), similarities[row.position].tolist(), maps[row.position])
     except FileNotFoundError as error:
