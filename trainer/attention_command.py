@@ -16,7 +16,7 @@ from trainer.config import InputError
 from trainer.run_command import open_and_report, read_json
 from trainer.sources import ImageList, ImageRef, SourceError
 
-SIDE, GAP = 96, 4  # pixels of the picture
+SIDE, GAP = 80, 4  # pixels of the picture
 
 
 def attention_command(arguments: argparse.Namespace) -> int:

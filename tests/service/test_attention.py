@@ -202,7 +202,7 @@ def test_damaged_maps_are_called_so(published: Published, settings: Settings, db
 
 
 @pytest.mark.slow
-def test_a_killed_worker_a_killed_child_and_an_image_added_later(tmp_path: Path) -> None:
+def test_a_killed_child_a_killed_worker_an_image_added_later_and_a_deleted_model(tmp_path: Path) -> None:
     live = Live(tmp_path / "data").start()
     try:
         dataset = live.upload(picture_zip(tmp_path / "pictures.zip", 24))
@@ -223,6 +223,11 @@ def test_a_killed_worker_a_killed_child_and_an_image_added_later(tmp_path: Path)
             assert live.client.get(f"/images/{wanted}/attention/1").status_code == 200
         near = live.get(f"/neighbours?image_id={newest['id']}&k=1")["neighbours"][0]["image_id"]
         assert live.get(f"/images/{newest['id']}/attention")["neighbour_id"] == near
-        assert len(list((live.data_dir / "attention" / model).iterdir())) == 2
+        folder = live.data_dir / "attention" / model
+        assert len(list(folder.iterdir())) == 2
+        assert live.finished(live.train(dataset, rounds=1))["status"] == "succeeded"
+        assert live.client.delete(f"/models/{model}").status_code == 204
+        assert not folder.exists()
+        problem(live.client.get(f"/images/{newest['id']}/attention"), 404, "attention_not_found")
     finally:
         live.close()

@@ -172,8 +172,8 @@ def test_the_command_draws_the_rounds_side_by_side(run: tuple[Path, Path], tmp_p
     out = tmp_path / "strip.png"
     assert main(["attention", str(folder), "--data", str(pictures), "--images", name, "--out", str(out)]) == 0
     with Image.open(out) as sheet:
-        assert sheet.size == (4 * 100 + 4, 100 + 4)
-        cells = [np.asarray(sheet)[4:100, 4 + 100 * column : 100 + 100 * column] for column in range(4)]
+        assert sheet.size == (4 * 84 + 4, 84 + 4)
+        cells = [np.asarray(sheet)[4:84, 4 + 84 * column : 84 + 84 * column] for column in range(4)]
     assert all(cell.std() > 0 for cell in cells)
     assert len({cell.tobytes() for cell in cells}) == 4
 
