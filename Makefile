@@ -1,6 +1,6 @@
 PYTHON ?= python3
 BIN := .venv/bin
-SOURCES := core service trainer worker migrations benchmarks tests
+SOURCES := anchorhood core service trainer worker migrations benchmarks tests
 
 .PHONY: setup demo serve test test-slow check openapi migrate bench-trainer bench-method bench-augment bench-service
 

@@ -1,6 +1,7 @@
 """``make demo``: the whole product on real images, through the public HTTP API alone."""
 
 import io
+import itertools
 import json
 import os
 import socket
@@ -9,15 +10,15 @@ import time
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import httpx
 import numpy as np
 from PIL import Image, ImageDraw, ImageOps
-from tqdm import tqdm
 
+from anchorhood import ApiError, Client, Dataset, Neighbours
+from anchorhood import Image as Stored
 from core.processes import Child
 
 DIGITS = {"crop_scale": [0.4, 1.0], "flip": False}  # half of a 6 is an 0, and a mirrored 2 is no digit
@@ -60,7 +61,7 @@ def write_digits(out: Path) -> tuple[Path, Path]:
 
 
 @contextmanager
-def _system(out: Path) -> Iterator[httpx.Client]:
+def _system(out: Path) -> Iterator[Client]:
     """``anchorhood serve`` on a free port with a data folder of its own."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -70,12 +71,12 @@ def _system(out: Path) -> Iterator[httpx.Client]:
     with open(out / "serve.log", "wb") as log:
         server = Child([sys.executable, "-m", "service.cli", "serve"], log, env)
     try:
-        with httpx.Client(base_url=url, timeout=300) as client:
-            deadline = time.monotonic() + _PATIENCE
-            while not _alive(client):
-                if server.process.poll() is not None or time.monotonic() > deadline:
-                    raise DemoError(f"the system did not start; see {out / 'serve.log'}")
-                time.sleep(0.2)
+        deadline = time.monotonic() + _PATIENCE
+        while not _alive(url):
+            if server.process.poll() is not None or time.monotonic() > deadline:
+                raise DemoError(f"the system did not start; see {out / 'serve.log'}")
+            time.sleep(0.2)
+        with Client(url) as client:
             yield client
     finally:
         server.terminate()
@@ -83,76 +84,46 @@ def _system(out: Path) -> Iterator[httpx.Client]:
         server.close()
 
 
-def _alive(client: httpx.Client) -> bool:
+def _alive(url: str) -> bool:
     try:
-        return client.get("/healthz").status_code == 200
+        return httpx.get(f"{url}/healthz").status_code == 200
     except httpx.TransportError:
         return False
 
 
 class _Demo:
-    def __init__(self, client: httpx.Client, out: Path) -> None:
+    def __init__(self, client: Client, out: Path) -> None:
         self._client, self._out = client, out
 
     def run(self, data: Path, held_out: Path | None, params: dict[str, Any]) -> dict[str, Any]:
         dataset = self._upload(data)
         evaluation = self._upload(held_out) if held_out else None
-        job = self._train(dataset["id"], evaluation["id"] if evaluation else None, params)
-        judged = job["evaluation"]
+        job = self._client.jobs.create(dataset, evaluation=evaluation, name="demo", **params).wait(progress=True)
+        assert job.evaluation and job.started_at and job.finished_at
+        judged = job.evaluation
         self._print_accuracy(judged)
-        query_dataset = evaluation or dataset
-        queries = self._sample(query_dataset)
-        rows = [(query, self._neighbours(query, dataset["id"])) for query in queries]
+        queries = self._sample(evaluation or dataset)
+        rows = [(query, self._neighbours(query, dataset)) for query in queries]
         sheet = self._contact_sheet(rows)
-        self._classify(queries, dataset["id"])
+        self._classify(queries, dataset)
         print(f"\nContact sheet: {sheet}")
-        epochs = [e["data"] for e in self._events(job["id"]) if e["type"] == "epoch"]
+        epochs = [event.data for event in job.events() if event.type == "epoch"]
         return {
             **{name: judged[name] for name in ("knn_accuracy", "untrained_accuracy", "raw_pixel_accuracy", "k")},
             "rounds": len(judged["rounds"]),
             **{name: judged[name] for name in ("anchors", "consistency")},
             "images_per_second": round(float(np.median([epoch["images_per_second"] for epoch in epochs])), 1),
-            "train_seconds": round(_seconds(job), 1),
-            "job_id": job["id"],
-            "model_id": job["model_id"],
+            "train_seconds": round((job.finished_at - job.started_at).total_seconds(), 1),
+            "job_id": job.id,
+            "model_id": job.model_id,
             "contact_sheet": str(sheet),
         }
 
-    def _upload(self, path: Path) -> dict[str, Any]:
-        with open(path, "rb") as file:
-            form = {"name": path.name, "labels": "folders"}
-            dataset: dict[str, Any] = _body(self._client.post("/datasets", data=form, files={"file": (path.name, file)}))
-        while dataset["status"] == "validating":
-            time.sleep(0.3)
-            dataset = _body(self._client.get(f"/datasets/{dataset['id']}"))
-        if dataset["status"] != "ready":
-            raise DemoError(f"{path}: {dataset['error']['message']}")
-        counts = ", ".join(f"{dataset[name]:,} {name}" for name in ("images", "classes", "rejected", "duplicates"))
+    def _upload(self, path: Path) -> Dataset:
+        dataset = self._client.datasets.upload(path, labels="folders").wait()
+        counts = ", ".join(f"{getattr(dataset, name):,} {name}" for name in ("images", "classes", "rejected", "duplicates"))
         print(f"{path.name}: {counts}")
         return dataset
-
-    def _train(self, dataset_id: str, evaluation_id: str | None, params: dict[str, Any]) -> dict[str, Any]:
-        request = {"dataset_id": dataset_id, "evaluation_dataset_id": evaluation_id, "params": params, "name": "demo"}
-        job: dict[str, Any] = _body(self._client.post("/jobs", json=request))
-        stream = self._client.stream("GET", f"/jobs/{job['id']}/events", headers={"Accept": "text/event-stream"})
-        with stream as response, tqdm(desc="training", unit="epoch", mininterval=1) as bar:
-            kind = ""
-            for line in response.iter_lines():
-                if line.startswith("event: "):
-                    kind = line.removeprefix("event: ")
-                elif line.startswith("data: "):
-                    _show(bar, kind, json.loads(line.removeprefix("data: ")))
-        job = _body(self._client.get(f"/jobs/{job['id']}"))
-        if job["status"] != "succeeded":
-            raise DemoError(f"the job {job['status']}: {job['error']}")
-        return job
-
-    def _events(self, job_id: str) -> Iterator[dict[str, Any]]:
-        after: str | None = "0"
-        while after is not None:
-            page = _body(self._client.get(f"/jobs/{job_id}/events", params={"after": after, "limit": 1000}))
-            yield from page["data"]
-            after = page["next"]
 
     @staticmethod
     def _print_accuracy(judged: dict[str, Any]) -> None:
@@ -176,38 +147,30 @@ class _Demo:
             same = "-" if entry["consistency"] is None else f"{entry['consistency']:.1%}"
             print(f"{entry['round']:5}  {entry['anchors']:7.1%}  {entry['knn_accuracy']:8.1%}  {same}")
 
-    def _sample(self, dataset: dict[str, Any]) -> list[dict[str, Any]]:
+    def _sample(self, dataset: Dataset) -> list[Stored]:
         """Images spread evenly over a dataset."""
-        first = _body(self._client.get(f"/datasets/{dataset['id']}/images", params={"limit": 1}))["data"][0]["id"]
-        step = max(1, dataset["images"] // _SHOWN)
-        after = [first - 1 + step * number for number in range(min(_SHOWN, dataset["images"]))]
-        pages = [_body(self._client.get(f"/datasets/{dataset['id']}/images", params={"limit": 1, "after": a})) for a in after]
-        return [page["data"][0] for page in pages if page["data"]]
+        step = max(1, dataset.images // _SHOWN)
+        return list(itertools.islice(self._client.datasets.images(dataset), 0, step * _SHOWN, step))
 
-    def _neighbours(self, query: dict[str, Any], dataset_id: str) -> list[dict[str, Any]]:
-        wanted = {"image_id": query["id"], "k": _NEIGHBOURS, "dataset_id": dataset_id}
-        found: list[dict[str, Any]] = _body(self._client.get("/neighbours", params=wanted))["neighbours"]
-        names = ", ".join(f"{n['label'] or n['path']} {n['score']:.2f}" for n in found[:5])
-        print(f"neighbours of {query['path']}: {names}")
+    def _neighbours(self, query: Stored, dataset: Dataset) -> Neighbours:
+        found = self._client.neighbours(query.id, _NEIGHBOURS, dataset=dataset)
+        names = ", ".join(f"{n.label or n.path} {n.score:.2f}" for n in found[:5])
+        print(f"neighbours of {query.path}: {names}")
         return found
 
-    def _classify(self, queries: list[dict[str, Any]], dataset_id: str) -> None:
+    def _classify(self, queries: list[Stored], dataset: Dataset) -> None:
         print()
         for query in queries:
-            files = {"file": (query["path"], self._file(query["id"]))}
-            response = self._client.post("/classify", data={"dataset_id": dataset_id}, files=files)
-            if response.status_code == 409:
+            try:
+                answer = self._client.classify(self._client.image_file(query.id), dataset=dataset)
+            except ApiError as error:
+                if error.status != 409:
+                    raise
                 print("Nothing to classify by: no image has a label.")
                 return
-            answer = _body(response)
-            print(f"classified {query['path']}: {answer['label']} ({answer['confidence']:.0%})")
+            print(f"classified {query.path}: {answer.label} ({answer.confidence:.0%})")
 
-    def _file(self, image_id: int) -> bytes:
-        response = self._client.get(f"/images/{image_id}/file")
-        response.raise_for_status()
-        return response.content
-
-    def _contact_sheet(self, rows: list[tuple[dict[str, Any], list[dict[str, Any]]]]) -> Path:
+    def _contact_sheet(self, rows: list[tuple[Stored, Neighbours]]) -> Path:
         """Queries on the left, their neighbours to the right; a frame is green for the query's class, red for another."""
         print()
         gap, wide = 6, _SIDE + 6
@@ -215,39 +178,17 @@ class _Demo:
         draw = ImageDraw.Draw(sheet)
         for y, (query, found) in enumerate(rows):
             top = gap + y * wide
-            sheet.paste(self._thumbnail(query["id"]), (gap, top))
+            sheet.paste(self._thumbnail(query.id), (gap, top))
             for x, neighbour in enumerate(found, start=1):
                 left = 3 * gap + x * wide
-                known = query["label"] is not None and neighbour["label"] is not None
-                colour = ("#2a9d4a" if query["label"] == neighbour["label"] else "#d62828") if known else "#888888"
+                known = query.label is not None and neighbour.label is not None
+                colour = ("#2a9d4a" if query.label == neighbour.label else "#d62828") if known else "#888888"
                 draw.rectangle((left - 3, top - 3, left + _SIDE + 2, top + _SIDE + 2), fill=colour)
-                sheet.paste(self._thumbnail(neighbour["image_id"]), (left, top))
+                sheet.paste(self._thumbnail(neighbour.image_id), (left, top))
         path = self._out / "contact-sheet.png"
         sheet.save(path)
         return path
 
     def _thumbnail(self, image_id: int) -> Image.Image:
-        image = Image.open(io.BytesIO(self._file(image_id))).convert("RGB")
+        image = Image.open(io.BytesIO(self._client.image_file(image_id))).convert("RGB")
         return ImageOps.pad(image, (_SIDE, _SIDE), color="white")
-
-
-def _show(bar: "tqdm[Any]", kind: str, data: dict[str, Any]) -> None:
-    if kind == "started":
-        config = data["config"]
-        bar.reset(config["epochs_first"] + (config["rounds"] - 1) * config["epochs"])
-    elif kind == "epoch":
-        speed = f"{data['images_per_second']:.0f} images/s"
-        bar.set_postfix_str(f"round {data['round']} loss {data['loss']:.2f} anchors {data['anchors']:.0%} {speed}")
-        bar.update()
-    elif kind == "evaluating":
-        bar.set_postfix_str("evaluating every round, an untrained encoder and raw pixels")
-
-
-def _seconds(job: dict[str, Any]) -> float:
-    return (datetime.fromisoformat(job["finished_at"]) - datetime.fromisoformat(job["started_at"])).total_seconds()
-
-
-def _body(response: httpx.Response) -> Any:
-    if response.is_error:
-        raise DemoError(f"{response.request.method} {response.request.url.path}: {response.text}")
-    return response.json()

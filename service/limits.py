@@ -1,5 +1,7 @@
-"""Requests that are refused before a handler sees them: addresses that no database can look up, and bodies that are too long."""
+"""Requests that are refused before a handler sees them: addresses that no database can look up, and bodies that are too long
+or never come."""
 
+import asyncio
 from urllib.parse import unquote_to_bytes
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -16,8 +18,8 @@ _SLACK = 1 << 20  # the other parts of a form, and the boundaries between them
 class Limits:
     """Refuses NUL and what is not UTF-8 in paths and queries, and bodies longer than any handler takes."""
 
-    def __init__(self, app: ASGIApp, settings: Settings) -> None:
-        self._app = app
+    def __init__(self, app: ASGIApp, settings: Settings, idle_seconds: float = 60.0) -> None:
+        self._app, self._idle = app, idle_seconds
         self._upload = settings.max_upload_bytes + _SLACK
         self._other = max(settings.max_image_bytes, MAX_BODY_BYTES) + _SLACK
 
@@ -35,28 +37,35 @@ class Limits:
     async def _limited(self, scope: Scope, receive: Receive, send: Send) -> None:
         limit = self._upload if _is_upload(scope) else self._other
         length = dict(scope["headers"]).get(b"content-length", b"0")
-        read = int(length) if length.isdigit() and int(length) > limit else 0
-        answered = False
+        too_large = problem(413, TooLarge.code, f"more than {limit:,} bytes, which is the most allowed")
+        refusal = too_large if length.isdigit() and int(length) > limit else None
+        read, whole, answered = 0, False, False
 
         async def counted() -> Message:
-            nonlocal read
-            message = await receive()
+            nonlocal read, whole, refusal
+            try:
+                async with asyncio.timeout(None if whole else self._idle):
+                    message = await receive()
+            except TimeoutError as error:
+                refusal = problem(408, "body_timeout", f"no byte of the body came for {self._idle:g} seconds")
+                raise TooLarge from error  # whatever a handler makes of it
             read += len(message.get("body", b""))
+            whole = not message.get("more_body", False)
             if read > limit:
+                refusal = too_large
                 raise TooLarge
             return message
 
         async def answer(message: Message) -> None:  # not what a handler makes of the error
             nonlocal answered
-            if read <= limit:
+            if refusal is None:
                 answered = True
                 await send(message)
 
-        if read <= limit:
+        if refusal is None:
             await self._app(scope, counted, answer)
-        if read > limit and not answered:
-            detail = f"more than {limit:,} bytes, which is the most allowed"
-            await problem(413, TooLarge.code, detail)(scope, receive, send)
+        if refusal is not None and not answered:
+            await refusal(scope, receive, send)
 
 
 def _is_upload(scope: Scope) -> bool:

@@ -181,7 +181,7 @@ def resolve_device(name: str) -> torch.device:
     return device
 
 
-def _gains_from_bfloat16(device: torch.device) -> bool:
+def gains_from_bfloat16(device: torch.device) -> bool:
     """Whether the device multiplies bfloat16 in hardware; emulated it is many times slower than float32."""
     if device.type == "cuda":
         return torch.cuda.get_device_capability(device) >= (8, 0)
@@ -216,7 +216,7 @@ def resolve(config: TrainConfig, count: int, median_side: int) -> TrainConfig:
     first = config.epochs_first or _quick_epochs(count, side)
     precision = config.precision
     if precision == "auto":
-        precision = "bfloat16" if _gains_from_bfloat16(device) else "float32"
+        precision = "bfloat16" if gains_from_bfloat16(device) else "float32"
     return replace(
         config,
         image_size=side,

@@ -1,0 +1,46 @@
+"""The Python client of an Anchorhood service.
+
+from anchorhood import Client
+
+client = Client("http://127.0.0.1:8000", key=None)
+dataset = client.datasets.upload("photos/").wait()
+job = client.jobs.create(dataset, preset="quick").wait(progress=True)
+for found in client.neighbours("query.jpg", k=5):
+    print(found.score, found.path)
+"""
+
+from anchorhood.client import Client
+from anchorhood.records import (
+    Classification,
+    ClassProbability,
+    Dataset,
+    Embeddings,
+    Event,
+    Image,
+    Job,
+    LeaveOneOut,
+    Model,
+    Neighbour,
+    Neighbours,
+    Rejection,
+)
+from anchorhood.transport import ApiError, JobFailed, Unreachable
+
+__all__ = [
+    "ApiError",
+    "ClassProbability",
+    "Classification",
+    "Client",
+    "Dataset",
+    "Embeddings",
+    "Event",
+    "Image",
+    "Job",
+    "JobFailed",
+    "LeaveOneOut",
+    "Model",
+    "Neighbour",
+    "Neighbours",
+    "Rejection",
+    "Unreachable",
+]

@@ -1,0 +1,70 @@
+"""``client.models``."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any
+
+import httpx
+
+from anchorhood.datasets import id_of
+from anchorhood.records import Dataset, Model, record
+from anchorhood.transport import ApiError, refused
+
+if TYPE_CHECKING:
+    from anchorhood.client import Client
+
+
+class Models:
+    """Published models."""
+
+    def __init__(self, client: "Client") -> None:
+        self._client, self._transport = client, client.transport
+
+    def list(self, dataset: Dataset | str | None = None) -> Iterator[Model]:
+        """All models, or those of a dataset."""
+        return (record(Model, found) for found in self._transport.pages("/models", dataset_id=id_of(dataset)))
+
+    def get(self, model_id: str) -> Model:
+        """One model with its manifest."""
+        return record(Model, self._transport.json("GET", f"/models/{model_id}"))
+
+    def current(self, dataset: Dataset | str | None = None) -> str:
+        """The id of a dataset's current model; without a dataset, of the only dataset that has one.
+
+        Raises:
+            ApiError: there is none, or it is not clear which.
+        """
+        if dataset is not None:
+            found = [self._client.datasets.get(id_of(dataset)).model_id]
+        else:
+            found = [known.model_id for known in self._client.datasets.list() if known.model_id]
+        if len(found) != 1 or found[0] is None:
+            what = "no model yet" if found in ([], [None]) else f"{len(found)} datasets have a model; name one"
+            raise ApiError(409, "no_model", what)
+        return found[0]
+
+    def download(self, model_id: str, name: str, path: str | os.PathLike[str]) -> Path:
+        """One of a model's files, such as ``encoder.onnx``, written to ``path``."""
+        with open(path, "wb") as file:
+            self._copy(f"/models/{model_id}/files/{name}", file)
+        return Path(path)
+
+    def export(self, model_id: str, file: IO[bytes], format: str = "npz") -> None:
+        """Write all embeddings with their images' ids, paths and labels, as ``npz`` or ``csv``, to an open file."""
+        self._copy(f"/models/{model_id}/embeddings", file, format=format)
+
+    def delete(self, model_id: str) -> None:
+        """Delete a model that is not its dataset's current one."""
+        self._transport.json("DELETE", f"/models/{model_id}")
+
+    def _copy(self, path: str, file: IO[bytes], **params: Any) -> None:
+        try:
+            with self._transport.http.stream("GET", path, params=params) as response:
+                if response.is_error:
+                    response.read()
+                    raise refused(response)
+                for part in response.iter_bytes(1 << 20):
+                    file.write(part)
+        except httpx.TransportError as error:
+            raise self._transport.unreachable(error) from error

@@ -1,0 +1,179 @@
+"""Every command of ``anchorhood``, run as a user would, against a live system."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import click
+import numpy as np
+import pytest
+
+from core import migrate
+from core.settings import Settings
+from service.cli import commands
+from tests.conftest import image_bytes, picture_zip
+from tests.live import Live, wait_for
+from tests.service.conftest import Published
+
+ROOT = Path(__file__).parents[2]
+SHORT = ("--preset", "quick", *(f"--param={p}" for p in ("rounds=2", "epochs_first=1", "epochs=1", "dim=8", "batch_size=16")))
+
+
+class Shell:
+    """Runs commands in processes of their own."""
+
+    def __init__(self, url: str, data_dir: Path) -> None:
+        self.env = {**os.environ, "ANCHORHOOD_URL": url, "ANCHORHOOD_DATA_DIR": str(data_dir)}
+
+    def run(self, *arguments: str, code: int = 0) -> str:
+        command = [sys.executable, "-m", "service.cli", *arguments]
+        done = subprocess.run(command, env=self.env, capture_output=True, text=True, timeout=300, check=False)
+        assert done.returncode == code, f"{arguments}\n{done.stdout}\n{done.stderr}"
+        assert "Traceback" not in done.stderr
+        return done.stdout if code == 0 else done.stderr
+
+    def run_out(self, *arguments: str) -> str:
+        """What a command that exits with 1 prints."""
+        command = [sys.executable, "-m", "service.cli", *arguments]
+        done = subprocess.run(command, env=self.env, capture_output=True, text=True, timeout=300, check=False)
+        assert done.returncode == 1, done.stderr
+        return done.stdout
+
+    def json(self, *arguments: str) -> Any:
+        return json.loads(self.run(*arguments, "--json"))
+
+
+@pytest.fixture(scope="module")
+def shell(published: Published) -> Shell:
+    return Shell(str(published.live.client.base_url), published.live.data_dir)
+
+
+def every_command(group: click.Group = commands, prefix: str = "") -> Iterator[tuple[str, click.Command]]:
+    for name, command in group.commands.items():
+        if isinstance(command, click.Group):
+            yield from every_command(command, f"{prefix}{name} ")
+        else:
+            yield f"{prefix}{name}", command
+
+
+@pytest.mark.slow
+def test_from_a_folder_to_a_model(shell: Shell, tmp_path: Path) -> None:
+    for number in range(24):
+        path = tmp_path / "photos" / f"class-{number % 2}" / f"{number}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(image_bytes(20_000 + number, 16))
+    judge = picture_zip(tmp_path / "judge.zip", 8, first=21_000)
+    out = tmp_path / "model"
+    arguments = ("train", str(tmp_path / "photos"), "--labels", "folders", "--eval", str(judge), *SHORT, "--out", str(out))
+    job = shell.json(*arguments)
+    assert (job["status"], job["evaluation"]["held_out"]) == ("succeeded", True)
+    assert {"encoder.onnx", "embeddings.npy", "manifest.json"} <= {path.name for path in out.iterdir()}
+    dataset = job["dataset_id"]
+    assert "kNN accuracy" in shell.run("jobs", "show", job["id"])
+    assert "raw pixels" in shell.run("jobs", "follow", job["id"])
+    assert "raw pixels" in shell.run("evaluate", dataset, "-k", "5")
+    assert shell.json("evaluate", dataset)["labels"]["judged"] == 24
+    assert job["id"] in shell.run("jobs", "list", "--dataset", dataset, "--status", "succeeded")
+    assert shell.json("jobs", "list", "--kind", "train", "--dataset", dataset)[0]["id"] == job["id"]
+    (model,) = shell.json("models", "list", "--dataset", dataset)
+    assert shell.json("models", "use", dataset, model["id"])["model_id"] == model["id"]
+    npz, csv = tmp_path / "all.npz", tmp_path / "all.csv"
+    shell.run("export", dataset, "--out", str(npz))
+    shell.run("export", dataset, "--out", str(csv))
+    assert np.load(npz)["embeddings"].shape == (24, 8)
+    assert len(csv.read_text().splitlines()) == 25
+    query = tmp_path / "photos" / "class-0" / "0.png"
+    found = shell.json("neighbours", str(query), "-k", "3", "--dataset", dataset)["neighbours"]
+    assert found[0]["path"] == "class-0/0.png"
+    assert len(shell.run("neighbours", str(found[0]["image_id"]), "-k", "3", "--dataset", dataset).splitlines()) == 3
+    only = shell.json("neighbours", str(query), "--dataset", dataset, "--label", "class-1", "-k", "50")["neighbours"]
+    assert {one["label"] for one in only} == {"class-1"}
+    assert shell.json("classify", str(query), "--dataset", dataset)[0]["label"] in ("class-0", "class-1")
+    table = tmp_path / "classes.csv"
+    assert "24 images" in shell.run("classify", "--all", dataset, "--out", str(table), "-k", "5")
+    assert len(table.read_text().splitlines()) == 25
+
+
+@pytest.mark.slow
+def test_datasets(shell: Shell, tmp_path: Path) -> None:
+    archive = picture_zip(tmp_path / "a.zip", 6, first=22_000)
+    dataset = shell.json("datasets", "upload", str(archive), "--name", "mine")["id"]
+    assert "mine" in shell.run("datasets", "list")
+    (tmp_path / "more.png").write_bytes(image_bytes(23_000, 16))
+    assert shell.json("datasets", "add", dataset, str(tmp_path / "more.png"))["images"] == 7
+    (tmp_path / "labels.csv").write_text("path,label\nclass-0/0000.png,a\nmore.png,b\n")
+    assert shell.json("datasets", "label", dataset, str(tmp_path / "labels.csv"))["set"] == 2
+    shown = shell.json("datasets", "show", dataset)
+    assert (shown["dataset"]["classes"], shown["rejections"]) == (2, [])
+    (tmp_path / "bad.csv").write_text("name,kind\nx,y\n")
+    assert "path (or image_id) and label" in shell.run("datasets", "label", dataset, str(tmp_path / "bad.csv"), code=2)
+    shell.run("datasets", "delete", dataset, "--yes")
+    assert "no dataset" in shell.run("datasets", "show", dataset, code=1)
+
+
+@pytest.mark.slow
+def test_a_job_is_cancelled(shell: Shell, published: Published) -> None:
+    job = published.live.train(published.dataset, epochs_first=2000)
+    shell.run("jobs", "cancel", job)
+    assert "cancelled" in shell.run("jobs", "follow", job, code=1)
+
+
+@pytest.mark.slow
+def test_training_without_a_service(tmp_path: Path) -> None:
+    alone = Shell("http://127.0.0.1:9", tmp_path)
+    archive = picture_zip(tmp_path / "a.zip", 24)
+    alone.run("train", str(archive), "--local", "--out", str(tmp_path / "run"), *SHORT)
+    assert (tmp_path / "run" / "model" / "encoder.onnx").exists()
+    assert "--local needs --out" in alone.run("train", str(archive), "--local", code=2)
+
+
+def test_exit_codes(tmp_path: Path) -> None:
+    alone = Shell("http://127.0.0.1:9", tmp_path)
+    assert "is it running?" in alone.run("datasets", "list", code=3)
+    assert "neither a file nor" in alone.run("neighbours", "nothing", code=2)
+    assert "give images, or --all" in alone.run("classify", code=2)
+
+
+@pytest.mark.slow
+def test_doctor_names_what_is_wrong_and_what_to_do(shell: Shell, published: Published, tmp_path: Path) -> None:
+    assert shell.json("doctor")["ok"]
+    alone = Shell("", tmp_path / "data")
+    assert "anchorhood migrate" in json.loads(alone.run_out("doctor", "--json"))["checks"][3]["advice"]
+    alone.run("migrate")
+    assert alone.json("doctor")["checks"][3]["state"] == "ok"
+    alone.env["ANCHORHOOD_PORT"] = "none"
+    assert "ANCHORHOOD_PORT" in alone.run_out("doctor")
+
+
+@pytest.mark.slow
+def test_serve_api_and_worker_start(tmp_path: Path) -> None:
+    """The three processes of a deployment, by the commands that a unit file or a container names."""
+    live = Live(tmp_path / "data", broker_url="redis+socket:///nowhere/none.sock?virtual_host=0")
+    migrate.upgrade(Settings(data_dir=tmp_path / "data").database)
+    env = {**os.environ, **live.env}
+    started = [
+        subprocess.Popen(
+            [sys.executable, "-m", "service.cli", *words], env=env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
+        for words in (["api"], ["worker", "--queue", "tasks"])
+    ]
+    try:
+        wait_for(lambda: any("service.api" in command for command in live.processes().values()), "the API", 30)
+        wait_for(lambda: any("-m worker --queue tasks" in command for command in live.processes().values()), "the worker", 30)
+    finally:
+        for process in started:
+            process.terminate()
+            process.wait(60)
+
+
+def test_every_command_has_an_example_is_documented_and_used() -> None:
+    page = (ROOT / "docs/cli.md").read_text()
+    tests = "".join(path.read_text() for path in ROOT.glob("tests/**/*.py"))
+    for name, command in every_command():
+        assert f"Example: anchorhood {name}" in (command.help or ""), f"{name}: no example in its help"
+        assert f"`anchorhood {name}" in page, f"docs/cli.md lacks {name}"
+        assert '"' + '", "'.join(name.split()) + '"' in tests, f"no test runs {name}"
