@@ -17,7 +17,8 @@ from core.models import Dataset, DatasetStatus, Job, JobEvent, JobKind, JobStatu
 
 FRUITLESS_LIMIT = 3
 CANCELLED_UPLOAD = {"code": "cancelled", "message": "the validation of the upload was cancelled"}
-QUEUE_OF = {kind: Queue.TRAINING if kind is JobKind.TRAIN else Queue.TASKS for kind in JobKind}
+READERS = (JobKind.TRAIN, JobKind.ATTENTION)  # run a child process that has torch and reads shards by their names
+QUEUE_OF = {kind: Queue.TRAINING if kind in READERS else Queue.TASKS for kind in JobKind}
 WRITERS = (JobKind.INGEST, JobKind.EMBED, JobKind.COMPACT)  # change a collection, so that one of them runs on it at a time
 
 _UNFINISHED = (JobStatus.QUEUED, JobStatus.RUNNING)
@@ -83,16 +84,16 @@ def unfinished(session: Session) -> Sequence[Job]:
 
 
 def begun_training(dataset_id: Any, job: Any = Job) -> Any:
-    """The condition on a job that it is training which has begun, is not over, and reads shards of a dataset by their names."""
+    """The condition on a job that it has begun, is not over, and its child process reads shards of a dataset by their names."""
     reads = (job.dataset_id == dataset_id) | (job.evaluation_dataset_id == dataset_id)
-    return (job.kind == JobKind.TRAIN) & job.status.in_(_UNFINISHED) & (job.attempt > 0) & reads
+    return job.kind.in_(READERS) & job.status.in_(_UNFINISHED) & (job.attempt > 0) & reads
 
 
 def claim(db: Database, queue: Queue, worker: str) -> Claim | None:
     """Take the oldest claimable job of a queue.
 
     Training waits until its datasets are ready and what was uploaded to them before is validated; of the jobs that change
-    a dataset one runs at a time, and ``compact`` waits for training jobs, which read shards by their names.
+    a dataset one runs at a time, and ``compact`` waits for jobs that read shards by their names.
     """
     while True:
         with db.read() as session:

@@ -17,6 +17,7 @@ from core.models import JobKind, Queue
 from core.queue import TASK, Bell, make_app
 from core.settings import Settings
 from worker import lifeline
+from worker.attention import attend
 from worker.classify import classify
 from worker.compact import compact
 from worker.embed import embed
@@ -35,6 +36,7 @@ HANDLERS: dict[JobKind, Handler] = {
     JobKind.EMBED: embed,
     JobKind.CLASSIFY: classify,
     JobKind.COMPACT: compact,
+    JobKind.ATTENTION: attend,
 }
 
 

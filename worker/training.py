@@ -103,11 +103,11 @@ def newest_mark(home: Path) -> str | None:
     return max(names, default=None)
 
 
-def write_images(db: Database, settings: Settings, dataset_id: str, path: Path) -> None:
-    """The list of images for the trainer: byte ranges in shards, and not a word about labels or folders."""
+def write_images(db: Database, settings: Settings, dataset_id: str, path: Path, only: Sequence[int] | None = None) -> None:
+    """The list of images for the trainer, perhaps of some only: byte ranges in shards, not a word about labels or folders."""
     temporary = path.with_suffix(".tmp")
     with db.read() as session, open(temporary, "w", encoding="utf-8") as file:
-        for image in _images(session, dataset_id):
+        for image in _images(session, dataset_id, only):
             entry = {
                 "id": image.id,
                 "path": image.sha256,
@@ -122,8 +122,9 @@ def write_images(db: Database, settings: Settings, dataset_id: str, path: Path) 
     os.replace(temporary, path)
 
 
-def _images(session: Session, dataset_id: str) -> Iterator[Image]:
-    found = select(Image).where(datasets.validated(dataset_id)).order_by(Image.id).execution_options(yield_per=1000)
+def _images(session: Session, dataset_id: str, only: Sequence[int] | None) -> Iterator[Image]:
+    some = [] if only is None else [Image.id.in_(only)]
+    found = select(Image).where(datasets.validated(dataset_id), *some).order_by(Image.id).execution_options(yield_per=1000)
     yield from session.scalars(found)
 
 
