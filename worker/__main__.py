@@ -8,6 +8,7 @@ import time
 
 from celery import signals
 
+from core import logs
 from core.db import Database
 from core.jobs import waiting
 from core.models import Queue
@@ -29,7 +30,7 @@ def main() -> None:
     arguments = parser.parse_args()
     if arguments.parent_pipe is not None:
         die_with_parent(arguments.parent_pipe)
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    logs.configure(settings.log_format)
     flag = lifeline.drain_file(settings, os.getpid())
     flag.unlink(missing_ok=True)
 
@@ -40,7 +41,7 @@ def main() -> None:
     name, quiet = f"{arguments.queue}-{os.getpid()}@%h", ("--without-gossip", "--without-mingle", "--without-heartbeat")
     threading.Thread(target=_sweep, args=(arguments.queue,), name="sweep", daemon=True).start()
     try:
-        app.worker_main(["worker", "--loglevel", "INFO", "--queues", arguments.queue, "--hostname", name, *quiet])
+        app.worker_main(["--quiet", "worker", "--loglevel", "INFO", "--queues", arguments.queue, "--hostname", name, *quiet])
     finally:
         flag.unlink(missing_ok=True)
 

@@ -14,13 +14,14 @@ from sqlalchemy import select
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 
-from core import artifacts, datasets, jobs
+from core import artifacts, datasets, jobs, logs
 from core.db import Database
 from core.errors import BadParameters
 from core.jobs import Claim, Event
 from core.models import Image, Job, Label, Model
 from core.processes import Child
 from core.settings import Settings
+from worker.output import Output
 from worker.publish import discard_unpublished, publish
 from worker.pulse import Pulse
 
@@ -142,12 +143,15 @@ def supervise(
         BadParameters, TrainerError, InterruptedError: as ``run_training``.
     """
     threads = ["--threads", str(settings.threads)] if settings.threads else []
-    with open(run_dir / "trainer.log", "ab") as output:
-        child = Child([sys.executable, "-m", "trainer", *command, *threads], log=output)
+    in_json = settings.log_format == "json"
+    context = ["--log-context", json.dumps(logs.about())] if in_json else []
+    with Output(run_dir / "trainer.log", shown=in_json) as output:
+        child = Child([sys.executable, "-m", "trainer", *command, *threads, *context], log=output.file)
         try:
             while child.process.poll() is None and not pulse.should_stop():
                 if relay:
                     relay.try_forward()
+                output.show()
                 time.sleep(_LOOK_SECONDS)
             if pulse.draining and not pulse.cancelled:
                 child.terminate()
@@ -166,13 +170,8 @@ def supervise(
         pulse.stale = True
         raise InterruptedError
     if code:
-        message = _last_lines(run_dir / "trainer.log")
+        message = output.last_words()
         raise BadParameters(message.removeprefix("error: ")) if code == _EXIT_BAD_INPUT else TrainerError(message)
-
-
-def _last_lines(path: Path) -> str:
-    lines = [line for line in path.read_text("utf-8", "replace").splitlines() if line.strip()]
-    return lines[-1] if lines else "the training process ended without a word"
 
 
 class _Relay:
