@@ -15,8 +15,9 @@ _about: ContextVar[dict[str, Any] | None] = ContextVar("about", default=None)
 _SECRETS = (
     (re.compile(r"(://[^\s:/@]*:)[^\s@]+@"), r"\1***@"),  # a password in a URL
     (re.compile(r"(ah_[0-9a-f]{12}_)[A-Za-z0-9_-]+"), r"\1***"),  # an API key; what is left of it is its public id
+    (re.compile(r"(?i)\b(authorization['\"]?\s*[=:]\s*['\"]?)[^'\",\n]+"), r"\1***"),
     (re.compile(r"(?i)\b(bearer\s+)(?!ah_)[^\s'\",]+"), r"\1***"),
-    (re.compile(r"(?i)\b((?:password|authorization)['\"]?\s*[=:]\s*['\"]?)(?!bearer)[^\s'\",]+"), r"\1***"),
+    (re.compile(r"(?i)\b(password['\"]?\s*[=:]\s*['\"]?)[^\s'\",]+"), r"\1***"),
 )
 
 
@@ -78,7 +79,8 @@ def configure(format: str) -> None:
     text = _Text("%(asctime)s %(levelname)s %(name)s: %(message)s%(about)s")
     handler.setFormatter(_JsonLines() if format == "json" else text)
     logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
-    logging.getLogger("alembic").setLevel(logging.WARNING)
+    for chatty in ("alembic", "multiprocessing"):  # the latter is Celery's pool, and writes in a format of its own
+        logging.getLogger(chatty).setLevel(logging.WARNING)
     logging.captureWarnings(True)
     sys.excepthook = _uncaught
 

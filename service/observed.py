@@ -12,7 +12,7 @@ from service.metrics import Metrics
 
 _ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS"})  # whatever else a client sends is one more, "other"
-_UNMATCHED = "unmatched"  # the route of what was refused before routing, or has none
+_UNMATCHED = "unmatched"  # no route: the documentation, and what was refused before routing
 
 
 class Observed:

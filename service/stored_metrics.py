@@ -1,6 +1,5 @@
 """The figures for Prometheus that the database and the disk know: the same in every process."""
 
-import logging
 import shutil
 from collections.abc import Iterator
 from contextlib import suppress
@@ -10,14 +9,11 @@ from platform import python_version
 from prometheus_client.core import GaugeMetricFamily, InfoMetricFamily, Metric
 from prometheus_client.registry import Collector
 from sqlalchemy import func, select
-from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from core.db import Database
 from core.models import Dataset, Embedding, Job, JobKind, JobStatus, Model, Queue, now
 from core.settings import Settings
-
-log = logging.getLogger(__name__)
 
 
 class StoredMetrics(Collector):
@@ -27,20 +23,16 @@ class StoredMetrics(Collector):
         self._settings, self._db = settings, db
 
     def collect(self) -> Iterator[Metric]:
-        """What is known, without the database's figures where it does not answer."""
+        """Raises ``SQLAlchemyError`` where the database does not answer."""
         yield InfoMetricFamily(
             "anchorhood_build", "The version that runs.", {"version": version("anchorhood"), "python": python_version()}
         )
         free = shutil.disk_usage(self._settings.root).free
         yield GaugeMetricFamily("anchorhood_disk_free_bytes", "Space left on the disk of the data folder.", free)
-        try:
-            with self._db.read() as session:
-                found = [*_jobs(session), *_training(session), *self._indexes(session)]
-        except SQLAlchemyError as error:
-            log.warning("the database does not answer: %s", error)
-            found = []
-        yield GaugeMetricFamily("anchorhood_database_up", "Whether the database answers.", int(bool(found)))
-        yield from found
+        with self._db.read() as session:
+            yield from _jobs(session)
+            yield from _training(session)
+            yield from self._indexes(session)
 
     def _indexes(self, session: Session) -> Iterator[Metric]:
         current = select(Model.directory, Model.images).join(Dataset, Dataset.model_id == Model.id)
