@@ -79,7 +79,7 @@ def serve(settings: Settings) -> None:
         DataDirInUse: another ``serve`` runs on this data folder.
     """
     logs.configure(settings.log_format)
-    with _only_one(settings):
+    with only_one(settings):
         _require_free_port(settings)
         migrate.upgrade(settings.database)
         require_keys(settings)
@@ -140,7 +140,8 @@ def require_keys(settings: Settings) -> None:
 
 
 @contextmanager
-def _only_one(settings: Settings) -> Iterator[None]:
+def only_one(settings: Settings) -> Iterator[None]:
+    """Raises ``DataDirInUse`` where ``serve`` runs on the data folder; until the block ends none can start."""
     path = settings.folder("run") / "lock"
     with open(path, "a+") as file:
         try:

@@ -107,12 +107,13 @@ def newest_mark(home: Path) -> str | None:
 def write_images(db: Database, settings: Settings, dataset_id: str, path: Path) -> None:
     """The list of images for the trainer: byte ranges in shards, and not a word about labels or folders."""
     temporary = path.with_suffix(".tmp")
+    root = os.path.relpath(settings.root, path.parent)  # so that a run goes on where the data folder was moved or restored
     with db.read() as session, open(temporary, "w", encoding="utf-8") as file:
         for image in _images(session, dataset_id):
             entry = {
                 "id": image.id,
                 "path": image.sha256,
-                "file": str(settings.root / image.shard),
+                "file": f"{root}/{image.shard}",
                 "offset": image.offset,
                 "length": image.length,
                 "sha256": image.sha256,
