@@ -11,6 +11,7 @@ from typing import Any
 from sqlalchemy import exists, func, select, update
 from sqlalchemy.orm import Session, aliased
 
+from core import logs
 from core.db import Database
 from core.errors import JobNotFound, JobOver, StaleAttempt
 from core.models import Dataset, DatasetStatus, Job, JobEvent, JobKind, JobStatus, Metric, Queue, new_id, now
@@ -34,6 +35,7 @@ class Claim:
     job_id: str
     attempt: int
     kind: JobKind
+    request_id: str | None = None  # of the request that made the job
 
 
 def create(
@@ -55,6 +57,7 @@ def create(
         evaluation_dataset_id=evaluation_dataset_id,
         status=JobStatus.QUEUED,
         name=name,
+        request_id=logs.about().get("request_id"),
         params=params or {},
         job_metadata=metadata or {},
         created_at=now(),
@@ -100,7 +103,7 @@ def claim(db: Database, queue: Queue, worker: str) -> Claim | None:
             found = session.execute(_claimable(queue).limit(1)).first()
         if found is None:
             return None
-        job_id, attempt, kind = found
+        job_id, attempt, kind, request_id = found
         with db.write() as session:
             free = (Job.id == job_id) & (Job.attempt == attempt) & (Job.status == JobStatus.QUEUED)
             if kind in WRITERS and not _alone(session, free):
@@ -115,7 +118,7 @@ def claim(db: Database, queue: Queue, worker: str) -> Claim | None:
             }
             if _changes_one(session, update(Job).where(free).values(values)):
                 append_events(session, job_id, [("running", {"attempt": attempt + 1})])
-                return Claim(job_id, attempt + 1, JobKind(kind))
+                return Claim(job_id, attempt + 1, JobKind(kind), request_id)
 
 
 def _alone(session: Session, free: Any) -> bool:
@@ -138,7 +141,7 @@ def _claimable(queue: Queue) -> Any:
     uploads = (other.kind == JobKind.INGEST) & other.status.in_(_UNFINISHED) & earlier
     writing = other.kind.in_(WRITERS) & (other.status == JobStatus.RUNNING) & (other.dataset_id == Job.dataset_id)
     return (
-        select(Job.id, Job.attempt, Job.kind)
+        select(Job.id, Job.attempt, Job.kind, Job.request_id)
         .join(Dataset, Dataset.id == Job.dataset_id)
         .outerjoin(judged, judged.id == Job.evaluation_dataset_id)
         .where(

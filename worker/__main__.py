@@ -9,6 +9,7 @@ from pathlib import Path
 
 from celery import signals
 
+from core import logs
 from core.db import Database
 from core.jobs import waiting
 from core.models import Queue
@@ -30,7 +31,7 @@ def main() -> None:
     arguments = parser.parse_args()
     if arguments.parent_pipe is not None:
         die_with_parent(arguments.parent_pipe)
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    logs.configure(settings.log_format)
     flag = lifeline.drain_file(settings, os.getpid())
     flag.unlink(missing_ok=True)
 
@@ -42,7 +43,7 @@ def main() -> None:
     alive = lifeline.alive_file(settings, arguments.queue)
     threading.Thread(target=_sweep, args=(arguments.queue, alive), name="sweep", daemon=True).start()
     try:
-        app.worker_main(["worker", "--loglevel", "INFO", "--queues", arguments.queue, "--hostname", name, *quiet])
+        app.worker_main(["--quiet", "worker", "--loglevel", "INFO", "--queues", arguments.queue, "--hostname", name, *quiet])
     finally:
         flag.unlink(missing_ok=True)
         alive.unlink(missing_ok=True)
