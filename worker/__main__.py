@@ -8,6 +8,7 @@ import time
 
 from celery import signals
 
+from core import embedding
 from core.db import Database
 from core.jobs import waiting
 from core.models import Queue
@@ -18,7 +19,7 @@ from worker import lifeline
 from worker.tasks import app, settings
 
 log = logging.getLogger(__name__)
-_COLLECT_SECONDS = 3600.0
+_COLLECT_SECONDS = 3600.0  # from one tidying to the next
 
 
 def main() -> None:
@@ -46,8 +47,8 @@ def main() -> None:
 
 
 def _sweep(queue: Queue) -> None:
-    """Requeue what silent workers left, delete the files that crashes left, and ring while a job waits that no message
-    announces."""
+    """Requeue what silent workers left, delete the files that crashes left, embed what nobody did, and ring while a job waits
+    that no message announces."""
     db = Database(settings.database)
     sweep, bell = Sweep(db, settings.lost_after_seconds), Bell(app)
     pause, collected = threading.Event(), -_COLLECT_SECONDS
@@ -59,6 +60,8 @@ def _sweep(queue: Queue) -> None:
                 collected = time.monotonic()
                 for path in collect(db, settings):
                     log.warning("%s belonged to nothing and was deleted", path)
+                for job_id in embedding.request_missing(db, settings):
+                    log.warning("%s was queued, as an earlier job like it ended without success", job_id)
             if waiting(db, queue):
                 bell.ring_if_silent(queue)
         except Exception:  # a database that is away comes back; the sweep must outlive it
