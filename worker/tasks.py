@@ -72,8 +72,8 @@ def perform(db: Database, settings: Settings, owner: Claim) -> None:
             pulse.fail(error.code, str(error))
         except Exception as error:
             if disk.is_full(settings.root, error):
-                log.error("%s: a disk is full: %s", owner.job_id, error)
                 pulse.fail_for_room("the disk of the data folder or of the database is full; nothing of this job was kept")
+                log.exception("%s: a disk is full", owner.job_id)  # now there may be room for it
             elif isinstance(error, AWAY):
                 # The row stays as it is; the sweep gives the job to somebody once the database is back.
                 log.error("%s: the database is away: %s", owner.job_id, error)
