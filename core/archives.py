@@ -91,20 +91,26 @@ def folder_entries(folder: Path, root: Path, limits: Limits) -> Iterator[Entry]:
     def refuse(error: OSError) -> None:
         raise BadArchive(f"cannot read the folder: {error.strerror}") from error
 
-    # By descriptors from the root on: no link gets in between.
-    walk = os.fwalk(".", onerror=refuse, dir_fd=_descend(folder, root))
-    for parent, folders, names, descriptor in walk:
-        folders.sort()
-        below = Path(parent)
-        links = [name for name in folders if stat.S_ISLNK(os.stat(name, dir_fd=descriptor, follow_symlinks=False).st_mode)]
-        for name in sorted([*names, *links]):
-            budget.spend_entry()
-            path = clean(str(below / name))
-            if not JUNK.search(path):
-                yield _of_folder(path, name, descriptor, budget)
-        if len(below.parts) >= NAME_DEPTH and folders:
-            yield Refusal("unsafe_path", f"folders in more than {NAME_DEPTH} folders").at(clean(str(below / folders[0])))
-            folders.clear()
+    top = _descend(folder, root)  # by descriptors from the root on: no link gets in between
+    try:
+        for parent, folders, names, descriptor in os.fwalk(".", onerror=refuse, dir_fd=top):
+            folders.sort()
+            below = Path(parent)
+            links = [name for name in folders if _is_link(name, descriptor)]
+            for name in sorted([*names, *links]):
+                budget.spend_entry()
+                path = clean(str(below / name))
+                if not JUNK.search(path):
+                    yield _of_folder(path, name, descriptor, budget)
+            if len(below.parts) >= NAME_DEPTH and folders:
+                yield Refusal("unsafe_path", f"folders in more than {NAME_DEPTH} folders").at(clean(str(below / folders[0])))
+                folders.clear()
+    finally:
+        os.close(top)
+
+
+def _is_link(name: str, folder: int) -> bool:
+    return stat.S_ISLNK(os.stat(name, dir_fd=folder, follow_symlinks=False).st_mode)
 
 
 def _descend(folder: Path, root: Path) -> int:

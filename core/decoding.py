@@ -30,6 +30,8 @@ _FROM_OUTSIDE = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 _TOO_LONG = (signal.SIGPROF, signal.SIGALRM)
 _BATCH_FILES, _BATCH_BYTES = 64, 1 << 20  # sent together
 _AHEAD_BYTES = 64 << 20  # held while they are decoded
+_PASSED_ON = ("PATH", "PYTHONPATH", "LD_LIBRARY_PATH", "ANCHORHOOD_DATA_DIR")  # no password, no key
+_ONE_THREAD = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "MALLOC_ARENA_MAX": "1"}  # each reserves addresses
 _PATIENCE = 5.0
 _TIMEOUT, _CRASHED = _OF_THE_DECODER = ("decoding_timeout", "decoder_crashed")
 T = TypeVar("T")
@@ -48,10 +50,7 @@ class _Decoder:
     """One decoder process. Not thread-safe."""
 
     def __init__(self, memory: int, seconds: float) -> None:
-        # Nothing of the environment that could be a secret; the data folder's name tells an operator whose process it is.
-        env = {name: value for name, value in os.environ.items() if not name.startswith("ANCHORHOOD_")}
-        env |= {name: os.environ[name] for name in ("ANCHORHOOD_DATA_DIR",) if name in os.environ}
-        env |= {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "MALLOC_ARENA_MAX": "1"}
+        env = {name: os.environ[name] for name in _PASSED_ON if name in os.environ} | _ONE_THREAD
         self._channel, theirs = Pipe()
         with theirs:
             command = [sys.executable, "-m", "core.decoder", "--bytes", str(memory), "--seconds", str(seconds)]
@@ -86,7 +85,7 @@ class Decoders:
     """The decoders of one process, started when needed, up to one for each CPU and at most four. Thread-safe."""
 
     def __init__(self, settings: Settings) -> None:
-        self._memory, self._seconds = settings.max_decoding_bytes, settings.max_decoding_seconds
+        self._memory, self._seconds = settings.decode_memory_bytes, settings.decode_seconds
         self.most = min(_MOST, os.cpu_count() or 1)
         self._free = threading.Semaphore(self.most)
         self._idle: list[_Decoder] = []

@@ -206,7 +206,7 @@ def _delete_upload(db: Database, settings: Settings, job: Job) -> None:
 
 
 def _entries(settings: Settings, source: dict[str, Any]) -> Iterator[Entry]:
-    limits = Limits(settings.max_entries, settings.max_image_bytes, settings.max_unpacked_bytes, settings.max_compression_ratio)
+    limits = Limits(settings.max_entries, settings.max_image_bytes, settings.max_unpacked_bytes, settings.max_unpacked_ratio)
     if "folder" in source:
         folder = Path(source["folder"])
         return archives.folder_entries(folder, datasets.import_root(settings, folder), limits)
