@@ -67,6 +67,7 @@ class Pulse:
     def fail(self, code: str, message: str) -> None:
         """End the job with an error."""
         try:
+            message = message.replace(f"{self._settings.root}/", "")  # clients see it
             self._end(JobStatus.FAILED, {"code": code, "message": message[:2000]})
         except StaleAttempt:
             log.warning("%s was lost before it could fail: %s", self._owner.job_id, message)
