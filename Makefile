@@ -2,7 +2,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 SOURCES := anchorhood core service trainer worker migrations benchmarks tests
 
-.PHONY: setup demo serve test test-slow check openapi migrate bench-trainer bench-method bench-augment bench-service chaos
+.PHONY: setup demo serve test test-slow test-compose check openapi migrate bench-trainer bench-method bench-augment bench-service chaos
 
 setup: .venv/installed
 
@@ -25,6 +25,9 @@ test: setup
 
 test-slow: setup
 	$(BIN)/pytest -m 'slow or postgres or redis'
+
+test-compose: setup
+	$(BIN)/python -m tests.compose
 
 check: setup
 	$(BIN)/ruff format --check $(SOURCES)

@@ -70,7 +70,8 @@ def build(embeddings: NDArray[np.float32], path: Path, kind: str = "auto") -> In
         while index.nprobe < index.nlist and judged.recall(index) < _RECALL_WANTED:
             index.nprobe = min(2 * index.nprobe, index.nlist)
     with open(path, "wb") as file:  # faiss's own writer keeps silent where the last bytes find no room
-        faiss.write_index(index, faiss.PyCallbackIOWriter(file.write))
+        writer = faiss.PyCallbackIOWriter(file.write)  # type: ignore[attr-defined]  # not in its stub
+        faiss.write_index(index, writer)
     return IndexInfo(kind, judged.recall(index), len(judged.queries))
 
 
