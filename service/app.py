@@ -12,7 +12,7 @@ from service import auth, errors
 from service.context import Context
 from service.limits import Limits
 from service.observed import Observed
-from service.routes import datasets, events, health, images, jobs, metrics, models, search, session
+from service.routes import attention, datasets, events, health, images, jobs, metrics, models, search, session
 
 DESCRIPTION = """From a folder of unlabelled images to a searchable, classifiable collection.
 
@@ -25,6 +25,7 @@ _ROUTES = (  # matched in this order: what is asked most comes first; with the p
     (jobs.router, (400, 404, 409, 413, 500)),
     (events.router, (404,)),
     (models.router, (400, 404, 409, 413, 500)),
+    (attention.router, (404, 409, 413, 500)),
     (session.router, (401,)),
     (health.router, ()),
     (metrics.router, ()),

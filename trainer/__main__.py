@@ -1,4 +1,4 @@
-"""``python -m trainer run|evaluate|fetch``: training and evaluation without the service."""
+"""``python -m trainer run|evaluate|attention|fetch``: training and evaluation without the service."""
 
 import argparse
 import json
@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 
+from trainer.attention_command import attention_command
 from trainer.benchmark_sets import NAMES, fetch
 from trainer.config import BOUNDS, CHOICES, InputError, TrainConfig
 from trainer.evaluate import Labelled, evaluate
@@ -76,11 +77,20 @@ def _parser() -> argparse.ArgumentParser:
     judge.add_argument("--plot", type=Path, help="draw the neighbours' consistency by round and by entropy here, as a PNG")
     judge.set_defaults(command=_evaluate)
 
+    look = commands.add_parser("attention", help="where the encoder of each finished round looks")
+    look.add_argument("run", type=Path, nargs="?", help="the run's folder")
+    look.add_argument("--data", help="the images it was trained on")
+    look.add_argument("--images", nargs="+", default=[], metavar="PATH", help="paths in the data")
+    look.add_argument("--config", type=Path, help='JSON: {"run", "data", "pairs": [[image id, neighbour\'s id], ...]}')
+    look.add_argument("--out", type=Path, required=True, help="an .npz file of maps, or a .png with the rounds side by side")
+    look.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
+    look.set_defaults(command=attention_command)
+
     sets = commands.add_parser("fetch", help="download a benchmark set and write it as zips for --data and --held-out")
     sets.add_argument("name", choices=NAMES)
     sets.add_argument("folder", type=Path)
     sets.set_defaults(command=_fetch, threads=0, parent_pipe=None, log_context=None)
-    for command in (run, judge):
+    for command in (run, judge, look):
         command.add_argument("--threads", type=int, default=0, help="CPU threads (0: torch's own choice)")
         command.add_argument(
             "--log-context", type=json.loads, metavar="JSON", help="say everything as JSON lines with these fields"

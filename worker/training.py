@@ -11,11 +11,10 @@ from pathlib import Path
 from typing import IO, Any
 
 from sqlalchemy import select
-from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 
 from core import artifacts, datasets, jobs, logs
-from core.db import Database
+from core.db import AWAY, Database
 from core.errors import BadParameters
 from core.jobs import Claim, Event
 from core.models import Image, Job, Label, Model
@@ -104,12 +103,12 @@ def newest_mark(home: Path) -> str | None:
     return max(names, default=None)
 
 
-def write_images(db: Database, settings: Settings, dataset_id: str, path: Path) -> None:
-    """The list of images for the trainer: byte ranges in shards, and not a word about labels or folders."""
+def write_images(db: Database, settings: Settings, dataset_id: str, path: Path, only: Sequence[int] | None = None) -> None:
+    """The list of images for the trainer, perhaps of some only: byte ranges in shards, not a word about labels or folders."""
     temporary = path.with_suffix(".tmp")
     root = os.path.relpath(settings.root, path.parent)  # so that a run goes on where the data folder was moved or restored
     with db.read() as session, open(temporary, "w", encoding="utf-8") as file:
-        for image in _images(session, dataset_id):
+        for image in _images(session, dataset_id, only):
             entry = {
                 "id": image.id,
                 "path": image.sha256,
@@ -124,8 +123,9 @@ def write_images(db: Database, settings: Settings, dataset_id: str, path: Path) 
     os.replace(temporary, path)
 
 
-def _images(session: Session, dataset_id: str) -> Iterator[Image]:
-    found = select(Image).where(datasets.validated(dataset_id)).order_by(Image.id).execution_options(yield_per=1000)
+def _images(session: Session, dataset_id: str, only: Sequence[int] | None) -> Iterator[Image]:
+    some = [] if only is None else [Image.id.in_(only)]
+    found = select(Image).where(datasets.validated(dataset_id), *some).order_by(Image.id).execution_options(yield_per=1000)
     yield from session.scalars(found)
 
 
@@ -190,8 +190,8 @@ class _Relay:
         """A database that is away must not end the training: what was read is kept for the next time."""
         try:
             self.forward()
-        except OperationalError as error:
-            log.warning("%s: the database is away, its events wait: %s", self._owner.job_id, error.orig)
+        except AWAY as error:
+            log.warning("%s: the database is away, its events wait: %s", self._owner.job_id, error)
 
     def forward(self) -> None:
         """Store every complete line that was not stored yet."""
