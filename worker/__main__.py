@@ -34,7 +34,7 @@ def main() -> None:
         die_with_parent(arguments.parent_pipe)
     logs.configure(settings.log_format)
     if settings.log_format == "json":
-        sys.__stdout__ = open(os.devnull, "w")  # noqa: SIM115 -- where Celery says, and does not log, that it shuts down
+        sys.__stdout__ = open(os.devnull, "w")  # type: ignore[misc]  # noqa: SIM115 -- where Celery says, and does not log, that it shuts down
     flag = lifeline.drain_file(settings, os.getpid())
     flag.unlink(missing_ok=True)
 
