@@ -2,7 +2,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 SOURCES := anchorhood core service trainer worker migrations benchmarks tests
 
-.PHONY: setup demo serve test test-slow check openapi migrate bench-trainer bench-method bench-augment bench-service
+.PHONY: setup demo serve test test-slow test-compose check openapi migrate bench-trainer bench-method bench-augment bench-service chaos
 
 setup: .venv/installed
 
@@ -26,12 +26,18 @@ test: setup
 test-slow: setup
 	$(BIN)/pytest -m 'slow or postgres or redis'
 
+test-compose: setup
+	$(BIN)/python -m tests.compose
+
 check: setup
 	$(BIN)/ruff format --check $(SOURCES)
 	$(BIN)/ruff check $(SOURCES)
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/pytest -m 'drift and not postgres' tests/test_drift.py
+
+chaos: setup
+	$(BIN)/python -m tests.chaos --minutes $(or $(MINUTES),10)
 
 bench-trainer: setup
 	$(BIN)/python -m benchmarks.trainer

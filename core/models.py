@@ -188,6 +188,7 @@ class Job(Base):
     evaluation_dataset_id: Mapped[str | None] = mapped_column(ForeignKey("datasets.id"))
     status: Mapped[str]
     name: Mapped[str | None]
+    request_id: Mapped[str | None]  # of the HTTP request that made it, perhaps by way of another job
     params: Mapped[dict[str, Any]]
     job_metadata: Mapped[dict[str, Any]]
     progress: Mapped[dict[str, Any] | None]

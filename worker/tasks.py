@@ -7,10 +7,9 @@ from collections.abc import Callable
 from functools import cache
 
 from celery import Celery, signals
-from sqlalchemy.exc import OperationalError
 
-from core import jobs
-from core.db import Database
+from core import disk, jobs, logs
+from core.db import AWAY, Database
 from core.errors import AnchorhoodError, StaleAttempt
 from core.jobs import Claim
 from core.models import JobKind, Queue
@@ -45,9 +44,14 @@ def _database() -> Database:
     return Database(settings.database)
 
 
+@signals.setup_logging.connect  # type: ignore[untyped-decorator]
+def _instead_of_celerys_own(**_: object) -> None:
+    """In the worker and in its pool process."""
+    logs.configure(settings.log_format)
+
+
 @signals.worker_process_init.connect  # type: ignore[untyped-decorator]
 def _in_pool_process(**_: object) -> None:
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     lifeline.die_when_orphaned()
 
 
@@ -56,7 +60,8 @@ def work(queue: str) -> None:
     """Do every claimable job of a queue. The end of each wakes the other queue, where a job may have waited for it."""
     name = f"{socket.gethostname()}:{os.getpid()}"
     while not lifeline.draining(settings) and (owner := jobs.claim(_database(), Queue(queue), name)):
-        perform(_database(), settings, owner)
+        with logs.on(request_id=owner.request_id, job_id=owner.job_id, attempt=owner.attempt):
+            perform(_database(), settings, owner)
         Bell(app).ring(Queue.TASKS if queue == Queue.TRAINING else Queue.TRAINING)
 
 
@@ -71,12 +76,16 @@ def perform(db: Database, settings: Settings, owner: Claim) -> None:
             pulse.ensure_over()
         except InterruptedError:
             pulse.give_way()
-        except OperationalError as error:
-            # The row stays as it is; the sweep gives the job to somebody once the database is back.
-            log.error("%s: the database is away: %s", owner.job_id, error.orig)
         except AnchorhoodError as error:
             pulse.fail(error.code, str(error))
         except Exception as error:
-            log.exception("%s failed", owner.job_id)
-            pulse.fail("internal_error", f"{type(error).__name__}: {error}")
+            if disk.is_full(settings.root, error):
+                pulse.fail_for_room("the disk of the data folder or of the database is full; nothing of this job was kept")
+                log.exception("%s: a disk is full", owner.job_id)  # now there may be room for it
+            elif isinstance(error, AWAY):
+                # The row stays as it is; the sweep gives the job to somebody once the database is back.
+                log.error("%s: the database is away: %s", owner.job_id, error)
+            else:
+                log.exception("%s failed", owner.job_id)
+                pulse.fail("internal_error", f"{type(error).__name__}: {error}")
     log.info("%s attempt %d is over", owner.job_id, owner.attempt)
