@@ -11,7 +11,7 @@ from core.settings import Settings
 from service import auth, errors
 from service.context import Context
 from service.limits import Limits
-from service.routes import datasets, events, health, images, jobs, models, search, session
+from service.routes import datasets, events, health, images, jobs, models, page, search, session
 
 DESCRIPTION = """From a folder of unlabelled images to a searchable, classifiable collection.
 
@@ -26,6 +26,7 @@ _ROUTES = (  # matched in this order: what is asked most comes first; with the p
     (models.router, (400, 404, 409, 413, 500)),
     (session.router, (401,)),
     (health.router, ()),
+    (page.router, ()),
 )
 
 
