@@ -13,7 +13,6 @@ from core.db import BATCH
 from core.open_models import Rows
 from core.snapshots import Snapshot
 
-
 _DIGITS = 4  # of a place and an entropy: more would only make the answer longer
 
 

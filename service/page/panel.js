@@ -1,15 +1,8 @@
 // One image: its file, and how it was learned.
 
 import { get, thumbnail } from "./api.js";
+import { attention } from "./attention.js";
 import { h, number, percent } from "./dom.js";
-
-let offered = null;  // the routes of this service
-
-/** Whether the API has a route; asked of its own description, so that nothing is requested that is not there. */
-async function has(route) {
-  offered ??= get("/openapi.json").then((document) => new Set(Object.keys(document.paths)));
-  return (await offered).has(route);
-}
 
 /** The side panel of an image of a dataset. */
 export async function panel(id, dataset, map, signal) {
@@ -24,7 +17,7 @@ export async function panel(id, dataset, map, signal) {
     h("p", {}, h("strong", {}, "Label: "), image.label ?? "none",
       vote ? h("span", { class: "soft" }, ` (voted: ${vote.label ?? "unknown"}, ${percent(vote.confidence, 0)})`) : null),
     learned ? history(learned, dataset, map) : h("p", { class: "soft" }, "It was added after the training, so nothing is known of how it was learned."),
-    ...(await attention(id, signal)));
+    await attention(id, dataset.model_id, signal));
 }
 
 function history({ entropy, anchor_round: became, neighbours }, dataset, map) {
@@ -40,13 +33,4 @@ function history({ entropy, anchor_round: became, neighbours }, dataset, map) {
     h("p", {}, became ? `It became an anchor in round ${number(became)}.` : "It never became an anchor: each round left it a class of its own."),
     h("h3", {}, "Entropy: how unsure its place was"), h("div", { class: "bars" }, bars),
     neighbours.length ? [h("h3", {}, "It was pulled to"), h("ul", { class: "thumbs", id: "pulled" }, neighbours.map(link))] : null);
-}
-
-/** Where the encoder looks, round by round, where the service has it. */
-async function attention(id, signal) {
-  if (!(await has("/images/{image_id}/attention"))) return [];
-  const found = await get(`/images/${id}/attention`, {}, signal).catch(() => null);
-  if (!found?.rounds?.length) return [];
-  return [h("h3", {}, "Where the encoder looks"), h("ul", { class: "thumbs", id: "attention" },
-    found.rounds.map(({ round, url }) => h("li", {}, h("img", { src: url, alt: `Attention in round ${round}` }), `round ${round}`)))];
 }
