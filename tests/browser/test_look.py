@@ -46,6 +46,7 @@ def test_how_an_image_was_learned(page: Page, site: Site) -> None:
     assert history.locator("meter").count() == len(known["entropy"]) == 3
     for value in known["entropy"]:
         expect(history).to_contain_text(f"{value:.2f} nats")
+    page.locator("#pulled").scroll_into_view_if_needed()
     wait_decoded(page, "#pulled img", len(known["neighbours"]))
     page.locator("#pulled a").first.click()
     expect(page).to_have_url(re.compile(f"image={known['neighbours'][0]}$"))

@@ -1,0 +1,172 @@
+"""Datasets: a folder and a zip, progress, refused files and why, and a wall that loads as one scrolls; then the training."""
+
+import io
+import re
+import zipfile
+from pathlib import Path
+
+import pytest
+from PIL import Image
+from playwright.sync_api import Page, Route, expect
+
+from tests.browser.conftest import PATIENCE, Errors, Site, folder_of_pictures, wait_decoded
+from tests.conftest import image_bytes, picture_zip
+
+pytestmark = pytest.mark.browser
+
+
+def dataset_of(page: Page) -> str:
+    """The dataset that the page went to after an upload."""
+    page.wait_for_url(re.compile("#/dataset/ds_"))
+    return page.url.rpartition("/")[2]
+
+
+def test_a_folder_becomes_a_dataset_with_its_refused_files(page: Page, site: Site, tmp_path: Path) -> None:
+    page.goto("/")
+    page.get_by_label("Folders inside").select_option("folders")
+    page.locator("#folder").set_input_files(folder_of_pictures(tmp_path / "holiday", 14, first=1000))
+    dataset = dataset_of(page)
+    expect(page.get_by_role("heading", name="holiday")).to_be_visible()
+    refused = page.locator("#refused tbody tr")
+    expect(refused).to_have_count(1)
+    expect(refused).to_contain_text("notes.txt")
+    expect(refused).to_contain_text("not_an_image")
+    wait_decoded(page, ".tile img", 14)
+    body = site.live.get(f"/datasets/{dataset}")
+    assert (body["images"], body["rejected"], body["classes"]) == (14, 1, 2)
+    paths = [row["path"] for row in site.live.get(f"/datasets/{dataset}/images")["data"]]
+    assert f"class-1/{'é' * 60}3.png" in paths
+
+
+def test_a_zip_that_is_dropped_shows_how_far_it_is(page: Page, site: Site, tmp_path: Path) -> None:
+    file = picture_zip(tmp_path / "dropped.zip", 20, first=2000)
+    page.goto("/")
+    page.locator(".drop").wait_for()
+    seen: list[float] = []
+    page.expose_function("told", seen.append)
+    page.evaluate(
+        """() => new MutationObserver(() => {
+            const bar = document.querySelector(".sending progress");
+            if (bar) bar.addEventListener("x", () => {});
+            const look = () => { const bar = document.querySelector(".sending progress"); if (bar) window.told(bar.value / bar.max);
+                if (bar) requestAnimationFrame(look); };
+            if (bar && !window.looking) { window.looking = true; look(); }
+        }).observe(document.body, {childList: true, subtree: true})"""
+    )
+    transfer = page.evaluate_handle(
+        """(bytes) => {
+            const transfer = new DataTransfer();
+            transfer.items.add(new File([new Uint8Array(bytes)], "dropped.zip", {type: "application/zip"}));
+            return transfer;
+        }""",
+        list(file.read_bytes()),
+    )
+    page.dispatch_event(".drop", "drop", {"dataTransfer": transfer})
+    dataset = dataset_of(page)
+    wait_decoded(page, ".tile img", 20)
+    assert site.live.get(f"/datasets/{dataset}")["name"] == "dropped"
+    assert seen[0] == 0 and max(seen) == 1, "the bar has moved to its end"
+
+
+def test_what_is_no_archive_is_refused_in_words(page: Page, errors: Errors, tmp_path: Path) -> None:
+    file = tmp_path / "broken.zip"
+    file.write_bytes(b"this is no archive" * 100)
+    page.goto("/")
+    page.locator("#archive").set_input_files(file)
+    expect(page.locator(".notice.error")).to_contain_text("not a zip, tar or tar.gz")
+    assert all("422" in error for error in errors.found)  # which the browser reports by itself
+    errors.found.clear()
+
+
+def numbered(count: int) -> bytes:
+    """A zip of that many tiny pictures."""
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w") as archive:
+        for number in range(count):
+            picture = io.BytesIO()
+            pixel = Image.new("RGB", (8, 8), (number % 256, number // 256, 90))
+            pixel.putpixel((0, 0), (255, 255, 255))
+            pixel.save(picture, "PNG")
+            archive.writestr(f"{number:05}.png", picture.getvalue())
+    return file.getvalue()
+
+
+def test_thumbnails_load_as_one_scrolls(page: Page, site: Site, tmp_path: Path) -> None:
+    count = 2500  # three pages of the list
+    file = tmp_path / "many.zip"
+    file.write_bytes(numbered(count))
+    dataset = site.live.upload(file, labels="none")
+    asked: set[str] = set()
+    page.on("request", lambda request: asked.add(request.url) if "/thumbnail" in request.url else None)
+    page.goto(f"/#/dataset/{dataset}")
+    page.locator(".wall").scroll_into_view_if_needed()
+    wait_decoded(page, ".tile img", 10)
+    assert len(asked) < 200
+    page.locator(".wall").evaluate("wall => { wall.scrollTop = wall.scrollHeight }")
+    last = page.locator(f".tile[aria-posinset='{count}'] img")
+    expect(last).to_be_visible()
+    wait_decoded(page, f".tile[aria-posinset='{count}'] img")
+    assert len(asked) < 500
+    assert page.locator(".tile").count() < 200
+
+
+def test_train_and_follow_it_through_a_reload_and_a_lost_connection(page: Page, site: Site, tmp_path: Path) -> None:
+    dataset = site.live.upload(picture_zip(tmp_path / "pictures.zip", 90, first=4000, side=32))
+    page.goto(f"/#/dataset/{dataset}")
+    page.get_by_role("link", name="Train on it").click()
+    page.get_by_text("Parameters, if the preset").click()
+    for name, value in (("Rounds", "3"), ("Epochs of round 0", "12"), ("Epochs of each later round", "6"), ("Images a step", "8")):
+        page.get_by_label(name, exact=True).fill(value)
+    page.get_by_role("button", name="Start training").click()
+    page.wait_for_url(re.compile("#/job/job_"))
+    job = page.url.rpartition("/")[2]
+    bar = page.get_by_role("progressbar")
+    page.wait_for_function("document.querySelector('main progress').value > 0")
+    before = float(bar.evaluate("bar => bar.value"))
+    expect(page.locator(".facts")).to_contain_text("Images/s")
+    page.reload()
+    page.wait_for_function(f"document.querySelector('main progress')?.value >= {before}")
+    expect(page.locator("#log li.epoch").first).to_be_visible()
+
+    def cut(route: Route) -> None:
+        route.abort()
+
+    page.context.route("**/events?after=*", cut)  # nothing reaches the page until the end of this
+    page.reload()
+    expect(page.locator(".lost")).to_be_visible()
+    page.context.unroute("**/events?after=*", cut)
+    expect(page.locator(".state").first).to_have_text("succeeded", timeout=3 * PATIENCE)
+    assert float(bar.evaluate("bar => bar.value")) == 1
+    assert site.live.get(f"/jobs/{job}")["params"]["rounds"] == 3
+    events = site.live.events(job)
+    assert page.locator("#log li").count() == len(events), "every event once, none lost with the connection"
+    for title in ("Loss", "Anchors", "Entropy"):
+        expect(page.locator("figure", has_text=title).locator("svg.main-svg").first).to_be_visible()
+    lines = page.locator("figure", has_text="Loss").locator(".scatterlayer .trace")
+    expect(lines).to_have_count(3)
+    expect(page.locator("figure", has_text="Entropy").locator(".scatterlayer .trace")).to_have_count(3)
+    expect(page.locator("figure", has_text="Anchors").locator(".barlayer .point")).to_have_count(3)
+    expect(page.locator("figure", has_text="Accuracy").locator(".scatterlayer .trace")).to_have_count(3)
+    page.get_by_role("link", name="Map").last.click()
+    expect(page.locator("#map canvas").first).to_be_visible()
+
+
+def test_a_running_job_is_cancelled(page: Page, site: Site) -> None:
+    job = site.live.train(site.dataset, epochs_first=5000)
+    page.goto(f"/#/job/{job}")
+    expect(page.locator("#log li.epoch").first).to_be_visible()
+    page.locator("#cancel").click()
+    expect(page.locator(".state").first).to_have_text("cancelled")
+    expect(page.locator("#cancel")).to_have_count(0)
+    assert site.live.get(f"/jobs/{job}")["status"] == "cancelled"
+
+
+def test_pictures_without_an_archive(page: Page, site: Site, tmp_path: Path) -> None:
+    files = [tmp_path / f"{number}.png" for number in range(5)]
+    for number, file in enumerate(files):
+        file.write_bytes(image_bytes(6000 + number, 32))
+    page.goto("/")
+    page.locator("#archive").set_input_files(files)
+    dataset = dataset_of(page)
+    wait_decoded(page, ".tile img", 5)
+    assert site.live.get(f"/datasets/{dataset}")["images"] == 5
