@@ -35,7 +35,13 @@ function uploader(signal) {
   const folder = h("input", { type: "file", id: "folder", class: "hidden-input", webkitdirectory: true });
   const state = h("div", { class: "sending", hidden: true });
   const take = (entries) => send(packed(entries), labels.value, state, signal);
-  for (const input of [file, folder]) input.addEventListener("change", guarded(() => take(chosen(input))));
+  for (const input of [file, folder]) {
+    input.addEventListener("change", guarded(async () => {
+      const entries = chosen(input);
+      input.value = "";  // so that the same one can be chosen again
+      await take(entries);
+    }));
+  }
   const box = h("section", {
     class: "drop", "aria-label": "Upload",
     ondragover: (event) => { event.preventDefault(); box.classList.add("over"); },

@@ -64,6 +64,7 @@ export const chosen = (input) => [...input.files].map((file) => ({ path: file.we
 /** The files of a drop, those in folders too. */
 export async function dropped(transfer) {
   const roots = [...transfer.items].map((item) => item.webkitGetAsEntry()).filter(Boolean);  // before anything is awaited
+  if (!roots.length) return [...transfer.files].map((file) => ({ path: file.name, file }));  // not of a file system
   const found = [];
   for (const root of roots) await walk(root, found);
   return found;

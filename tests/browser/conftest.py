@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -48,14 +49,13 @@ def chromium() -> Iterator[Browser]:
     path = os.environ.get("CHROMIUM") or shutil.which("chromium")
     assert path, "chromium is not installed: apt-get install chromium"
     with sync_playwright() as playwright:
-        # Nobody's account in a container may use the sandbox, and a machine without a GPU draws WebGL by itself.
-        browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox", "--enable-unsafe-swiftshader"])
+        browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])  # which root in a container cannot use
         yield browser
         browser.close()
 
 
 class Errors:
-    """What the console complained of; the driver's notes about its own speed are no complaints of the page."""
+    """What the console complained of."""
 
     def __init__(self) -> None:
         self.found: list[str] = []
@@ -65,7 +65,7 @@ class Errors:
         page.on("pageerror", lambda error: self.found.append(f"uncaught: {error}"))
 
     def _told(self, message: ConsoleMessage) -> None:
-        if message.type in ("error", "warning") and "GL Driver Message" not in message.text:
+        if message.type in ("error", "warning"):
             self.found.append(f"{message.type}: {message.text} ({message.location.get('url')})")
 
 
@@ -114,13 +114,20 @@ def decoded(page: Page, selector: str) -> int:
     return found
 
 
+def until(page: Page, expression: str, arg: object = None) -> None:
+    """Wait until JavaScript says true; Playwright's own way would evaluate texts in the page, which its policy forbids."""
+    deadline = time.monotonic() + PATIENCE / 1000
+    while not page.evaluate(expression, arg):
+        assert time.monotonic() < deadline, f"waited in vain for {expression}"
+        page.wait_for_timeout(100)
+
+
 def wait_decoded(page: Page, selector: str, least: int = 1) -> None:
     """Wait until at least that many images are on the screen."""
-    for _ in range(PATIENCE // 200):
-        if decoded(page, selector) >= least:
-            return
-        page.wait_for_timeout(200)
-    raise AssertionError(f"{decoded(page, selector)} images of {selector} are on the screen, not {least}")
+    deadline = time.monotonic() + PATIENCE / 1000
+    while (count := decoded(page, selector)) < least:
+        assert time.monotonic() < deadline, f"{count} images of {selector} are on the screen, not {least}"
+        page.wait_for_timeout(100)
 
 
 def folder_of_pictures(path: Path, count: int, first: int) -> Path:

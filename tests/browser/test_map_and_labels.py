@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.browser.conftest import COUNT, Site, wait_decoded
+from tests.browser.conftest import COUNT, Site, until, wait_decoded
 from tests.conftest import picture_zip
 
 pytestmark = pytest.mark.browser
@@ -18,20 +18,26 @@ pytestmark = pytest.mark.browser
 def open_map(page: Page, dataset: str) -> dict[str, float]:
     """Shows the map and gives its place on the screen."""
     page.goto(f"/#/map/{dataset}")
-    expect(page.locator("#map canvas").first).to_be_visible()
-    page.wait_for_function("document.querySelector('#map')._fullLayout?._size")
-    box = page.locator("#map .nsewdrag").bounding_box()
+    expect(page.locator(".legend button").first).to_be_visible()
+    until(page, "document.querySelector('#points').width > 300 && document.querySelector('#map').placeOf(0)[0] > 0")
+    box = page.locator("#points").bounding_box()
     assert box is not None
     return dict(box)
 
 
-def places(page: Page) -> list[dict[str, float]]:
-    """Where on the screen each point is."""
-    found: list[dict[str, float]] = page.evaluate(
+def places(page: Page) -> list[tuple[float, float]]:
+    """Where on the screen the point of each row is."""
+    rows = f"[...Array({COUNT}).keys()]"
+    return [tuple(place) for place in page.evaluate(f"{rows}.map((row) => document.querySelector('#map').placeOf(row))")]
+
+
+def drawn_colours(page: Page) -> int:
+    """How many colours the points have on the screen."""
+    found: int = page.evaluate(
         """() => {
-            const map = document.querySelector("#map"), box = map.getBoundingClientRect(), {xaxis, yaxis} = map._fullLayout;
-            return map.data.flatMap(({x, y, customdata}) => customdata.map((id, at) => ({id,
-                x: box.left + xaxis._offset + xaxis.d2p(x[at]), y: box.top + yaxis._offset + yaxis.d2p(y[at])})));
+            const canvas = document.querySelector("#points");
+            const pixels = new Uint32Array(canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height).data.buffer);
+            return new Set(pixels.filter((pixel) => pixel >>> 24 > 200)).size;
         }"""
     )
     return found
@@ -47,14 +53,14 @@ def lasso(page: Page, corners: list[tuple[float, float]]) -> None:
 
 def test_a_lasso_shows_its_points_as_a_wall(page: Page, site: Site) -> None:
     box = open_map(page, site.dataset)
-    points = places(page)
-    assert len({point["id"] for point in points}) == COUNT
+    model = site.live.get(f"/datasets/{site.dataset}")["model_id"]
+    ids = site.live.get(f"/models/{model}/map")["ids"]
     middle = box["x"] + box["width"] / 2
-    inside = {point["id"] for point in points if point["x"] < middle}
+    inside = {id_ for id_, (x, _) in zip(ids, places(page), strict=True) if x < middle}
+    assert 0 < len(inside) < COUNT
     left, top, bottom = box["x"] + 2, box["y"] + 2, box["y"] + box["height"] - 2
     lasso(page, [(left, top), (middle, top), (middle, bottom), (left, bottom)])
     expect(page.locator("#chosen")).to_have_text(f"{len(inside)} images selected.")
-    assert 0 < len(inside) < COUNT
     wait_decoded(page, ".tile img", min(len(inside), 4))
     shown = page.locator(".tile:visible").evaluate_all("tiles => tiles.map(tile => +tile.dataset.image)")
     assert set(shown) <= inside
@@ -62,53 +68,78 @@ def test_a_lasso_shows_its_points_as_a_wall(page: Page, site: Site) -> None:
 
 def test_hovering_shows_the_image_and_a_click_opens_it(page: Page, site: Site) -> None:
     open_map(page, site.dataset)
-    for point in places(page):
-        page.mouse.move(point["x"], point["y"], steps=3)
-        if page.locator(".peek").is_visible():
-            break
+    x, y = places(page)[5]
+    page.mouse.move(x + 40, y + 40)
+    page.mouse.move(x, y, steps=3)
     wait_decoded(page, ".peek img")
     expect(page.locator(".peek")).to_contain_text("nats")
+    shown = page.locator(".peek img").get_attribute("src")
+    assert shown is not None
+    page.mouse.click(x, y)
+    page.wait_for_url(re.compile(r"#/look/ds_\w+\?image=" + shown.split("/")[2]))
 
 
-@pytest.mark.parametrize(("colour", "traces"), [("label", 3), ("round", 3), ("predicted", 3), ("entropy", 1)])
-def test_the_map_is_coloured_by(page: Page, site: Site, colour: str, traces: int) -> None:
+@pytest.mark.parametrize(
+    ("colour", "least", "names"),
+    [
+        ("label", 3, ["class-0", "class-1", "class-2"]),
+        ("round", 3, ["never", "round 1", "round 2"]),
+        ("predicted", 2, ["class-"]),
+        ("entropy", 5, []),
+    ],
+)
+def test_the_map_is_coloured_by(page: Page, site: Site, colour: str, least: int, names: list[str]) -> None:
     open_map(page, site.dataset)
+    page.get_by_label("Colour by").select_option("round")
+    expect(page.locator(".legend")).to_contain_text("never")
     page.get_by_label("Colour by").select_option(colour)
-    page.wait_for_function(
-        "([count, names]) => { const data = document.querySelector('#map').data; return data?.length === count && "
-        "names.some((name) => data.some((trace) => trace.name.startsWith(name))) }",
-        arg=[traces, {"label": ["class-0"], "predicted": ["class-0"], "round": ["round 1"], "entropy": ["entropy"]}[colour]],
-    )
-    colours: int = page.evaluate(
-        """() => {
-            const seen = new Set();
-            for (const {marker} of document.querySelector("#map").data) [marker.color].flat().forEach((one) => seen.add(one));
-            return seen.size;
-        }"""
-    )
-    assert colours >= 3
-    drawn: int = page.evaluate(
-        """async () => {
-            const url = await Plotly.toImage(document.querySelector("#map"), {format: "png", width: 300, height: 200});
-            const image = new Image();
-            image.src = url;
-            await image.decode();
-            const canvas = new OffscreenCanvas(300, 200), brush = canvas.getContext("2d");
-            brush.drawImage(image, 0, 0);
-            return new Set(new Uint32Array(brush.getImageData(0, 0, 300, 200).data.buffer)).size;
-        }"""
-    )
-    assert drawn > 10
+    if colour == "entropy":
+        expect(page.locator(".legend.scale")).to_be_visible()
+    for name in names:
+        expect(page.locator(".legend")).to_contain_text(name)
+    page.wait_for_timeout(100)  # a frame, in which it is drawn
+    assert drawn_colours(page) >= least
 
 
-def test_the_filter_selects_on_the_map_without_a_mouse(page: Page, site: Site) -> None:
+def test_zoom_and_keys_move_the_map(page: Page, site: Site) -> None:
+    box = open_map(page, site.dataset)
+
+    def spread() -> float:
+        across = [x for x, _ in places(page)]
+        return max(across) - min(across)
+
+    whole = spread()
+    page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+    page.mouse.wheel(0, -300)
+    assert spread() > 1.5 * whole
+    page.locator("#points").focus()
+    before = places(page)[0][0]
+    page.keyboard.press("ArrowLeft")
+    assert places(page)[0][0] == pytest.approx(before + 60)
+    page.keyboard.press("0")
+    assert spread() == pytest.approx(whole)
+
+
+def test_a_colour_or_the_filter_selects_without_a_mouse(page: Page, site: Site) -> None:
     open_map(page, site.dataset)
-    page.get_by_label("Label", exact=True).first.select_option("class-2")
+    page.locator(".legend button", has_text="class-1").focus()
+    page.keyboard.press("Enter")
     expect(page.locator("#chosen")).to_have_text(f"{COUNT // 3} images selected.")
-    marked: int = page.evaluate(
-        "document.querySelector('#map').data.reduce((sum, trace) => sum + (trace.selectedpoints?.length ?? 0), 0)"
-    )
-    assert marked == COUNT // 3
+    wait_decoded(page, ".tile img", 4)
+    page.get_by_label("Became an anchor in").select_option("0")
+    expect(page.locator("#chosen")).not_to_have_text(f"{COUNT // 3} images selected.")
+
+
+def test_a_selection_of_the_map_is_labelled(page: Page, site: Site, tmp_path: Path) -> None:
+    dataset = site.live.upload(picture_zip(tmp_path / "for-the-map.zip", 20, first=8000, side=32), labels="none")
+    assert site.live.finished(site.live.train(dataset, rounds=1))["status"] == "succeeded"
+    page.goto(f"/#/map/{dataset}")
+    page.locator(".legend button", has_text="none (20)").click()
+    form = page.get_by_role("form", name="Label the selection")
+    form.get_by_label("Label").fill("disc")
+    form.get_by_role("button", name="Label the selection").click()
+    expect(page.locator(".legend")).to_contain_text("disc (20)")
+    assert {row["label"] for row in site.live.get(f"/datasets/{dataset}/images")["data"]} == {"disc"}
 
 
 def test_labels_for_a_few_give_classes_to_the_rest(page: Page, site: Site, tmp_path: Path) -> None:
