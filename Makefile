@@ -2,7 +2,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 SOURCES := anchorhood core service trainer worker migrations benchmarks tests
 
-.PHONY: setup demo serve test test-slow check openapi migrate bench-trainer bench-method bench-augment bench-service
+.PHONY: setup demo serve test test-slow test-browser check openapi migrate bench-trainer bench-method bench-augment bench-service bench-page screenshots
 
 setup: .venv/installed
 
@@ -26,6 +26,10 @@ test: setup
 test-slow: setup
 	$(BIN)/pytest -m 'slow or postgres or redis'
 
+test-browser: setup
+	command -v chromium >/dev/null || { apt-get update --quiet && apt-get install --yes --quiet chromium; }
+	$(BIN)/pytest -m browser tests/browser
+
 check: setup
 	$(BIN)/ruff format --check $(SOURCES)
 	$(BIN)/ruff check $(SOURCES)
@@ -41,6 +45,12 @@ bench-method: setup
 
 bench-service: setup
 	$(BIN)/python -m benchmarks.service
+
+bench-page: setup
+	$(BIN)/python -m benchmarks.page
+
+screenshots: setup
+	$(BIN)/python -m tests.browser.screenshots docs
 
 bench-augment: setup
 	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[bench]'

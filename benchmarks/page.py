@@ -109,7 +109,9 @@ def table(result: dict[str, Any]) -> str:
     """The figures as Markdown."""
     view, scroll = result["first_view"], result["scroll"]
     lines = ["| what | measured | aim |", "|---|---|---|"]
-    lines.append(f"| first view, nothing cached: first paint; last file or answer | {view['paint']:.0f} ms; {view['complete']:.0f} ms | 1 s |")
+    lines.append(
+        f"| first view, nothing cached: first paint; last answer | {view['paint']:.0f} ms; {view['complete']:.0f} ms | 1 s |"
+    )
     for name in ("slow", "fast"):
         one = scroll[name]
         lines.append(

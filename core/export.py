@@ -45,7 +45,7 @@ def write_npz(seen: Snapshot, file: IO[bytes]) -> None:
 def map_of(seen: Snapshot) -> dict[str, Any]:
     """The model's live images as columns, in the order of ids: ``ids``, their places ``x`` and ``y``, ``labels`` (indices of
     ``names``, -1 for none), ``entropy`` (one list for each round, nats) and ``anchor_round`` (0 for never). What was added
-    since the model was made has no place yet; what was merged into it has no entropy (``None``)."""
+    since the model was made has no place yet; what was merged into it has no entropy (NaN)."""
     rows = _rows(seen)
     rows = rows[rows < len(seen.model.ids)]
     places = seen.model.projection[rows].astype(np.float64).round(_DIGITS)
@@ -57,7 +57,7 @@ def map_of(seen: Snapshot) -> dict[str, Any]:
         "y": places[:, 1].tolist(),
         "names": seen.names,
         "labels": seen.class_of(rows).tolist(),
-        "entropy": np.where(np.isnan(entropy), None, entropy).tolist(),
+        "entropy": entropy.tolist(),
         "anchor_round": np.maximum(learned["anchor_round"][rows], 0).tolist(),
     }
 

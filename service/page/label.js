@@ -2,7 +2,7 @@
 
 import { get, rows } from "./api.js";
 import { labelOf, nothing, open, passing, predict, quoted, selection, untrained } from "./collection.js";
-import { download, field, guarded, h, number, percent, select } from "./dom.js";
+import { download, guarded, h, number, percent, select } from "./dom.js";
 import { filterForm } from "./filters.js";
 import { labelForm } from "./label-form.js";
 import { Wall } from "./wall.js";
@@ -40,8 +40,7 @@ class Labelling {
     return [h("h1", {}, `Label: ${this.dataset.name}`),
       h("p", { class: "soft" }, "Click images to select them (shift: all in between; space with the keyboard), give them a label, and every other "
         + "image gets the class that its nearest labelled ones vote for."),
-      this.filters.element, h("div", { class: "filters" }, field("Order", this.order)),
-      h("div", { class: "buttons" }, all, none, save), this.form.element, this.what, this.votes, this.wall.element, this.judged];
+      this.filters.element, h("div", { class: "buttons" }, h("label", { for: "order" }, "Order"), this.order, all, none, save), this.form.element, this.what, this.votes, this.wall.element, this.judged];
   }
 
   note(image) {

@@ -10,7 +10,7 @@ import { Points } from "./points.js";
 import { Wall } from "./wall.js";
 
 const BY = [["label", "label"], ["entropy", "entropy at the end"], ["round", "round in which it became an anchor"], ["predicted", "predicted label"]];
-const HELP = "Draw a lasso around points, or click a colour or set the filter, to see images as a wall.";
+const HELP = "All images. Draw a lasso around points, click a colour or set the filter to see some.";
 
 export async function show(id, _query, signal) {
   if (!id) return nothing("Map");
@@ -40,6 +40,7 @@ class MapView {
 
   async elements() {
     await this.draw();
+    this.wall.show(this.map.ids);
     const below = h("section", { "aria-label": "Selection" }, this.chosen, this.form.element, this.wall.element);
     return [h("h1", {}, `Map: ${this.dataset.name}`),
       h("div", { class: "filters" }, field("Colour by", this.colour)), this.filters.element,
@@ -89,7 +90,7 @@ class MapView {
     this.chosen.textContent = ids.length ? `${number(ids.length)} images selected.` : HELP;
     this.form.show(ids.length);
     this.wall.top();
-    this.wall.show(ids);
+    this.wall.show(ids.length ? ids : this.map.ids);
   }
 
   async relabelled() {

@@ -86,7 +86,7 @@ def show_map(model_id: str, context: Ctx) -> Response:
     """Where all images lie in two dimensions, with their labels and how they were learned: what a page draws and filters."""
     view = context.searcher.view(model_id=model_id)
     body = {"model_id": view.model_id, "dataset_id": view.dataset_id, **export.map_of(view.snapshot)}
-    return Response(to_json(body), media_type="application/json")  # as it is: of a million images it is long
+    return Response(to_json(body, inf_nan_mode="null"), media_type="application/json")  # as it is: of a million images it is long
 
 
 @router.put("/datasets/{dataset_id}/model")

@@ -25,7 +25,13 @@ VIEWS = {
     "map": "#/map/{dataset}",
     "label": "#/label/{dataset}",
 }
-READY = {"job": "figure svg.main-svg", "look": "#panel img", "map": ".legend button", "label": "#accuracy", "dataset": ".tile img"}
+READY = {
+    "job": "figure svg.main-svg",
+    "look": "#panel img",
+    "map": ".legend button",
+    "label": "#accuracy",
+    "dataset": ".tile img",
+}
 
 
 @pytest.fixture(params=["light", "dark"])

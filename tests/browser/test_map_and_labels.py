@@ -3,13 +3,14 @@
 import csv
 import io
 import re
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.browser.conftest import COUNT, Site, until, wait_decoded
+from tests.browser.conftest import COUNT, PATIENCE, Site, until, wait_decoded
 from tests.conftest import picture_zip
 
 pytestmark = pytest.mark.browser
@@ -41,6 +42,13 @@ def drawn_colours(page: Page) -> int:
         }"""
     )
     return found
+
+
+def until_drawn(page: Page, least: int) -> None:
+    deadline = time.monotonic() + PATIENCE / 1000
+    while (count := drawn_colours(page)) < least:
+        assert time.monotonic() < deadline, f"{count} colours are on the screen, not {least}"
+        page.wait_for_timeout(100)
 
 
 def lasso(page: Page, corners: list[tuple[float, float]]) -> None:
@@ -97,8 +105,7 @@ def test_the_map_is_coloured_by(page: Page, site: Site, colour: str, least: int,
         expect(page.locator(".legend.scale")).to_be_visible()
     for name in names:
         expect(page.locator(".legend")).to_contain_text(name)
-    page.wait_for_timeout(100)  # a frame, in which it is drawn
-    assert drawn_colours(page) >= least
+    until_drawn(page, least)
 
 
 def test_zoom_and_keys_move_the_map(page: Page, site: Site) -> None:

@@ -132,12 +132,19 @@ def test_thumbnails_load_as_one_scrolls(page: Page, site: Site, tmp_path: Path) 
     assert page.locator(".tile").count() < 200
 
 
-def test_train_and_follow_it_through_a_reload_and_a_lost_connection(page: Page, site: Site, errors: Errors, tmp_path: Path) -> None:
+def test_train_and_follow_it_through_a_reload_and_a_lost_connection(
+    page: Page, site: Site, errors: Errors, tmp_path: Path
+) -> None:
     dataset = site.live.upload(picture_zip(tmp_path / "pictures.zip", 90, first=4000, side=32))
     page.goto(f"/#/dataset/{dataset}")
     page.get_by_role("link", name="Train on it").click()
     page.get_by_text("Parameters, if the preset").click()
-    for name, value in (("Rounds", "3"), ("Epochs of round 0", "12"), ("Epochs of each later round", "6"), ("Images a step", "8")):
+    for name, value in (
+        ("Rounds", "3"),
+        ("Epochs of round 0", "12"),
+        ("Epochs of each later round", "6"),
+        ("Images a step", "8"),
+    ):
         page.get_by_label(name, exact=True).fill(value)
     page.get_by_role("button", name="Start training").click()
     page.wait_for_url(re.compile("#/job/job_"))
