@@ -78,7 +78,7 @@ class Jobs:
     def follow(self, job_id: str, progress: bool = False) -> Job:
         """Wait for a job's end, through lost connections; returns it as it ended."""
         seen, answered = 0, time.monotonic()
-        with tqdm(desc=job_id, unit="epoch", disable=not progress) as bar:
+        with tqdm(desc=job_id, unit="epoch", mininterval=1, disable=not progress) as bar:
             while True:
                 try:
                     job = self.get(job_id)

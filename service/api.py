@@ -21,6 +21,7 @@ from service.supervisor import Supervised
 log = logging.getLogger(__name__)
 DRAIN_SECONDS = 20  # that requests have to end in on SIGTERM
 _HEADER_SECONDS = 30.0  # that a new connection has for its first request's headers
+_HEADER_BYTES = 64 << 10
 _BACKLOG = 2048
 
 
@@ -33,11 +34,30 @@ class _Server(uvicorn.Server):
 
 
 class _Protocol(HttpToolsProtocol):
-    """Lets go of connections that never ask for anything, which uvicorn keeps for ever."""
+    """Lets go of connections that never ask for anything, or whose headers never end; uvicorn has no limit for either."""
+
+    _head = 0  # bytes of a request whose headers are not complete
+    _in_head = True
 
     def connection_made(self, transport: Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
         self.loop.call_later(_HEADER_SECONDS, self._give_up)
+
+    def data_received(self, data: bytes) -> None:
+        if self._head > _HEADER_BYTES:
+            self.transport.close()
+            return
+        if self._in_head:
+            self._head += len(data)
+        super().data_received(data)
+
+    def on_headers_complete(self) -> None:
+        self._in_head, self._head = False, 0
+        super().on_headers_complete()
+
+    def on_message_complete(self) -> None:
+        self._in_head = True
+        super().on_message_complete()
 
     def _give_up(self) -> None:
         if self.cycle is None and not self.transport.is_closing():

@@ -15,13 +15,18 @@ from tests.live import Live
 pytestmark = pytest.mark.slow
 ROOT = Path(__file__).parents[2]
 SHORT = "--rounds 2 --epochs-first 1 --epochs 1 --dim 16 --batch-size 16"
-PREFIXES = ("curl ", ".venv/bin/python -m trainer ", ".venv/bin/torchrun ", "make ", "DATA=")
+PREFIXES = ("curl ", ".venv/bin/python -m trainer ", ".venv/bin/torchrun ", ".venv/bin/anchorhood ", "make ", "DATA=")
+
+
+def blocks(page: str, language: str) -> list[str]:
+    """A page's code blocks in a language, or those without one."""
+    every = re.findall(r"^```(\w*)\n(.*?)^```", (ROOT / page).read_text(), re.DOTALL | re.MULTILINE)
+    return [text for name, text in every if name == language]
 
 
 def commands(page: str) -> list[str]:
     """The lines of a page's unmarked code blocks, continued ones joined, comments cut off."""
-    blocks = re.findall(r"^```\n(.*?)^```", (ROOT / page).read_text(), re.DOTALL | re.MULTILINE)
-    lines = "".join(blocks).replace("\\\n", " ").splitlines()
+    lines = "".join(blocks(page, "")).replace("\\\n", " ").splitlines()
     return [re.sub(r"\s+# .*", "", line).strip() for line in lines if line.strip()]
 
 
@@ -79,11 +84,29 @@ def test_the_examples_of_the_service(live: Live, place: Path) -> None:
     assert live.get(f"/jobs/{job}")["status"] == "succeeded"
 
 
+def test_the_examples_of_the_terminal_and_of_python(live: Live, place: Path) -> None:
+    url, bin_ = f"http://127.0.0.1:{live.port}", Path(sys.executable).parent
+    settings = " ".join(f"{name}={value}" for name, value in live.env.items())
+    short = " ".join(f"--param {name}" for name in ("rounds=2", "epochs_first=1", "epochs=1", "dim=16", "batch_size=16"))
+    dataset = live.get("/datasets")["data"][0]["id"]  # beside that of the examples before, so that it has to be named
+    for example in [line for line in EXAMPLES if line.startswith(".venv/bin/anchorhood ")]:
+        command = example.replace(".venv/bin/anchorhood", f"{settings} {bin_}/anchorhood --url {url}")
+        command += f" {short}" if " train " in command else f" --dataset {dataset}" if " neighbours " in command else ""
+        run(command, place)
+    assert (place / "model" / "encoder.onnx").exists()
+    for code in [*blocks("README.md", "python"), *blocks("docs/python.md", "python")]:
+        shorter = 'preset="quick", rounds=2, epochs_first=1, epochs=1, dim=16, batch_size=16'
+        code = code.replace("http://127.0.0.1:8000", url).replace('preset="quick"', shorter)
+        done = subprocess.run([sys.executable, "-c", code], cwd=place, capture_output=True, text=True, timeout=300)
+        assert done.returncode == 0, done.stderr
+        assert len(done.stdout.splitlines()) == 5
+
+
 def test_the_encoder_page(live: Live, place: Path) -> None:
     model = live.get("/models")["data"][0]["id"]
     (place / "encoder.onnx").write_bytes(live.client.get(f"/models/{model}/files/encoder.onnx").content)
     (place / "embeddings.npz").write_bytes(live.client.get(f"/models/{model}/embeddings").content)
-    (code,) = re.findall(r"^```python\n(.*?)^```", (ROOT / "docs/encoder.md").read_text(), re.DOTALL | re.MULTILINE)
+    (code,) = blocks("docs/encoder.md", "python")
     done = subprocess.run([sys.executable, "-c", code], cwd=place, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("class-") == 10

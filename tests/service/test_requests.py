@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import socket
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
@@ -19,6 +20,7 @@ from core.errors import TooLarge
 from core.models import Job, JobEvent, JobKind, JobStatus, Metric, Queue
 from core.settings import Settings
 from service.limits import Limits
+from tests.service.conftest import Published
 from tests.service.serving import pictures, ready_dataset, serving
 from tests.service.test_api import JSON, problem
 
@@ -281,3 +283,16 @@ def test_a_body_that_stops_coming_is_given_up() -> None:
     scope = {"type": "http", "method": "POST", "path": "/datasets", "raw_path": b"/datasets", "query_string": b"", "headers": []}
     asyncio.run(Limits(app, Settings(), idle_seconds=0.05)(scope, never, send))
     assert sent[0]["status"] == 408
+
+
+def test_headers_that_never_end_end_the_connection(published: Published) -> None:
+    with socket.create_connection(("127.0.0.1", published.live.port), timeout=20) as connection:
+        connection.sendall(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nX-Long: ")
+        with pytest.raises(OSError, match=r"reset|Broken pipe"):
+            connection.sendall(b"a" * (64 << 20))
+    assert published.live.get("/healthz")["status"] == "ok"
+
+
+def test_many_requests_on_one_connection_have_no_such_limit(published: Published) -> None:
+    for _ in range(30):
+        assert published.live.client.get("/healthz", headers={"X-Long": "a" * 8000}).status_code == 200
