@@ -57,7 +57,7 @@ export const remove = async (url) => parsed(await request("DELETE", url));
 
 /** All rows of a list, page by page. */
 export async function* rows(base, query, signal) {
-  let after = null;
+  let after = query?.after ?? null;
   do {
     const page = await get(base, { limit: 1000, ...query, after }, signal);
     yield page.data;

@@ -30,6 +30,11 @@ function follow(state, page, signal) {
       const [job, metrics] = await Promise.all([
         get(`/jobs/${state.job.id}`, {}, signal), get(`/jobs/${state.job.id}/metrics`, {}, signal)]);
       Object.assign(state, { job, metrics: metrics.data, evaluation: job.evaluation });
+      if (OVER.includes(job.status)) {
+        stream.close();
+        const rest = await all(`/jobs/${job.id}/events`, { after: state.last });  // a stream that broke may not have told them
+        for (const event of rest) page.happened(event.type, event.data, event.created_at, event.seq);
+      }
       page.update();
     } catch (error) {
       if (error.name !== "AbortError") page.connected(false);
@@ -49,7 +54,6 @@ function follow(state, page, signal) {
   for (const type of TYPES) {
     stream.addEventListener(type, (event) => {
       page.happened(type, JSON.parse(event.data), new Date().toISOString(), Number(event.lastEventId));
-      if (OVER.includes(type)) stream.close();
       asked ??= setTimeout(() => {  // many events at once are one look
         asked = null;
         refresh();
