@@ -2,7 +2,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 SOURCES := anchorhood core service trainer worker migrations benchmarks tests
 
-.PHONY: setup demo serve test test-slow test-browser check openapi migrate bench-trainer bench-method bench-augment bench-service bench-page screenshots
+.PHONY: setup demo serve test test-slow test-compose test-browser check openapi migrate bench-trainer bench-method bench-augment bench-service bench-page screenshots
 
 setup: .venv/installed
 
@@ -29,6 +29,9 @@ test-slow: setup
 test-browser: setup
 	command -v chromium >/dev/null || { apt-get update --quiet && apt-get install --yes --quiet chromium; }
 	$(BIN)/pytest -m browser tests/browser
+
+test-compose: setup
+	$(BIN)/python -m tests.compose
 
 check: setup
 	$(BIN)/ruff format --check $(SOURCES)

@@ -120,7 +120,8 @@ def remove(db: Database, settings: Settings, dataset_id: str) -> None:
         deleting = {"code": "deleted", "message": "it is being deleted"}
         change(session, dataset_id, status=DatasetStatus.FAILED, error=deleting, model_id=None)
         _require_unused(session, dataset_id)
-        models = session.scalars(delete(Model).where(Model.dataset_id == dataset_id).returning(Model.directory)).all()
+        of_it = delete(Model).where(Model.dataset_id == dataset_id).returning(Model.id, Model.directory)
+        models = session.execute(of_it).all()
     for table in (Image, Rejection):
         while _delete_some(db, table, dataset_id):
             pass
@@ -130,7 +131,8 @@ def remove(db: Database, settings: Settings, dataset_id: str) -> None:
         session.execute(delete(Dataset).where(Dataset.id == dataset_id))
     db.settle()
     there = list(settings.folder("models").iterdir())
-    folders = [folder for directory in models for folder in artifacts.family(there, directory)]
+    folders = [folder for _, directory in models for folder in artifacts.family(there, directory)]
+    folders += [settings.folder("attention") / model_id for model_id, _ in models]
     folders += [settings.folder("runs") / job_id for job_id, _ in jobs_of_it]
     for folder in [*folders, settings.folder("datasets") / dataset_id]:
         shutil.rmtree(folder, ignore_errors=True)

@@ -1,9 +1,10 @@
 """Everything that can be wrong with a request or a file. ``code`` is stable; the message names what is allowed.
 
 AnchorhoodError
-  NotFound            DatasetNotFound, JobNotFound, ModelNotFound, ImageNotFound, FileNotInModel, KeyNotFound
+  NotFound            DatasetNotFound, JobNotFound, ModelNotFound, ImageNotFound, FileNotInModel, KeyNotFound,
+                      AttentionNotFound
   BadRequest          BadArchive, BadParameters, BadImage, BadLabels, BadQuery, BadSettings
-  Conflict            DatasetNotReady, DatasetInUse, ModelInUse, NoModel, NoTable, JobOver, KeyReused, DataDirInUse
+  Conflict            DatasetNotReady, DatasetInUse, ModelInUse, NoModel, NoTable, NoCheckpoints, JobOver, KeyReused, DataDirInUse
   TooLarge
   StaleAttempt        a worker that lost its job
 """
@@ -46,6 +47,10 @@ class FileNotInModel(NotFound):
 
 class KeyNotFound(NotFound):
     code, kind = "key_not_found", "key"
+
+
+class AttentionNotFound(NotFound):
+    code, kind = "attention_not_found", "attention map"
 
 
 class BadRequest(AnchorhoodError):
@@ -110,6 +115,10 @@ class JobOver(Conflict):
 
 class NoTable(Conflict):
     code = "no_table"
+
+
+class NoCheckpoints(Conflict):
+    code = "no_checkpoints"
 
 
 class KeyReused(Conflict):

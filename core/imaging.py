@@ -127,3 +127,21 @@ def squashed_array(image: Image.Image, size: int) -> NDArray[np.uint8]:
     if image.size != (size, size):
         image = image.resize((size, size), Image.Resampling.BICUBIC)
     return np.asarray(image, dtype=np.uint8)
+
+
+_HEAT = np.array([(0, 0, 96), (0, 96, 255), (0, 224, 160), (255, 224, 0), (255, 0, 0)], np.float32)  # from 0 to 1
+_HEAT_SHARE = 0.5  # of a colour in the blend
+
+
+def heat_over(pixels: NDArray[np.uint8], heat: NDArray[np.float32]) -> Image.Image:
+    """A picture under a heat map, blue where that is 0 and red where it is 1.
+
+    Args:
+        pixels: (S, S, 3).
+        heat: (h, w) in 0..1, spread over the whole picture by bilinear interpolation.
+    """
+    height, width = pixels.shape[:2]
+    spread = np.asarray(Image.fromarray(heat).resize((width, height), Image.Resampling.BILINEAR)).clip(0, 1)
+    at = np.linspace(0, 1, len(_HEAT))
+    colours = np.stack([np.interp(spread, at, _HEAT[:, channel]) for channel in range(3)], axis=-1)
+    return Image.fromarray(np.rint(pixels * (1 - _HEAT_SHARE) + colours * _HEAT_SHARE).astype(np.uint8))

@@ -11,13 +11,15 @@ from typing import Any
 from sqlalchemy import exists, func, select, update
 from sqlalchemy.orm import Session, aliased
 
+from core import logs
 from core.db import Database
 from core.errors import JobNotFound, JobOver, StaleAttempt
 from core.models import Dataset, DatasetStatus, Job, JobEvent, JobKind, JobStatus, Metric, Queue, new_id, now
 
 FRUITLESS_LIMIT = 3
 CANCELLED_UPLOAD = {"code": "cancelled", "message": "the validation of the upload was cancelled"}
-QUEUE_OF = {kind: Queue.TRAINING if kind is JobKind.TRAIN else Queue.TASKS for kind in JobKind}
+READERS = (JobKind.TRAIN, JobKind.ATTENTION)  # run a child process that has torch and reads shards by their names
+QUEUE_OF = {kind: Queue.TRAINING if kind in READERS else Queue.TASKS for kind in JobKind}
 WRITERS = (JobKind.INGEST, JobKind.EMBED, JobKind.COMPACT)  # change a collection, so that one of them runs on it at a time
 
 _UNFINISHED = (JobStatus.QUEUED, JobStatus.RUNNING)
@@ -33,6 +35,7 @@ class Claim:
     job_id: str
     attempt: int
     kind: JobKind
+    request_id: str | None = None  # of the request that made the job
 
 
 def create(
@@ -54,6 +57,7 @@ def create(
         evaluation_dataset_id=evaluation_dataset_id,
         status=JobStatus.QUEUED,
         name=name,
+        request_id=logs.about().get("request_id"),
         params=params or {},
         job_metadata=metadata or {},
         created_at=now(),
@@ -83,23 +87,23 @@ def unfinished(session: Session) -> Sequence[Job]:
 
 
 def begun_training(dataset_id: Any, job: Any = Job) -> Any:
-    """The condition on a job that it is training which has begun, is not over, and reads shards of a dataset by their names."""
+    """The condition on a job that it has begun, is not over, and its child process reads shards of a dataset by their names."""
     reads = (job.dataset_id == dataset_id) | (job.evaluation_dataset_id == dataset_id)
-    return (job.kind == JobKind.TRAIN) & job.status.in_(_UNFINISHED) & (job.attempt > 0) & reads
+    return job.kind.in_(READERS) & job.status.in_(_UNFINISHED) & (job.attempt > 0) & reads
 
 
 def claim(db: Database, queue: Queue, worker: str) -> Claim | None:
     """Take the oldest claimable job of a queue.
 
     Training waits until its datasets are ready and what was uploaded to them before is validated; of the jobs that change
-    a dataset one runs at a time, and ``compact`` waits for training jobs, which read shards by their names.
+    a dataset one runs at a time, and ``compact`` waits for jobs that read shards by their names.
     """
     while True:
         with db.read() as session:
             found = session.execute(_claimable(queue).limit(1)).first()
         if found is None:
             return None
-        job_id, attempt, kind = found
+        job_id, attempt, kind, request_id = found
         with db.write() as session:
             free = (Job.id == job_id) & (Job.attempt == attempt) & (Job.status == JobStatus.QUEUED)
             if kind in WRITERS and not _alone(session, free):
@@ -114,7 +118,7 @@ def claim(db: Database, queue: Queue, worker: str) -> Claim | None:
             }
             if _changes_one(session, update(Job).where(free).values(values)):
                 append_events(session, job_id, [("running", {"attempt": attempt + 1})])
-                return Claim(job_id, attempt + 1, JobKind(kind))
+                return Claim(job_id, attempt + 1, JobKind(kind), request_id)
 
 
 def _alone(session: Session, free: Any) -> bool:
@@ -137,7 +141,7 @@ def _claimable(queue: Queue) -> Any:
     uploads = (other.kind == JobKind.INGEST) & other.status.in_(_UNFINISHED) & earlier
     writing = other.kind.in_(WRITERS) & (other.status == JobStatus.RUNNING) & (other.dataset_id == Job.dataset_id)
     return (
-        select(Job.id, Job.attempt, Job.kind)
+        select(Job.id, Job.attempt, Job.kind, Job.request_id)
         .join(Dataset, Dataset.id == Job.dataset_id)
         .outerjoin(judged, judged.id == Job.evaluation_dataset_id)
         .where(

@@ -46,17 +46,18 @@ class JobStatus(StrEnum):
 
 class JobKind(StrEnum):
     """What a job does: validate an upload, train on a dataset, embed images that were added to it since, classify the whole
-    of it, or take the deleted images out of its files."""
+    of it, take the deleted images out of its files, or see where the encoders of a model's rounds look."""
 
     INGEST = "ingest"
     TRAIN = "train"
     EMBED = "embed"
     CLASSIFY = "classify"
     COMPACT = "compact"
+    ATTENTION = "attention"
 
 
 class Queue(StrEnum):
-    """``training`` runs one job at a time on a device, ``tasks`` everything else."""
+    """``training`` runs one job at a time on a device, what needs torch; ``tasks`` everything else."""
 
     TRAINING = "training"
     TASKS = "tasks"
@@ -187,6 +188,7 @@ class Job(Base):
     evaluation_dataset_id: Mapped[str | None] = mapped_column(ForeignKey("datasets.id"))
     status: Mapped[str]
     name: Mapped[str | None]
+    request_id: Mapped[str | None]  # of the HTTP request that made it, perhaps by way of another job
     params: Mapped[dict[str, Any]]
     job_metadata: Mapped[dict[str, Any]]
     progress: Mapped[dict[str, Any] | None]
@@ -280,3 +282,16 @@ class Embedding(Base):
     model_id: Mapped[str] = mapped_column(ForeignKey("models.id", ondelete="CASCADE"), primary_key=True)
     image_id: Mapped[int] = mapped_column(ImageId, ForeignKey("images.id", ondelete="CASCADE"), primary_key=True)
     vector: Mapped[bytes]
+
+
+class Attention(Base):
+    """Where the encoders of a model's rounds look in an image: row ``position`` of ``attention/<model>/<directory>``."""
+
+    __tablename__ = "attention"
+    __table_args__ = (Index(None, "image_id"), Index(None, "neighbour_id"))
+
+    model_id: Mapped[str] = mapped_column(ForeignKey("models.id", ondelete="CASCADE"), primary_key=True)
+    image_id: Mapped[int] = mapped_column(ImageId, ForeignKey("images.id", ondelete="CASCADE"), primary_key=True)
+    neighbour_id: Mapped[int] = mapped_column(ImageId, ForeignKey("images.id", ondelete="CASCADE"))
+    directory: Mapped[str]  # <job>-<attempt>
+    position: Mapped[int]

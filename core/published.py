@@ -48,7 +48,7 @@ def remove(db: Database, settings: Settings, model_id: str) -> None:
 
     Raises:
         ModelNotFound: no such model.
-        ModelInUse: it is its dataset's current model, or an unfinished job starts from it or classifies with it.
+        ModelInUse: it is its dataset's current model, or an unfinished job starts from it or works with it.
     """
     with db.write() as session:
         model = get(session, model_id)
@@ -61,3 +61,4 @@ def remove(db: Database, settings: Settings, model_id: str) -> None:
     db.settle()
     for folder in artifacts.family(settings.folder("models").iterdir(), model.directory):
         shutil.rmtree(folder, ignore_errors=True)
+    shutil.rmtree(settings.folder("attention") / model_id, ignore_errors=True)

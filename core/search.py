@@ -1,6 +1,7 @@
 """Neighbours and classes of an image, from one immutable snapshot."""
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -50,10 +51,14 @@ class View:
 
 
 class Searcher:
-    """Answers queries; one instance serves all threads of a process."""
+    """Answers queries; one instance serves all threads of a process.
 
-    def __init__(self, settings: Settings, db: Database) -> None:
-        self._settings, self._db = settings, db
+    Args:
+        on_encoded: is told the seconds that decoding and encoding a query's image took.
+    """
+
+    def __init__(self, settings: Settings, db: Database, on_encoded: Callable[[float], None] = lambda _: None) -> None:
+        self._settings, self._db, self._on_encoded = settings, db, on_encoded
         self._models: Recent[OpenModel] = Recent(_OPEN_MODELS)
         self._snapshots: Recent[Snapshot] = Recent(_OPEN_MODELS)
         self._labels: Recent[Labels] = Recent(_OPEN_MODELS)
@@ -141,13 +146,15 @@ class Searcher:
         """
         return self._encoded(view, data, self._settings.max_pixels)
 
-    @staticmethod
-    def _encoded(view: View, data: bytes, max_pixels: int) -> Vector:
+    def _encoded(self, view: View, data: bytes, max_pixels: int) -> Vector:
+        began = time.perf_counter()
         try:
             image = imaging.decode(data, max_pixels)
         except imaging.ImageError as error:
             raise BadImage(str(error)) from error
-        return view.snapshot.model.encoder.one(image)
+        vector = view.snapshot.model.encoder.one(image)
+        self._on_encoded(time.perf_counter() - began)
+        return vector
 
     def query(self, view: View, query: Query) -> list[Neighbour]:
         """Answer one query, best first.

@@ -33,6 +33,7 @@ class Settings(BaseSettings):
     lost_after_seconds: float = Field(30.0, gt=0, description="Silence after which a worker's job is given to another.")
     checkpoint_seconds: float = Field(15.0, ge=0, description="Time between checkpoints within a round.")
     index: Literal["auto", "flat", "hnsw", "ivf"] = Field("auto", description="Index of models: auto, flat, hnsw or ivf.")
+    log_format: Literal["text", "json"] = Field("text", description="Log lines: text, or json (one object a line).")
     import_roots: str = Field("", description="Folders of this machine that may be imported, separated by colons; empty: none.")
     max_upload_bytes: int = Field(64 << 30, gt=0, description="Largest upload.")
     max_entries: int = Field(5_000_000, gt=0, description="Most files in one archive.")

@@ -9,7 +9,7 @@ from sqlalchemy import select
 
 from core.db import Database
 from core.jobs import give_back
-from core.models import Dataset, Job, JobKind, JobStatus, Model, Queue
+from core.models import Attention, Dataset, Job, JobKind, JobStatus, Model, Queue
 from core.settings import Settings
 
 _UPLOAD_SECONDS = 24 * 3600  # without a new byte, after which an upload that no job names never gets one
@@ -57,10 +57,12 @@ def collect(db: Database, settings: Settings) -> list[Path]:
     shards = list(settings.folder("datasets").glob("ds_*"))
     models = list(settings.folder("models").glob("job_*"))
     runs = list(settings.folder("runs").glob("job_*"))
+    maps = list(settings.folder("attention").glob("mdl_*/job_*"))
     with db.read() as session:
         every = session.execute(select(Job.id, Job.kind, Job.status, Job.params)).all()
         datasets = set(session.scalars(select(Dataset.id)))
         published = {_first(directory) for directory in session.scalars(select(Model.directory))}
+        named_maps = {tuple(row) for row in session.execute(select(Attention.model_id, Attention.directory).distinct())}
     db.settle()
     unfinished = {job.id for job in every if not JobStatus(job.status).over}
     kept = {job.id for job in every if job.kind != JobKind.COMPACT and job.status != JobStatus.CANCELLED} | unfinished
@@ -72,6 +74,11 @@ def collect(db: Database, settings: Settings) -> list[Path]:
         folder
         for folder in models
         if _first(folder.name) not in published and _first(folder.name).rpartition("-")[0] not in unfinished
+    ]
+    left += [
+        folder
+        for folder in maps
+        if (folder.parent.name, folder.name) not in named_maps and folder.name.rpartition("-")[0] not in unfinished
     ]
     for path in left:
         if path.is_dir():

@@ -7,14 +7,17 @@ import socket
 import sys
 import threading
 from asyncio import Transport
+from pathlib import Path
 from types import FrameType
 
 import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from core import logs
 from core.errors import BadSettings
 from core.processes import die_with_parent
 from core.settings import Settings
+from service import metrics
 from service.app import create_app
 from service.supervisor import Supervised
 
@@ -69,10 +72,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m service.api")
     parser.add_argument("--parent-pipe", type=int, help=argparse.SUPPRESS)
     parser.add_argument("--fd", type=int, help=argparse.SUPPRESS)
+    parser.add_argument("--metrics", type=Path, help=argparse.SUPPRESS)
+    parser.add_argument("--number", type=int, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.parent_pipe is not None:
         die_with_parent(arguments.parent_pipe)
     settings = Settings.load()
+    logs.configure(settings.log_format)
+    if arguments.metrics:
+        metrics.share(arguments.metrics, arguments.number)
     if arguments.fd is None and settings.api_processes > 1:
         _several(settings)
         return
@@ -84,19 +92,22 @@ def main() -> None:
         http=_Protocol,
         timeout_graceful_shutdown=DRAIN_SECONDS,
         server_header=False,
+        log_config=None,
     )
     _Server(config).run()
 
 
 def _several(settings: Settings) -> None:
     """Processes that accept from one socket; one that ends is started again."""
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     stop = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop.set())
-    with _listening(settings) as listener:
-        command = [sys.executable, "-m", "service.api", "--fd", str(listener.fileno())]
-        children = [Supervised(f"api {i}", command, None, (listener.fileno(),)) for i in range(settings.api_processes)]
+    with _listening(settings) as listener, metrics.folder_to_share() as figures:
+        command = [sys.executable, "-m", "service.api", "--fd", str(listener.fileno()), "--metrics", str(figures)]
+        children = [
+            Supervised(f"api {number}", [*command, "--number", str(number)], None, (listener.fileno(),))
+            for number in range(settings.api_processes)
+        ]
         for child in children:
             child.start()
         log.info("%d processes on http://%s:%d", len(children), settings.host, settings.port)

@@ -11,7 +11,8 @@ from core.settings import Settings
 from service import auth, errors
 from service.context import Context
 from service.limits import Limits
-from service.routes import datasets, events, health, images, jobs, models, page, search, session
+from service.observed import Observed
+from service.routes import attention, datasets, events, health, images, jobs, metrics, models, page, search, session
 
 DESCRIPTION = """From a folder of unlabelled images to a searchable, classifiable collection.
 
@@ -24,9 +25,11 @@ _ROUTES = (  # matched in this order: what is asked most comes first; with the p
     (jobs.router, (400, 404, 409, 413, 500)),
     (events.router, (404,)),
     (models.router, (400, 404, 409, 413, 500)),
+    (attention.router, (404, 409, 413, 500)),
     (session.router, (401,)),
     (health.router, ()),
     (page.router, ()),
+    (metrics.router, ()),
 )
 
 
@@ -53,6 +56,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.add_middleware(Limits, settings=context.settings)
     app.state.keyring = auth.Keyring(context.db, context.settings)
     app.add_middleware(auth.Guard, keyring=app.state.keyring)
+    app.add_middleware(Observed, metrics=context.metrics)
     documentation = app.router.routes.copy()
     app.router.routes.clear()
     for router, statuses in _ROUTES:

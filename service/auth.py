@@ -80,7 +80,7 @@ class Keyring:
 
 
 class Guard:
-    """The outermost middleware: refuses who may not ask, and sets the security headers of every answer."""
+    """Refuses who may not ask, and sets the security headers of every answer."""
 
     def __init__(self, app: ASGIApp, keyring: Keyring) -> None:
         self._app, self._keyring = app, keyring

@@ -12,6 +12,7 @@ from core.db import Database
 from core.queue import Bell, make_app
 from core.search import Searcher
 from core.settings import Settings
+from service.metrics import Metrics
 
 
 @dataclass
@@ -22,12 +23,13 @@ class Context:
     db: Database
     searcher: Searcher
     bell: Bell
+    metrics: Metrics
     stopping: Event = field(default_factory=Event)  # event streams end when it is set
 
     @classmethod
     def of(cls, settings: Settings) -> "Context":
-        db = Database(settings.database)
-        return cls(settings, db, Searcher(settings, db), Bell(make_app(settings)))
+        db, metrics = Database(settings.database), Metrics()
+        return cls(settings, db, Searcher(settings, db, metrics.encoding.observe), Bell(make_app(settings)), metrics)
 
 
 async def _context(request: Request) -> Context:  # a plain function would be sent to a thread

@@ -14,7 +14,7 @@ from sqlalchemy.exc import OperationalError, ProgrammingError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from starlette.exceptions import HTTPException
 
-from core import errors
+from core import errors, logs
 from core.manifest import DamagedModel
 from service.schemas import Problem
 
@@ -129,4 +129,6 @@ def install(app: FastAPI) -> None:
 
     @app.exception_handler(Exception)
     def unexpected(_: Request, error: Exception) -> JSONResponse:
-        return problem(500, "internal_error", "something went wrong here; the server's log says what")
+        answer = problem(500, "internal_error", "something went wrong here; the server's log says what")
+        answer.headers["X-Request-ID"] = logs.about().get("request_id", "")  # outside the middleware that adds it to others
+        return answer

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import redis
 
-from core import keys, migrate
+from core import keys, logs, migrate
 from core.db import Database
 from core.errors import BadSettings, DataDirInUse
 from core.models import Queue
@@ -78,20 +78,22 @@ def serve(settings: Settings) -> None:
         BadSettings: an address that others could reach, a port that is taken, a database that cannot be used.
         DataDirInUse: another ``serve`` runs on this data folder.
     """
-    with _only_one(settings):
+    logs.configure(settings.log_format)
+    with only_one(settings):
         _require_free_port(settings)
         migrate.upgrade(settings.database)
         require_keys(settings)
         stop = threading.Event()
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, lambda *_: stop.set())
-        logs = settings.folder("logs")
+        log_dir = settings.folder("logs")
         python = [sys.executable, "-m"]
-        broker = Supervised("valkey", [*python, "service.valkey"], logs / "valkey.log") if not settings.broker_url else None
+        broker = Supervised("valkey", [*python, "service.valkey"], log_dir / "valkey.log") if not settings.broker_url else None
         workers = [
-            Supervised(f"worker {queue}", [*python, "worker", "--queue", queue], logs / f"worker-{queue}.log") for queue in Queue
+            Supervised(f"worker {queue}", [*python, "worker", "--queue", queue], log_dir / f"worker-{queue}.log")
+            for queue in Queue
         ]
-        api = Supervised("api", [*python, "service.api"], logs / "api.log")
+        api = Supervised("api", [*python, "service.api"], log_dir / "api.log")
         children = [*([broker] if broker else []), *workers, api]
         try:
             if broker:
@@ -102,7 +104,7 @@ def serve(settings: Settings) -> None:
             _wait(lambda: _listens(settings), "the API", stop)
             if not stop.is_set():
                 print(f"Anchorhood is ready: http://{settings.host}:{settings.port}", flush=True)
-                print(f"Data: {settings.root}   Logs: {logs}   Stop: Ctrl-C", flush=True)
+                print(f"Data: {settings.root}   Logs: {log_dir}   Stop: Ctrl-C", flush=True)
             while not stop.wait(0.5):
                 for child in children:
                     child.look()
@@ -138,7 +140,8 @@ def require_keys(settings: Settings) -> None:
 
 
 @contextmanager
-def _only_one(settings: Settings) -> Iterator[None]:
+def only_one(settings: Settings) -> Iterator[None]:
+    """Raises ``DataDirInUse`` where ``serve`` runs on the data folder; until the block ends none can start."""
     path = settings.folder("run") / "lock"
     with open(path, "a+") as file:
         try:

@@ -1,5 +1,6 @@
 """What is generated or documented must say what the code says."""
 
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -49,6 +50,13 @@ def test_every_training_parameter_is_documented() -> None:
     text = (ROOT / "docs/presets.md").read_text()
     for name in TrainConfig.__dataclass_fields__:
         assert f"| `{name}` |" in text, f"docs/presets.md lacks {name}"
+
+
+def test_the_images_hold_every_package_and_its_version() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    packages = {name.rstrip("*") for name in project["tool"]["setuptools"]["packages"]["find"]["include"]}
+    assert packages <= {line.removeprefix("!") for line in (ROOT / ".dockerignore").read_text().splitlines()}
+    assert f"ARG VERSION={project['project']['version']}\n" in (ROOT / "Dockerfile").read_text()
 
 
 def test_no_file_that_should_not_be_committed() -> None:

@@ -1,4 +1,4 @@
-"""``python -m trainer run|evaluate|fetch``: training and evaluation without the service."""
+"""``python -m trainer run|evaluate|attention|fetch``: training and evaluation without the service."""
 
 import argparse
 import json
@@ -13,9 +13,11 @@ from typing import Any
 
 import torch
 
+from trainer.attention_command import attention_command
 from trainer.benchmark_sets import NAMES, fetch
 from trainer.config import BOUNDS, CHOICES, InputError, TrainConfig
 from trainer.evaluate import Labelled, evaluate
+from trainer.logs import configure, log
 from trainer.run_command import open_and_report, read_json, run_command
 from trainer.sources import SourceError
 from trainer.train import Stopped
@@ -29,16 +31,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = _parser().parse_args(argv)
     if arguments.parent_pipe is not None:
         _die_with_parent(arguments.parent_pipe)
+    configure(arguments.log_context)
     torch.set_flush_denormal(True)
     if arguments.threads:
         torch.set_num_threads(arguments.threads)
     try:
         return int(arguments.command(arguments))
     except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
+        log.error("%s", error)
         return EXIT_BAD_INPUT
     except Stopped:
-        print("stopped; the same command goes on from here", file=sys.stderr)
+        log.info("stopped; the same command goes on from here")
         return EXIT_STOPPED
 
 
@@ -74,12 +77,24 @@ def _parser() -> argparse.ArgumentParser:
     judge.add_argument("--plot", type=Path, help="draw the neighbours' consistency by round and by entropy here, as a PNG")
     judge.set_defaults(command=_evaluate)
 
+    look = commands.add_parser("attention", help="where the encoder of each finished round looks")
+    look.add_argument("run", type=Path, nargs="?", help="the run's folder")
+    look.add_argument("--data", help="the images it was trained on")
+    look.add_argument("--images", nargs="+", default=[], metavar="PATH", help="paths in the data")
+    look.add_argument("--config", type=Path, help='JSON: {"run", "data", "pairs": [[image id, neighbour\'s id], ...]}')
+    look.add_argument("--out", type=Path, required=True, help="an .npz file of maps, or a .png with the rounds side by side")
+    look.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
+    look.set_defaults(command=attention_command)
+
     sets = commands.add_parser("fetch", help="download a benchmark set and write it as zips for --data and --held-out")
     sets.add_argument("name", choices=NAMES)
     sets.add_argument("folder", type=Path)
-    sets.set_defaults(command=_fetch, threads=0, parent_pipe=None)
-    for command in (run, judge):
+    sets.set_defaults(command=_fetch, threads=0, parent_pipe=None, log_context=None)
+    for command in (run, judge, look):
         command.add_argument("--threads", type=int, default=0, help="CPU threads (0: torch's own choice)")
+        command.add_argument(
+            "--log-context", type=json.loads, metavar="JSON", help="say everything as JSON lines with these fields"
+        )
         command.add_argument("--parent-pipe", type=int, help=argparse.SUPPRESS)
     return parser
 
@@ -110,7 +125,7 @@ def _evaluate(arguments: argparse.Namespace) -> int:
         _labelled(held_out, given.get("held_out_labels")) if held_out else None,
         arguments.k,
         arguments.device,
-        on_progress=lambda text: print(f"evaluating {text}", file=sys.stderr),
+        on_progress=lambda text: log.info("evaluating %s", text),
     )
     if arguments.out:
         arguments.out.write_text(json.dumps(result, indent=2) + "\n")
@@ -118,7 +133,8 @@ def _evaluate(arguments: argparse.Namespace) -> int:
         from trainer.plots import plot_consistency
 
         plot_consistency(result, arguments.plot)
-    print(json.dumps(result))
+    if arguments.log_context is None:
+        print(json.dumps(result))
     return 0
 
 

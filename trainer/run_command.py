@@ -16,6 +16,7 @@ from tqdm import tqdm
 from trainer import checkpoints
 from trainer.checkpoints import Position
 from trainer.config import InputError, TrainConfig
+from trainer.logs import log
 from trainer.ranks import Ranks, join, leave
 from trainer.run import Event
 from trainer.sources import ImageList, SourceError, open_source
@@ -129,7 +130,7 @@ class _Bar:
     def show(self, event: Event) -> None:
         if event["type"] == "started":
             config = event["config"]
-            print(event["data"], file=sys.stderr)
+            log.info(event["data"])
             self._bar.reset(config["epochs_first"] + (config["rounds"] - 1) * config["epochs"])
         elif event["type"] == "epoch":
             self._bar.set_postfix_str(
@@ -137,7 +138,7 @@ class _Bar:
             )
             self._bar.update()
         elif event["type"] == "warning":
-            print(f"warning: {event['message']}", file=sys.stderr)
+            log.warning(event["message"])
 
     def close(self) -> None:
         self._bar.close()
@@ -162,5 +163,5 @@ def open_and_report(source: str) -> ImageList:
     """Open a source and name on standard error what in it is no usable image."""
     listed = open_source(source)
     for path, reason in listed.rejected:
-        print(f"skipped {path}: {reason}", file=sys.stderr)
+        log.info("skipped %s: %s", path, reason)
     return listed

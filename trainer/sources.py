@@ -112,7 +112,7 @@ def open_source(path: str | os.PathLike[str]) -> ImageList:
     """List the images of a folder (any depth), a zip or tar archive, or a ``.jsonl`` list.
 
     A line of a list is ``{"id", "path", "file", "offset", "length", "sha256", "width", "height"}``: the image's bytes are
-    ``length`` bytes of ``file`` from ``offset``.
+    ``length`` bytes of ``file`` from ``offset``; a relative name is one beside the list.
 
     Raises:
         SourceError: nothing there, not a known kind, or no usable image in it.
@@ -221,7 +221,7 @@ def _read_list(path: Path) -> ImageList:
     for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
         try:
             entry = json.loads(line)
-            location = FileRange(str(entry["file"]), int(entry["offset"]), int(entry["length"]))
+            location = FileRange(str(path.parent / entry["file"]), int(entry["offset"]), int(entry["length"]))
             size = int(entry["width"]), int(entry["height"])
             images.append(ImageRef(int(entry["id"]), entry["path"], entry["sha256"], *size, location))
         except (ValueError, KeyError, TypeError) as error:

@@ -5,9 +5,11 @@ import logging
 import os
 import threading
 import time
+from pathlib import Path
 
 from celery import signals
 
+from core import logs
 from core.db import Database
 from core.jobs import waiting
 from core.models import Queue
@@ -29,7 +31,7 @@ def main() -> None:
     arguments = parser.parse_args()
     if arguments.parent_pipe is not None:
         die_with_parent(arguments.parent_pipe)
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    logs.configure(settings.log_format)
     flag = lifeline.drain_file(settings, os.getpid())
     flag.unlink(missing_ok=True)
 
@@ -38,16 +40,18 @@ def main() -> None:
         flag.touch()
 
     name, quiet = f"{arguments.queue}-{os.getpid()}@%h", ("--without-gossip", "--without-mingle", "--without-heartbeat")
-    threading.Thread(target=_sweep, args=(arguments.queue,), name="sweep", daemon=True).start()
+    alive = lifeline.alive_file(settings, arguments.queue)
+    threading.Thread(target=_sweep, args=(arguments.queue, alive), name="sweep", daemon=True).start()
     try:
-        app.worker_main(["worker", "--loglevel", "INFO", "--queues", arguments.queue, "--hostname", name, *quiet])
+        app.worker_main(["--quiet", "worker", "--loglevel", "INFO", "--queues", arguments.queue, "--hostname", name, *quiet])
     finally:
         flag.unlink(missing_ok=True)
+        alive.unlink(missing_ok=True)
 
 
-def _sweep(queue: Queue) -> None:
+def _sweep(queue: Queue, alive: Path) -> None:
     """Requeue what silent workers left, delete the files that crashes left, and ring while a job waits that no message
-    announces."""
+    announces. Touches ``alive`` after each turn, for health checks."""
     db = Database(settings.database)
     sweep, bell = Sweep(db, settings.lost_after_seconds), Bell(app)
     pause, collected = threading.Event(), -_COLLECT_SECONDS
@@ -61,6 +65,7 @@ def _sweep(queue: Queue) -> None:
                     log.warning("%s belonged to nothing and was deleted", path)
             if waiting(db, queue):
                 bell.ring_if_silent(queue)
+            alive.touch()
         except Exception:  # a database that is away comes back; the sweep must outlive it
             log.exception("the sweep will try again")
         pause.wait(settings.heartbeat_seconds)

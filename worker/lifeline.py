@@ -7,6 +7,7 @@ import threading
 import time
 from pathlib import Path
 
+from core.models import Queue
 from core.settings import Settings
 
 
@@ -25,6 +26,11 @@ def die_when_orphaned() -> None:
 def drain_file(settings: Settings, worker_pid: int) -> Path:
     """The file whose existence tells the pool process of a worker to hand its job back."""
     return settings.folder("run") / f"drain-{socket.gethostname()}-{worker_pid}"
+
+
+def alive_file(settings: Settings, queue: Queue) -> Path:
+    """The file that a worker whose database answers touches every few seconds."""
+    return settings.folder("run") / f"alive-{queue}-{socket.gethostname()}"
 
 
 def draining(settings: Settings) -> bool:

@@ -4,6 +4,7 @@ import logging
 import shutil
 import threading
 from collections.abc import Callable
+from contextvars import copy_context
 from types import TracebackType
 from typing import Self
 
@@ -28,7 +29,7 @@ class Pulse:
         self.mark: Callable[[], str | None] = lambda: None
         self.cancelled = self.stale = self.draining = False
         self._over = threading.Event()
-        self._thread = threading.Thread(target=self._beat, name="pulse", daemon=True)
+        self._thread = threading.Thread(target=copy_context().run, args=(self._beat,), name="pulse", daemon=True)
 
     def __enter__(self) -> Self:
         self._thread.start()

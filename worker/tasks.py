@@ -9,7 +9,7 @@ from functools import cache
 from celery import Celery, signals
 from sqlalchemy.exc import OperationalError
 
-from core import jobs
+from core import jobs, logs
 from core.db import Database
 from core.errors import AnchorhoodError, StaleAttempt
 from core.jobs import Claim
@@ -17,6 +17,7 @@ from core.models import JobKind, Queue
 from core.queue import TASK, Bell, make_app
 from core.settings import Settings
 from worker import lifeline
+from worker.attention import attend
 from worker.classify import classify
 from worker.compact import compact
 from worker.embed import embed
@@ -35,6 +36,7 @@ HANDLERS: dict[JobKind, Handler] = {
     JobKind.EMBED: embed,
     JobKind.CLASSIFY: classify,
     JobKind.COMPACT: compact,
+    JobKind.ATTENTION: attend,
 }
 
 
@@ -43,9 +45,14 @@ def _database() -> Database:
     return Database(settings.database)
 
 
+@signals.setup_logging.connect  # type: ignore[untyped-decorator]
+def _instead_of_celerys_own(**_: object) -> None:
+    """In the worker and in its pool process."""
+    logs.configure(settings.log_format)
+
+
 @signals.worker_process_init.connect  # type: ignore[untyped-decorator]
 def _in_pool_process(**_: object) -> None:
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     lifeline.die_when_orphaned()
 
 
@@ -54,7 +61,8 @@ def work(queue: str) -> None:
     """Do every claimable job of a queue. The end of each wakes the other queue, where a job may have waited for it."""
     name = f"{socket.gethostname()}:{os.getpid()}"
     while not lifeline.draining(settings) and (owner := jobs.claim(_database(), Queue(queue), name)):
-        perform(_database(), settings, owner)
+        with logs.on(request_id=owner.request_id, job_id=owner.job_id, attempt=owner.attempt):
+            perform(_database(), settings, owner)
         Bell(app).ring(Queue.TASKS if queue == Queue.TRAINING else Queue.TRAINING)
 
 

@@ -14,13 +14,14 @@ from sqlalchemy import select
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 
-from core import artifacts, datasets, jobs
+from core import artifacts, datasets, jobs, logs
 from core.db import Database
 from core.errors import BadParameters
 from core.jobs import Claim, Event
 from core.models import Image, Job, Label, Model
 from core.processes import Child
 from core.settings import Settings
+from worker.output import Output
 from worker.publish import discard_unpublished, publish
 from worker.pulse import Pulse
 
@@ -103,15 +104,16 @@ def newest_mark(home: Path) -> str | None:
     return max(names, default=None)
 
 
-def write_images(db: Database, settings: Settings, dataset_id: str, path: Path) -> None:
-    """The list of images for the trainer: byte ranges in shards, and not a word about labels or folders."""
+def write_images(db: Database, settings: Settings, dataset_id: str, path: Path, only: Sequence[int] | None = None) -> None:
+    """The list of images for the trainer, perhaps of some only: byte ranges in shards, not a word about labels or folders."""
     temporary = path.with_suffix(".tmp")
+    root = os.path.relpath(settings.root, path.parent)  # so that a run goes on where the data folder was moved or restored
     with db.read() as session, open(temporary, "w", encoding="utf-8") as file:
-        for image in _images(session, dataset_id):
+        for image in _images(session, dataset_id, only):
             entry = {
                 "id": image.id,
                 "path": image.sha256,
-                "file": str(settings.root / image.shard),
+                "file": f"{root}/{image.shard}",
                 "offset": image.offset,
                 "length": image.length,
                 "sha256": image.sha256,
@@ -122,8 +124,9 @@ def write_images(db: Database, settings: Settings, dataset_id: str, path: Path) 
     os.replace(temporary, path)
 
 
-def _images(session: Session, dataset_id: str) -> Iterator[Image]:
-    found = select(Image).where(datasets.validated(dataset_id)).order_by(Image.id).execution_options(yield_per=1000)
+def _images(session: Session, dataset_id: str, only: Sequence[int] | None) -> Iterator[Image]:
+    some = [] if only is None else [Image.id.in_(only)]
+    found = select(Image).where(datasets.validated(dataset_id), *some).order_by(Image.id).execution_options(yield_per=1000)
     yield from session.scalars(found)
 
 
@@ -142,12 +145,15 @@ def supervise(
         BadParameters, TrainerError, InterruptedError: as ``run_training``.
     """
     threads = ["--threads", str(settings.threads)] if settings.threads else []
-    with open(run_dir / "trainer.log", "ab") as output:
-        child = Child([sys.executable, "-m", "trainer", *command, *threads], log=output)
+    in_json = settings.log_format == "json"
+    context = ["--log-context", json.dumps(logs.about())] if in_json else []
+    with Output(run_dir / "trainer.log", shown=in_json) as output:
+        child = Child([sys.executable, "-m", "trainer", *command, *threads, *context], log=output.file)
         try:
             while child.process.poll() is None and not pulse.should_stop():
                 if relay:
                     relay.try_forward()
+                output.show()
                 time.sleep(_LOOK_SECONDS)
             if pulse.draining and not pulse.cancelled:
                 child.terminate()
@@ -166,13 +172,8 @@ def supervise(
         pulse.stale = True
         raise InterruptedError
     if code:
-        message = _last_lines(run_dir / "trainer.log")
+        message = output.last_words()
         raise BadParameters(message.removeprefix("error: ")) if code == _EXIT_BAD_INPUT else TrainerError(message)
-
-
-def _last_lines(path: Path) -> str:
-    lines = [line for line in path.read_text("utf-8", "replace").splitlines() if line.strip()]
-    return lines[-1] if lines else "the training process ended without a word"
 
 
 class _Relay:

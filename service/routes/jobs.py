@@ -81,7 +81,7 @@ def _submit_upload(context: Context, response: Response, key: str | None, datase
             datasets.create(session, dataset_id, name, labels, upload.size)
             return _create(session, request)
 
-        answer = _accepted(context, response, *idempotency.job_once(context.db, key, same, make))
+        answer = accepted(context, response, *idempotency.job_once(context.db, key, same, make))
         stored = answer.dataset_id == dataset_id
     finally:
         if not stored:
@@ -92,10 +92,10 @@ def _submit_upload(context: Context, response: Response, key: str | None, datase
 
 def _submit(context: Context, response: Response, key: str | None, request: JobRequest) -> JobBody:
     same = request.model_dump(mode="json")
-    return _accepted(context, response, *idempotency.job_once(context.db, key, same, lambda session: _create(session, request)))
+    return accepted(context, response, *idempotency.job_once(context.db, key, same, lambda session: _create(session, request)))
 
 
-def _accepted(context: Context, response: Response, job: Job, new: bool) -> JobBody:
+def accepted(context: Context, response: Response, job: Job, new: bool) -> JobBody:
     """Wake a worker for a new job; say of another that it is none."""
     if new:
         context.bell.ring(jobs.QUEUE_OF[JobKind(job.kind)])
@@ -140,7 +140,7 @@ def classify_all(dataset_id: str, request: ClassifyAll, response: Response, cont
         return jobs.create(session, JobKind.CLASSIFY, dataset_id, params=params)
 
     same = {"classify": dataset_id, **request.model_dump()}
-    return _accepted(context, response, *idempotency.job_once(context.db, idempotency_key, same, make))
+    return accepted(context, response, *idempotency.job_once(context.db, idempotency_key, same, make))
 
 
 @router.get(

@@ -114,3 +114,16 @@ def test_the_wall_is_used_with_the_keyboard_alone(page: Page, site: Site) -> Non
     page.keyboard.press("Enter")
     expect(page).to_have_url(re.compile(f"image={image}$"))
     expect(page.locator("#panel")).to_be_visible()
+
+
+def test_where_the_encoder_of_each_round_looks(page: Page, site: Site) -> None:
+    page.goto(f"/#/look/{site.dataset}?image=9")
+    strip = page.locator("#attention")
+    strip.get_by_role("button", name="Show it").click()
+    expect(strip.locator("img")).to_have_count(3)  # one for each round
+    strip.scroll_into_view_if_needed()
+    wait_decoded(page, "#attention img", 3)
+    page.reload()
+    wait_decoded(page, "#panel img.whole")
+    strip.scroll_into_view_if_needed()
+    wait_decoded(page, "#attention img", 3)  # kept with the model, so that nobody has to ask again

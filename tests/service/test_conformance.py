@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import numpy as np
 import pytest
 import schemathesis
 from hypothesis import HealthCheck
@@ -18,8 +19,9 @@ from schemathesis.checks import not_a_server_error
 from schemathesis.specs.openapi.checks import content_type_conformance, response_schema_conformance, status_code_conformance
 from sqlalchemy import select
 
+from core import attention
 from core.db import Database
-from core.models import Image, Job, JobKind
+from core.models import Attention, Image, Job, JobKind
 from core.settings import Settings
 from tests.conftest import image_bytes
 from tests.service.conftest import Published
@@ -40,7 +42,15 @@ def system(published: Published, settings: Settings, db: Database) -> Iterator[h
     real.update(dataset_id=[published.dataset, published.held_out], evaluation_dataset_id=[published.held_out])
     real.update(job_id=[published.job["id"], ingest], model_id=[published.job["model_id"]], image_id=images[:5])
     real.update(image_ids=[images[:3]], positive=[images[3:5]], negative=[images[:1]], name=["manifest.json", "ids.npy"])
-    real.update(label=["class-0"], file=[pictures(3), image_bytes(1)])
+    model = published.job["model_id"]
+    (folder := settings.folder("attention") / model / "job_0-1").mkdir(parents=True)
+    maps, similarities = np.random.default_rng(0).random((5, 2, 8, 8), np.float32), np.ones((5, 2), np.float32)
+    np.savez(folder / attention.FILE, rounds=np.arange(2), maps=maps, similarities=similarities)
+    with db.write() as session:
+        for at, id_ in enumerate(images[:5]):
+            row = {"model_id": model, "image_id": id_, "neighbour_id": images[5], "directory": "job_0-1", "position": at}
+            session.add(Attention(**row))
+    real.update(round=[0, 1], label=["class-0"], file=[pictures(3), image_bytes(1)])
     with serving(settings, db) as client:
         yield client
 

@@ -1,0 +1,96 @@
+"""The logs of the whole system as JSON: one request is found in those of the API, of the workers and of the trainer."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.conftest import image_bytes, picture_zip, write_zip
+from tests.live import TINY, Live, wait_for
+
+pytestmark = pytest.mark.slow
+Line = dict[str, Any]
+
+
+def lines(path: Path) -> list[Line]:
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def test_a_request_is_found_in_every_log(tmp_path: Path) -> None:
+    with_a_bad_one = picture_zip(tmp_path / "pictures.zip", 16)
+    live = Live(tmp_path / "data", log_format="json").start()
+    try:
+        files = {"file": ("pictures.zip", with_a_bad_one.read_bytes())}
+        upload = live.client.post("/datasets", files=files, headers={"X-Request-ID": "the-upload"}).json()["id"]
+        request = {"dataset_id": upload, "params": TINY}
+        job = live.client.post("/jobs", json=request, headers={"X-Request-ID": "the-training"}).json()["id"]
+        assert live.finished(job)["status"] == "succeeded"
+        late = write_zip(tmp_path / "late.zip", {"late.png": image_bytes(99)}).read_bytes()
+        files = {"file": ("late.zip", late)}
+        answer = live.client.post(f"/datasets/{upload}/images", files=files, headers={"X-Request-ID": "more"})
+        assert answer.status_code == 202
+        wait_for(lambda: live.get("/jobs?kind=embed")["data"] != [], "an embed job", 60)
+        embed = live.get("/jobs?kind=embed")["data"][0]["id"]
+        assert live.finished(embed)["status"] == "succeeded"
+    finally:
+        live.close()
+    found = {path.stem: lines(path) for path in (live.data_dir / "logs").glob("*.log")}
+    api, tasks, training = found["api"], found["worker-tasks"], found["worker-training"]
+    for line in [*api, *tasks, *training]:
+        assert {"time", "level", "logger", "message"} <= line.keys()
+        assert line["time"].endswith("+00:00")
+    access = [line for line in api if line["logger"] == "uvicorn.access" and line.get("request_id") == "the-training"]
+    assert len(access) == 1 and "POST /jobs" in access[0]["message"]
+    mine = [line for line in training if line.get("request_id") == "the-training"]
+    assert {"worker.tasks", "trainer"} <= {line["logger"] for line in mine}
+    assert all((line["job_id"], line["attempt"]) == (job, 1) for line in mine)
+    (of_the_run,) = (live.data_dir / "runs" / job).glob("*/trainer.log")
+    told = lines(of_the_run)
+    assert told and all((line["request_id"], line["job_id"]) == ("the-training", job) for line in told)
+    assert [line for line in mine if line["logger"] == "trainer"] == told
+    assert any(line.get("request_id") == "the-upload" and line["logger"] == "worker.tasks" for line in tasks)
+    follow_up = [line for line in tasks if line.get("job_id") == embed]
+    assert {line["request_id"] for line in follow_up} == {"more"}  # by way of the validation
+
+
+def test_what_the_trainer_says_last_is_the_jobs_error(tmp_path: Path) -> None:
+    live = Live(tmp_path / "data", log_format="json", device="cuda:7").start()
+    try:
+        params = {name: value for name, value in TINY.items() if name != "device"}
+        request = {"dataset_id": live.upload(picture_zip(tmp_path / "a.zip", 16)), "params": params}
+        job = live.finished(live.client.post("/jobs", json=request).json()["id"])
+    finally:
+        live.close()
+    assert (job["status"], job["error"]["code"]) == ("failed", "bad_parameters")
+    assert job["error"]["message"].startswith("device:")
+
+
+@pytest.mark.parametrize("command", ["api", "worker --queue tasks", "migrate"])
+@pytest.mark.parametrize("format", ["json", "text"])
+def test_no_password_is_in_the_logs_of_what_cannot_connect(command: str, format: str, tmp_path: Path) -> None:
+    env = {
+        "DATA_DIR": str(tmp_path),
+        "DATABASE_URL": "postgresql+psycopg://somebody:hunter2secret@127.0.0.1:1/none",
+        "BROKER_URL": "redis://:otherSecret9@127.0.0.1:1/0",
+        "LOG_FORMAT": format,
+        "PORT": "0" if command != "api" else "8000",
+    }
+    if command == "api":
+        env["PORT"] = str(20_000 + os.getpid() % 20_000)
+    else:
+        del env["PORT"]
+    given = {**os.environ, **{f"ANCHORHOOD_{name}": value for name, value in env.items()}}
+    called = [sys.executable, "-m", "service.cli", *command.split()]
+    process = subprocess.Popen(called, env=given, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    try:
+        output, _ = process.communicate(timeout=12)
+    except subprocess.TimeoutExpired:
+        process.terminate()
+        output, _ = process.communicate(timeout=60)
+    assert re.search("database|broker|connect", output), output
+    assert "hunter2secret" not in output and "otherSecret9" not in output

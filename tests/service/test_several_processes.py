@@ -1,0 +1,101 @@
+"""Metrics of an API of several processes, which are killed one after another."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from core import migrate
+from core.settings import Settings
+from tests.live import wait_for
+
+pytestmark = pytest.mark.slow
+PROCESSES = 3
+SHARED = Path("/dev/shm")
+
+
+def folders() -> set[Path]:
+    return set(SHARED.glob(f"anchorhood-metrics-{os.getuid()}-*"))
+
+
+@contextmanager
+def api(settings: Settings, last: signal.Signals = signal.SIGTERM) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
+    migrate.upgrade(settings.database)
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    env = {"DATA_DIR": settings.root, "PORT": port, "API_PROCESSES": PROCESSES}
+    given = {**os.environ, **{f"ANCHORHOOD_{name}": str(value) for name, value in env.items()}}
+    process = subprocess.Popen([sys.executable, "-m", "service.api"], env=given, stderr=subprocess.DEVNULL)
+    try:
+        wait_for(lambda: len(children(process.pid)) == PROCESSES and answers(f"http://127.0.0.1:{port}"), "the API", 60)
+        yield f"http://127.0.0.1:{port}", process
+    finally:
+        process.send_signal(last)
+        process.wait(60)
+
+
+def answers(url: str) -> bool:
+    try:
+        return httpx.get(f"{url}/readyz").status_code == 200
+    except httpx.TransportError:
+        return False
+
+
+def children(pid: int) -> list[int]:
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+def counted(url: str) -> float:
+    """Requests to a route, by whichever process answers."""
+    found = httpx.get(f"{url}/metrics", timeout=60)
+    assert found.status_code == 200, found.text
+    for family in text_string_to_metric_families(found.text):
+        for sample in family.samples:
+            if sample.name == "anchorhood_http_requests_total" and sample.labels["route"] == "/datasets":
+                return sample.value
+    return 0
+
+
+def ask(url: str, times: int) -> None:
+    for _ in range(times):  # a connection each, so that every process gets some
+        assert httpx.get(f"{url}/datasets", timeout=60).status_code == 200
+
+
+def test_nothing_counted_is_lost_when_processes_are_killed(settings: Settings) -> None:
+    before = folders()
+    with api(settings) as (url, process):
+        (folder,) = folders() - before
+        asked = 0
+        for _ in range(3):
+            ask(url, 40)
+            asked += 40
+            assert {counted(url) for _ in range(6)} == {asked}  # whichever process is asked
+            victim = children(process.pid)[0]
+            os.kill(victim, signal.SIGKILL)
+            wait_for(lambda victim=victim: len(set(children(process.pid)) - {victim}) == PROCESSES, "another process", 60)
+            wait_for(lambda: answers(url), "the API", 30)
+        ask(url, 40)
+        assert counted(url) == asked + 40
+        assert len(list(folder.glob("*.db"))) <= 2 * PROCESSES  # counters and histograms; restarts add none
+    assert folders() == before
+
+
+def test_what_a_killed_api_leaves_goes_at_the_next_start(settings: Settings) -> None:
+    before = folders()
+    with api(settings, signal.SIGKILL) as (url, _):
+        ask(url, 3)
+    (left,) = folders() - before
+    with api(settings) as (url, _):
+        assert not left.exists()
+        ask(url, 2)
+        assert counted(url) == 2
+    assert folders() == before

@@ -1,0 +1,77 @@
+"""The ``attention`` job: where the encoders of a model's rounds look in some of its images."""
+
+import json
+import shutil
+from pathlib import Path
+
+from sqlalchemy import select
+
+from core import artifacts, attention, jobs, published
+from core.db import Database
+from core.errors import AnchorhoodError, ModelNotFound
+from core.jobs import Claim
+from core.models import Attention, Image, JobStatus, Model
+from core.search import Searcher
+from core.settings import Settings
+from worker.pulse import Pulse
+from worker.training import supervise, write_images
+
+Pair = tuple[int, int]
+
+
+def attend(db: Database, settings: Settings, owner: Claim, pulse: Pulse) -> None:
+    """Compute the maps that are missing of those asked for, and publish them as ``attention/<model>/<job>-<attempt>``.
+
+    Raises:
+        ModelNotFound: the model was deleted.
+        BadParameters: the checkpoints of its rounds are gone.
+        TrainerError: the trainer crashed.
+        InterruptedError: cancelled, lost, or the worker is shutting down.
+        StaleAttempt: the job has another owner.
+    """
+    with db.read() as session:
+        job = jobs.get(session, owner.job_id)
+        model = published.get(session, job.params["model_id"])
+        wanted = attention.missing(session, model.id, job.params["image_ids"])
+    seen = Searcher(settings, db).view(model_id=model.id).snapshot
+    pairs = [(id_, other) for id_ in wanted if (other := attention.neighbour_of(seen, id_)) is not None]
+    home = settings.folder("runs") / job.id
+    run_dir = artifacts.fresh_folder(home / str(owner.attempt))
+    listed = run_dir / "images.jsonl"
+    write_images(db, settings, job.dataset_id, listed, sorted({id_ for pair in pairs for id_ in pair}))
+    live = {json.loads(line)["id"] for line in listed.read_text(encoding="utf-8").splitlines()}
+    pairs = [pair for pair in pairs if live.issuperset(pair)]  # others were deleted meanwhile
+    staged = artifacts.fresh_folder(run_dir / "maps")
+    if pairs:
+        config = {"run": str(attention.run_folder(settings, model)), "data": str(listed), "pairs": pairs}
+        (run_dir / "attention.json").write_text(json.dumps(config, indent=2))
+        command = ["attention", "--config", str(run_dir / "attention.json"), "--out", str(staged / attention.FILE)]
+        supervise(db, settings, owner, pulse, run_dir, [*command, "--device", settings.device])
+    _publish(db, settings, owner, model.id, staged, pairs)
+    shutil.rmtree(home, ignore_errors=True)
+
+
+def _publish(db: Database, settings: Settings, owner: Claim, model_id: str, staged: Path, pairs: list[Pair]) -> None:
+    """Readers see the maps only through their rows, which appear together with the job's success."""
+    directory = f"{owner.job_id}-{owner.attempt}"
+    final = settings.folder("attention") / model_id / directory
+    if pairs:
+        artifacts.publish(staged, final)
+    try:
+        with db.write() as session:
+            jobs.finish(session, owner, JobStatus.SUCCEEDED, model_id=model_id)
+            if session.get(Model, model_id, with_for_update=True) is None:  # one job at a time adds rows to a model
+                raise ModelNotFound(model_id)
+            ids = {id_ for pair in pairs for id_ in pair}
+            live = set(session.scalars(select(Image.id).where(Image.id.in_(ids)).with_for_update(read=True)))
+            fresh = set(attention.missing(session, model_id, [image_id for image_id, _ in pairs]))
+            for position, (image_id, other) in enumerate(pairs):
+                if image_id in fresh and live.issuperset((image_id, other)):
+                    session.add(
+                        Attention(
+                            model_id=model_id, image_id=image_id, neighbour_id=other, directory=directory, position=position
+                        )
+                    )
+    except AnchorhoodError:
+        shutil.rmtree(final, ignore_errors=True)
+        raise
