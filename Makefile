@@ -2,7 +2,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 SOURCES := anchorhood core service trainer worker migrations benchmarks tests
 
-.PHONY: setup demo serve test test-slow test-compose test-browser check openapi migrate bench-trainer bench-method bench-augment bench-service bench-page screenshots
+.PHONY: setup demo serve test test-slow test-compose test-browser check openapi migrate bench-trainer bench-method bench-augment bench-service bench-page screenshots chaos
 
 setup: .venv/installed
 
@@ -39,6 +39,9 @@ check: setup
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/pytest -m 'drift and not postgres' tests/test_drift.py
+
+chaos: setup
+	$(BIN)/python -m tests.chaos --minutes $(or $(MINUTES),10)
 
 bench-trainer: setup
 	$(BIN)/python -m benchmarks.trainer

@@ -4,18 +4,23 @@ On SQLite a deferred BEGIN that later writes fails with "database is locked" wha
 IMMEDIATE and readers cannot write at all.
 """
 
+import sqlite3
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import psycopg
 from sqlalchemy import ClauseElement, Engine, create_engine, event, make_url
+from sqlalchemy.exc import InterfaceError, OperationalError
 from sqlalchemy.orm import Session
 
 from core.artifacts import sync
 
 BATCH = 1000  # rows in one write transaction
+# A database that does not answer, or has no room: as SQLAlchemy reports it, and the drivers themselves in ``look_up``.
+AWAY = (OperationalError, InterfaceError, psycopg.OperationalError, psycopg.InterfaceError, sqlite3.OperationalError)
 _PATIENCE = {"connect_timeout": 5}  # seconds; a server that is away must not hold up every request
 _THREADS = 40  # of a web server's process; a connection beyond the pool's size would be opened anew each time
 

@@ -6,7 +6,8 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from core import jobs
-from core.models import Dataset, Embedding, Image, Job, JobKind, JobStatus, Model
+from core.db import Database
+from core.models import Dataset, DatasetStatus, Embedding, Image, Job, JobKind, JobStatus, Model
 from core.settings import Settings
 
 
@@ -38,3 +39,21 @@ def request(session: Session, dataset_id: str, known: int = 0) -> Job | None:
     if session.scalar(waiting.limit(1)) is not None or session.scalar(later.limit(1)) is None:
         return None
     return jobs.create(session, JobKind.EMBED, dataset_id)
+
+
+def request_missing(db: Database, settings: Settings) -> list[str]:
+    """Queue the embedding of images whose ``embed`` job failed or was cancelled, which no search finds until the next one;
+    returns the new jobs."""
+    with db.read() as session:
+        current = select(Model).join(Dataset, Dataset.model_id == Model.id).where(Dataset.status == DatasetStatus.READY)
+        models = session.scalars(current).all()
+    made = []
+    for model in models:
+        try:
+            known = int(published_ids(settings, model).max())
+        except FileNotFoundError:  # a compaction has just put other files in their place, or it was deleted
+            continue
+        with db.write() as session:
+            job = request(session, model.dataset_id, known)
+        made += [job.id] if job else []
+    return made

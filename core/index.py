@@ -69,7 +69,9 @@ def build(embeddings: NDArray[np.float32], path: Path, kind: str = "auto") -> In
         index = _inverted_lists(embeddings)
         while index.nprobe < index.nlist and judged.recall(index) < _RECALL_WANTED:
             index.nprobe = min(2 * index.nprobe, index.nlist)
-    faiss.write_index(index, str(path))
+    with open(path, "wb") as file:  # faiss's own writer keeps silent where the last bytes find no room
+        writer = faiss.PyCallbackIOWriter(file.write)  # type: ignore[attr-defined]  # not in its stub
+        faiss.write_index(index, writer)
     return IndexInfo(kind, judged.recall(index), len(judged.queries))
 
 

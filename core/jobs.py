@@ -4,6 +4,7 @@ The row is the truth and the broker only a doorbell. Every write of an owner car
 one row; a stale owner gets ``StaleAttempt`` and stops.
 """
 
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -17,6 +18,7 @@ from core.errors import JobNotFound, JobOver, StaleAttempt
 from core.models import Dataset, DatasetStatus, Job, JobEvent, JobKind, JobStatus, Metric, Queue, new_id, now
 
 FRUITLESS_LIMIT = 3
+_RETRY_SECONDS = 0.05  # until a dataset that somebody else is changing is tried again
 CANCELLED_UPLOAD = {"code": "cancelled", "message": "the validation of the upload was cancelled"}
 READERS = (JobKind.TRAIN, JobKind.ATTENTION)  # run a child process that has torch and reads shards by their names
 QUEUE_OF = {kind: Queue.TRAINING if kind in READERS else Queue.TASKS for kind in JobKind}
@@ -106,8 +108,7 @@ def claim(db: Database, queue: Queue, worker: str) -> Claim | None:
         job_id, attempt, kind, request_id = found
         with db.write() as session:
             free = (Job.id == job_id) & (Job.attempt == attempt) & (Job.status == JobStatus.QUEUED)
-            if kind in WRITERS and not _alone(session, free):
-                continue
+            alone = kind not in WRITERS or _alone(session, free)
             values = {
                 "status": JobStatus.RUNNING,
                 "attempt": Job.attempt + 1,
@@ -116,15 +117,22 @@ def claim(db: Database, queue: Queue, worker: str) -> Claim | None:
                 "mark_at_claim": Job.mark,
                 "started_at": func.coalesce(Job.started_at, now()),
             }
-            if _changes_one(session, update(Job).where(free).values(values)):
+            if alone and _changes_one(session, update(Job).where(free).values(values)):
                 append_events(session, job_id, [("running", {"attempt": attempt + 1})])
                 return Claim(job_id, attempt + 1, JobKind(kind), request_id)
+        if not alone:
+            time.sleep(_RETRY_SECONDS)
 
 
 def _alone(session: Session, free: Any) -> bool:
-    """Whether no running job changes the dataset of a free one; other claims on that dataset wait for this transaction."""
+    """Whether no running job changes the dataset of a free one; no other claim on that dataset can end before this transaction.
+
+    The dataset's row is not waited for: failing it locks that row first and its jobs then, the other way round.
+    """
     dataset_id = session.scalar(select(Job.dataset_id).where(free).with_for_update())
-    session.execute(select(Dataset.id).where(Dataset.id == dataset_id).with_for_update())
+    locked = select(Dataset.id).where(Dataset.id == dataset_id).with_for_update(skip_locked=True)
+    if session.scalar(locked) is None:
+        return False
     running = select(Job.id).where(Job.dataset_id == dataset_id, Job.kind.in_(WRITERS), Job.status == JobStatus.RUNNING)
     return session.scalar(running.limit(1)) is None
 

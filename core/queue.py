@@ -13,6 +13,8 @@ from core.settings import Settings
 
 TASK = "anchorhood.work"
 _LONGER_THAN_ANY_JOB = 365 * 24 * 3600  # seconds; a message restored while its task runs would only ring in vain
+# Celery passes on what Redis refuses, as when its memory or its disk is full: that must not fail a request either.
+_AWAY = (OperationalError, OSError, RedisError)
 log = logging.getLogger(__name__)
 
 
@@ -56,7 +58,7 @@ class Bell:
         """Wake the queue's worker; call it after the commit."""
         try:
             self._app.send_task(TASK, args=[queue.value], queue=queue.value, retry=False)
-        except (OperationalError, OSError) as error:
+        except _AWAY as error:
             log.warning("the broker is away, the sweep will ring later: %s", error)
 
     def answers(self) -> bool:
@@ -65,7 +67,7 @@ class Bell:
             with self._app.connection_for_write() as connection:
                 client: Any = connection.default_channel.client
                 return bool(client.ping())
-        except (OperationalError, OSError, RedisError):
+        except _AWAY:
             return False
 
     def ring_if_silent(self, queue: Queue) -> None:
@@ -74,7 +76,7 @@ class Bell:
             with self._app.connection_for_write() as connection:
                 client: Any = connection.default_channel.client
                 waiting = client.llen(queue.value)
-        except (OperationalError, OSError) as error:
+        except _AWAY as error:
             log.warning("the broker is away: %s", error)
             return
         if not waiting:

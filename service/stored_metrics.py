@@ -27,7 +27,7 @@ class StoredMetrics(Collector):
         yield InfoMetricFamily(
             "anchorhood_build", "The version that runs.", {"version": version("anchorhood"), "python": python_version()}
         )
-        free = shutil.disk_usage(self._settings.root).free
+        free = shutil.disk_usage(self._settings.folder("run")).free
         yield GaugeMetricFamily("anchorhood_disk_free_bytes", "Space left on the disk of the data folder.", free)
         with self._db.read() as session:
             yield from _jobs(session)

@@ -98,10 +98,10 @@ def serve(settings: Settings) -> None:
         try:
             if broker:
                 broker.start()
-                _wait(lambda: _answers(settings), "the broker", stop)
+                _wait(lambda: _answers(settings), "the broker", stop, [broker])
             for child in (*workers, api):
                 child.start()
-            _wait(lambda: _listens(settings), "the API", stop)
+            _wait(lambda: _listens(settings), "the API", stop, children)
             if not stop.is_set():
                 print(f"Anchorhood is ready: http://{settings.host}:{settings.port}", flush=True)
                 print(f"Data: {settings.root}   Logs: {log_dir}   Stop: Ctrl-C", flush=True)
@@ -176,8 +176,10 @@ def _listens(settings: Settings) -> bool:
     return False
 
 
-def _wait(condition: Callable[[], bool], what: str, stop: threading.Event) -> None:
+def _wait(condition: Callable[[], bool], what: str, stop: threading.Event, children: Sequence[Supervised]) -> None:
     deadline = time.monotonic() + _START_PATIENCE
     while not condition() and not stop.wait(0.1):
+        for child in children:
+            child.look()
         if time.monotonic() > deadline:
             raise BadSettings(f"{what} did not answer within {_START_PATIENCE:.0f} s; its log says why")

@@ -1,4 +1,4 @@
-"""A live embedded system for tests: ``anchorhood serve`` in a process of its own, spoken to over HTTP."""
+"""A live system for tests, spoken to over HTTP: here the embedded one, ``anchorhood serve`` in a process of its own."""
 
 import os
 import signal
@@ -15,8 +15,8 @@ import httpx
 TINY = {"preset": "quick", "rounds": 2, "epochs_first": 1, "epochs": 1, "dim": 8, "batch_size": 16, "device": "cpu"}
 
 
-class Live:
-    """``start`` and ``stop`` the system on one data folder as often as needed."""
+class Running:
+    """A system that runs in other processes, spoken to over HTTP."""
 
     def __init__(self, data_dir: Path, **settings: object) -> None:
         with socket.socket() as probe:
@@ -24,35 +24,15 @@ class Live:
             self.port = probe.getsockname()[1]
         self.data_dir = data_dir
         values = {"data_dir": data_dir, "port": self.port, "threads": 1, "heartbeat_seconds": 0.5, "lost_after_seconds": 4}
-        self.env = {f"ANCHORHOOD_{name.upper()}": str(value) for name, value in {**values, **settings}.items()}
+        self.settings = {**values, **settings}
+        self.env = {f"ANCHORHOOD_{name.upper()}": str(value) for name, value in self.settings.items()}
         self.client = httpx.Client(base_url=f"http://127.0.0.1:{self.port}", timeout=60)
-        self.process: subprocess.Popen[bytes] | None = None
-
-    def start(self) -> "Live":
-        self.data_dir.mkdir(parents=True, exist_ok=True)
-        with open(self.data_dir / "serve.log", "ab") as log:
-            command = [sys.executable, "-m", "service.cli", "serve"]
-            self.process = subprocess.Popen(command, env={**os.environ, **self.env}, stdout=log, stderr=log)
-        wait_for(self.alive, "the API", 60)
-        return self
 
     def alive(self) -> bool:
-        assert self.process is not None
-        assert self.process.poll() is None, (self.data_dir / "serve.log").read_text()
         try:
             return self.client.get("/healthz").status_code == 200
         except httpx.TransportError:
             return False
-
-    def stop(self, number: int = signal.SIGINT) -> None:
-        if self.process is not None:
-            self.process.send_signal(number)
-            self.process.wait(90)
-            self.process = None
-
-    def close(self) -> None:
-        self.stop()
-        self.client.close()
 
     def processes(self) -> dict[int, str]:
         """Every living process of this system, by the data folder in its environment or its command line."""
@@ -97,6 +77,35 @@ class Live:
         response = self.client.get(path)
         assert response.status_code == 200, response.text
         return response.json()
+
+
+class Live(Running):
+    """``anchorhood serve``: ``start`` and ``stop`` it on one data folder as often as needed."""
+
+    process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> "Live":
+        self.data_dir.mkdir(parents=True, exist_ok=True)
+        with open(self.data_dir / "serve.log", "ab") as log:
+            command = [sys.executable, "-m", "service.cli", "serve"]
+            self.process = subprocess.Popen(command, env={**os.environ, **self.env}, stdout=log, stderr=log)
+        wait_for(self.alive, "the API", 60)
+        return self
+
+    def alive(self) -> bool:
+        assert self.process is not None
+        assert self.process.poll() is None, (self.data_dir / "serve.log").read_text()
+        return super().alive()
+
+    def stop(self, number: int = signal.SIGINT) -> None:
+        if self.process is not None:
+            self.process.send_signal(number)
+            self.process.wait(90)
+            self.process = None
+
+    def close(self) -> None:
+        self.stop()
+        self.client.close()
 
 
 def wait_for(condition: Callable[[], bool], what: str, patience: float) -> None:

@@ -4,6 +4,7 @@ Images live decoded in memory while they fit a budget, small ones beyond it in a
 decoded by loader processes for every step.
 """
 
+import math
 import os
 import shutil
 import time
@@ -114,7 +115,11 @@ def _shared_map(listed: ImageList, side: int, scratch: Path, ranks: Ranks) -> ND
     shape = (len(listed.images), 3, side, side)
     first_here = int(os.environ.get("LOCAL_RANK", "0")) == 0
     if first_here:
-        _fill(np.memmap(path, np.uint8, "w+", shape=shape), listed)
+        with open(path, "wb") as file:  # all of it now: a full disk is an error here, and SIGBUS in a mapping
+            if hasattr(os, "posix_fallocate"):  # not on macOS
+                os.posix_fallocate(file.fileno(), 0, math.prod(shape))
+            file.truncate(math.prod(shape))
+        _fill(np.memmap(path, np.uint8, "r+", shape=shape), listed)
     ranks.wait()
     pixels = np.memmap(path, np.uint8, "r+", shape=shape)
     ranks.wait()

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from celery import signals
 
-from core import logs
+from core import embedding, logs
 from core.db import Database
 from core.jobs import waiting
 from core.models import Queue
@@ -20,7 +20,7 @@ from worker import lifeline
 from worker.tasks import app, settings
 
 log = logging.getLogger(__name__)
-_COLLECT_SECONDS = 3600.0
+_COLLECT_SECONDS = 3600.0  # from one tidying to the next
 
 
 def main() -> None:
@@ -50,8 +50,8 @@ def main() -> None:
 
 
 def _sweep(queue: Queue, alive: Path) -> None:
-    """Requeue what silent workers left, delete the files that crashes left, and ring while a job waits that no message
-    announces. Touches ``alive`` after each turn, for health checks."""
+    """Requeue what silent workers left, delete the files that crashes left, embed what nobody did, and ring while a job waits
+    that no message announces. Touches ``alive`` after each turn, for health checks."""
     db = Database(settings.database)
     sweep, bell = Sweep(db, settings.lost_after_seconds), Bell(app)
     pause, collected = threading.Event(), -_COLLECT_SECONDS
@@ -63,6 +63,8 @@ def _sweep(queue: Queue, alive: Path) -> None:
                 collected = time.monotonic()
                 for path in collect(db, settings):
                     log.warning("%s belonged to nothing and was deleted", path)
+                for job_id in embedding.request_missing(db, settings):
+                    log.warning("%s was queued, as an earlier job like it ended without success", job_id)
             if waiting(db, queue):
                 bell.ring_if_silent(queue)
             alive.touch()

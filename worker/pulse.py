@@ -1,6 +1,7 @@
 """The owner's side of a job while it runs: heartbeats, the checks for cancel and shutdown, and its end."""
 
 import logging
+import os
 import shutil
 import threading
 from collections.abc import Callable
@@ -9,11 +10,11 @@ from types import TracebackType
 from typing import Self
 
 from core import jobs
-from core.db import Database
+from core.db import AWAY, Database
 from core.errors import StaleAttempt
 from core.intake import end_failed
 from core.jobs import Claim
-from core.models import JobStatus
+from core.models import JobKind, JobStatus
 from core.settings import Settings
 from worker import lifeline
 
@@ -70,6 +71,18 @@ class Pulse:
         except StaleAttempt:
             log.warning("%s was lost before it could fail: %s", self._owner.job_id, message)
 
+    def fail_for_room(self, message: str) -> None:
+        """End the job as a disk is full. What it wrote goes first, since the database may need the same room; where that is not
+        enough the worker waits for room: it could do nothing else, and nobody would learn why the job ended."""
+        _delete_work(self._settings, self._owner)
+        while not (self.stale or self.draining):
+            try:
+                self.fail("disk_full", message)
+                return
+            except AWAY as error:
+                log.error("%s: its failure cannot be written yet: %s", self._owner.job_id, error)
+                self._over.wait(_LOOK_SECONDS)
+
     def _end(self, status: JobStatus, error: dict[str, str] | None) -> None:
         end_failed(self._db, self._settings, self._owner, status, error)
 
@@ -88,3 +101,19 @@ class Pulse:
                 return
             except Exception:  # a database that is away: the next beat tries again, the sweep judges
                 log.exception("no heartbeat for %s", self._owner.job_id)
+
+
+def _delete_work(settings: Settings, owner: Claim) -> None:
+    """The files of a job that is about to fail, but for its logs: nobody else reads them, and no row that others see names them.
+
+    A compaction's shards are named by rows at once, and stay.
+    """
+    for folder in (settings.root / "runs" / owner.job_id).glob("*"):
+        for path in folder.glob("*") if folder.is_dir() else [folder]:
+            if path.is_dir():
+                shutil.rmtree(path, ignore_errors=True)
+            elif path.suffix != ".log":
+                path.unlink(missing_ok=True)
+    if owner.kind is JobKind.INGEST:  # the folder stays, since its name tells which rows to delete
+        for path in (settings.root / "datasets").glob(f"*/{owner.job_id}-{owner.attempt}/shard-*.tar"):
+            os.truncate(path, 0)

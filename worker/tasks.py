@@ -7,10 +7,9 @@ from collections.abc import Callable
 from functools import cache
 
 from celery import Celery, signals
-from sqlalchemy.exc import OperationalError
 
-from core import jobs, logs
-from core.db import Database
+from core import disk, jobs, logs
+from core.db import AWAY, Database
 from core.errors import AnchorhoodError, StaleAttempt
 from core.jobs import Claim
 from core.models import JobKind, Queue
@@ -77,12 +76,16 @@ def perform(db: Database, settings: Settings, owner: Claim) -> None:
             pulse.ensure_over()
         except InterruptedError:
             pulse.give_way()
-        except OperationalError as error:
-            # The row stays as it is; the sweep gives the job to somebody once the database is back.
-            log.error("%s: the database is away: %s", owner.job_id, error.orig)
         except AnchorhoodError as error:
             pulse.fail(error.code, str(error))
         except Exception as error:
-            log.exception("%s failed", owner.job_id)
-            pulse.fail("internal_error", f"{type(error).__name__}: {error}")
+            if disk.is_full(settings.root, error):
+                pulse.fail_for_room("the disk of the data folder or of the database is full; nothing of this job was kept")
+                log.exception("%s: a disk is full", owner.job_id)  # now there may be room for it
+            elif isinstance(error, AWAY):
+                # The row stays as it is; the sweep gives the job to somebody once the database is back.
+                log.error("%s: the database is away: %s", owner.job_id, error)
+            else:
+                log.exception("%s failed", owner.job_id)
+                pulse.fail("internal_error", f"{type(error).__name__}: {error}")
     log.info("%s attempt %d is over", owner.job_id, owner.attempt)

@@ -11,11 +11,10 @@ from pathlib import Path
 from typing import IO, Any
 
 from sqlalchemy import select
-from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 
 from core import artifacts, datasets, jobs, logs
-from core.db import Database
+from core.db import AWAY, Database
 from core.errors import BadParameters
 from core.jobs import Claim, Event
 from core.models import Image, Job, Label, Model
@@ -191,8 +190,8 @@ class _Relay:
         """A database that is away must not end the training: what was read is kept for the next time."""
         try:
             self.forward()
-        except OperationalError as error:
-            log.warning("%s: the database is away, its events wait: %s", self._owner.job_id, error.orig)
+        except AWAY as error:
+            log.warning("%s: the database is away, its events wait: %s", self._owner.job_id, error)
 
     def forward(self) -> None:
         """Store every complete line that was not stored yet."""

@@ -48,6 +48,8 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("readme")
     archive = picture_zip(folder / "photos.zip", 40, classes=4, side=32)
     shutil.unpack_archive(archive, folder / "photos")
+    (folder / "photos/cats").mkdir()
+    (folder / "photos/cats/1.jpg").write_bytes(image_bytes(901, side=32, format="JPEG"))
     (folder / "query.jpg").write_bytes(image_bytes(900, side=40, format="JPEG"))
     (folder / "labels.csv").write_text("path,label\nclass-0/0000.png,zero\nclass-1/0001.png,\n")
     return folder
