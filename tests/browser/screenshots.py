@@ -15,7 +15,7 @@ from tests.live import Live
 DATA = Path(__file__).parents[3] / "shared/data/clothing-small-train.zip"
 SIZE = {"width": 1200, "height": 760}
 PARAMS = {"preset": "quick", "rounds": 5, "epochs_first": 30, "epochs": 8, "dim": 128, "batch_size": 32}
-_COLOURS = 200  # of a palette: a page has few, and photographs survive it
+_COLOURS = 256  # of a palette: a page has few, and photographs survive it
 _MOST_BYTES = 300 * 1024
 
 
@@ -31,10 +31,12 @@ def save(page: Page, path: Path) -> None:
 
 def take(page: Page, dataset: str, job: str, out: Path) -> None:
     """The job, the neighbours of an image, and a lasso on the map."""
+    page.set_viewport_size({"width": SIZE["width"], "height": 1000})
     page.goto(f"/#/job/{job}")
     until(page, "document.querySelectorAll('svg.main-svg').length >= 8")
     page.wait_for_timeout(500)  # for the figures' own transitions
     save(page, out / "page-job.png")
+    page.set_viewport_size({"width": SIZE["width"], "height": SIZE["height"]})
     page.goto(f"/#/look/{dataset}")
     page.locator(".tile").nth(8).click()
     page.locator("#panel").wait_for()
