@@ -20,9 +20,8 @@ _POLICY = "; ".join(
         "default-src 'none'",
         "script-src 'self'",
         "style-src 'self' 'unsafe-inline'",  # Plotly makes style sheets and attributes of its own
-        "img-src 'self' blob: data:",  # blob: a picture before it is sent; data: Plotly's layers
+        "img-src 'self' blob:",  # a picture before it is sent
         "connect-src 'self'",
-        "manifest-src 'self'",
         "form-action 'none'",
         "base-uri 'none'",
         "frame-ancestors 'none'",
@@ -43,13 +42,13 @@ def _file(name: str) -> tuple[bytes, str, str] | None:
     return data, f"{_TYPES[found[name].suffix]}; charset=utf-8", f'"{hashlib.sha256(data).hexdigest()[:32]}"'
 
 
-@router.get("/")
+@router.api_route("/", methods=["GET", "HEAD"])
 def show_page(if_none_match: Annotated[str | None, Header()] = None) -> Response:
     """The page."""
     return _answer("index.html", if_none_match)
 
 
-@router.get("/page/{name}")
+@router.api_route("/page/{name}", methods=["GET", "HEAD"])
 def get_file(name: str, if_none_match: Annotated[str | None, Header()] = None) -> Response:
     """One of its files; asked for again each time, and then 304 until an upgrade changes it."""
     return _answer(name, if_none_match)

@@ -37,6 +37,7 @@ def test_the_page_may_load_from_here_alone(client: httpx.Client) -> None:
     policy = dict(part.split(" ", 1) for part in answer.headers["content-security-policy"].split("; "))
     assert policy["default-src"] == "'none'"
     assert policy["script-src"] == policy["connect-src"] == "'self'"
+    assert policy["img-src"] == "'self' blob:"
     assert policy["frame-ancestors"] == "'none'"
     assert answer.headers["x-content-type-options"] == "nosniff"
 
