@@ -2,7 +2,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 SOURCES := anchorhood core service trainer worker migrations benchmarks tests
 
-.PHONY: setup demo serve test test-slow test-compose check openapi migrate bench-trainer bench-method bench-augment bench-service chaos
+.PHONY: setup demo serve test test-slow test-compose test-browser check openapi migrate bench-trainer bench-method bench-augment bench-service bench-page screenshots chaos
 
 setup: .venv/installed
 
@@ -26,6 +26,10 @@ test: setup
 test-slow: setup
 	$(BIN)/pytest -m 'slow or postgres or redis'
 
+test-browser: setup
+	command -v chromium >/dev/null || { apt-get update --quiet && apt-get install --yes --quiet chromium; }
+	$(BIN)/pytest -m browser tests/browser
+
 test-compose: setup
 	$(BIN)/python -m tests.compose
 
@@ -47,6 +51,12 @@ bench-method: setup
 
 bench-service: setup
 	$(BIN)/python -m benchmarks.service
+
+bench-page: setup
+	$(BIN)/python -m benchmarks.page
+
+screenshots: setup
+	$(BIN)/python -m tests.browser.screenshots docs
 
 bench-augment: setup
 	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[bench]'

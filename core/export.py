@@ -13,6 +13,8 @@ from core.db import BATCH
 from core.open_models import Rows
 from core.snapshots import Snapshot
 
+_DIGITS = 4  # of a place and an entropy: more would only make the answer longer
+
 
 def _rows(seen: Snapshot) -> Rows:
     """The live rows in the order of image ids."""
@@ -38,6 +40,26 @@ def write_npz(seen: Snapshot, file: IO[bytes]) -> None:
             _write(archive, name, (len(rows),), *texts(of), zipfile.ZIP_DEFLATED)
         shape = (len(rows), seen.model.embeddings.shape[1])
         _write(archive, "embeddings", shape, np.dtype("<f4"), (seen.vectors(block) for block in blocks))
+
+
+def map_of(seen: Snapshot) -> dict[str, Any]:
+    """The model's live images as columns, in the order of ids: ``ids``, their places ``x`` and ``y``, ``labels`` (indices of
+    ``names``, -1 for none), ``entropy`` (one list for each round, nats) and ``anchor_round`` (0 for never). What was added
+    since the model was made has no place yet; what was merged into it has no entropy (NaN)."""
+    rows = _rows(seen)
+    rows = rows[rows < len(seen.model.ids)]
+    places = seen.model.projection[rows].astype(np.float64).round(_DIGITS)
+    learned = seen.model.neighbourhoods
+    entropy = learned["entropy"][:, rows].astype(np.float64).round(_DIGITS)
+    return {
+        "ids": seen.ids[rows].tolist(),
+        "x": places[:, 0].tolist(),
+        "y": places[:, 1].tolist(),
+        "names": seen.names,
+        "labels": seen.class_of(rows).tolist(),
+        "entropy": entropy.tolist(),
+        "anchor_round": np.maximum(learned["anchor_round"][rows], 0).tolist(),
+    }
 
 
 def _write(

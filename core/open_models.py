@@ -24,7 +24,7 @@ EXACT_ROWS = 20_000  # allowed rows up to which they are simply all compared
 _SPARE = 2  # how many times as many allowed results as wanted the index is asked for
 _DEEPEST = 2000  # results up to which the index is faster than comparing all allowed rows
 _BLOCK = 65_536  # rows whose vectors are copied at one time
-_ENCODER, _NEIGHBOURHOODS = "encoder.onnx", "neighbourhoods.npz"
+_ENCODER, _NEIGHBOURHOODS, _PROJECTION = "encoder.onnx", "neighbourhoods.npz", "projection.npy"
 
 
 class OpenModel:
@@ -43,7 +43,7 @@ class OpenModel:
             self.ids: Rows = np.load(folder / "ids.npy")
             self.index = index.load(folder / "index.faiss")
             self.paths = Texts.open(folder / PATHS)
-            self._later = {name: self._descriptor(folder / name) for name in (_ENCODER, _NEIGHBOURHOODS)}
+            self._later = {name: self._descriptor(folder / name) for name in (_ENCODER, _NEIGHBOURHOODS, _PROJECTION)}
         except (OSError, RuntimeError) as error:  # faiss raises the latter; compaction deletes what it has replaced
             raise manifest.DamagedModel(f"{folder}: {error}") from error
         self._by_id = np.argsort(self.ids)
@@ -67,6 +67,11 @@ class OpenModel:
         """``entropy`` float32 (R, N), ``anchor_round`` int64 (N,), ``neighbours`` int64 (N, k)."""
         with np.load(io.BytesIO(self._read(_NEIGHBOURHOODS))) as file:
             return dict(file)
+
+    @cached_property
+    def projection(self) -> Vector:
+        """Where each image lies on the map, float32 (N, 2)."""
+        return np.asarray(np.load(io.BytesIO(self._read(_PROJECTION))), np.float32)
 
     def provenance(self, image_id: int) -> dict[str, Any] | None:
         """How an image was learned: ``entropy`` at the end of each round, ``anchor_round``, ``neighbours`` (image ids)."""

@@ -122,6 +122,10 @@ class Snapshot:
         number = self._class_of.item(row) if self.names else -1
         return path, self.names[number] if number >= 0 else None
 
+    def class_of(self, rows: Rows) -> NDArray[np.int32]:
+        """Classes of rows as indices of ``names``, -1 for no label."""
+        return self._class_of[rows] if self.names else np.full(len(rows), -1, np.int32)
+
     def described(self, rows: Rows, scores: Vector) -> list[Neighbour]:
         """Rows with their similarities as answers, in the same order."""
         found = zip(self.ids[rows].tolist(), scores.tolist(), rows.tolist(), strict=True)

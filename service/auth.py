@@ -21,6 +21,7 @@ from service.local import foreign_host, foreign_origin, is_loopback
 log = logging.getLogger(__name__)
 COOKIE = "anchorhood_key"
 OPEN = frozenset({"/", "/healthz", "/readyz", "/session", "/docs", "/docs/oauth2-redirect", "/redoc", "/openapi.json"})
+_PAGE = "/page/"  # its files hold nothing of anybody
 _QUESTIONS = ("/neighbours", "/classify")  # asked by POST where they bring an image or many ids
 _REMEMBERED = 1.0  # seconds after which a revoked key is refused by every process
 _MOST_REMEMBERED = 4096
@@ -108,7 +109,7 @@ class Guard:
     async def _refusal(self, scope: Scope) -> ASGIApp | None:
         headers = dict(scope["headers"])
         host, origin = headers.get(b"host", b""), headers.get(b"origin", b"")
-        is_open = scope["path"] in OPEN
+        is_open = scope["path"] in OPEN or scope["path"].startswith(_PAGE)
         if not await self._required(is_open):
             foreign = foreign_host(host) or foreign_origin(host, origin)
             return problem(403, *foreign) if foreign else None

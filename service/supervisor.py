@@ -103,7 +103,7 @@ def serve(settings: Settings) -> None:
                 child.start()
             _wait(lambda: _listens(settings), "the API", stop, children)
             if not stop.is_set():
-                print(f"Anchorhood is ready: http://{settings.host}:{settings.port}/docs", flush=True)
+                print(f"Anchorhood is ready: http://{settings.host}:{settings.port}", flush=True)
                 print(f"Data: {settings.root}   Logs: {log_dir}   Stop: Ctrl-C", flush=True)
             while not stop.wait(0.5):
                 for child in children:

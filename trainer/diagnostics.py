@@ -14,6 +14,7 @@ from trainer.run import Run
 
 _SAMPLE = 512  # images whose two random views give alignment and uniformity
 _BATCH = 64
+ENTROPY_BINS = 40
 _POINT = -0.2  # uniformity of vectors whose cosine is 0.95
 
 
@@ -40,6 +41,14 @@ def diagnose(run: Run, config: TrainConfig, store: PixelStore, round_: int, befo
         "alignment": alignment(first, second),
         "uniformity": uniformity(first),
     }
+
+
+def entropy_histogram(entropy: Tensor) -> list[int]:
+    """Numbers of images in ``ENTROPY_BINS`` equal steps from 0 to log N nats, of (N,) entropies: how sure the embedding is of
+    each image's place, and so which become anchors."""
+    most = math.log(max(len(entropy), 2))
+    counts: list[int] = torch.histc(entropy.float().clamp(0, most), ENTROPY_BINS, 0, most).long().tolist()
+    return counts
 
 
 def collapse_warning(figures: dict[str, float | None], largest: int) -> str | None:

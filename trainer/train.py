@@ -17,7 +17,7 @@ from trainer.augment import Augmentation
 from trainer.backbones import load_initial_weights
 from trainer.checkpoints import Position
 from trainer.config import TrainConfig, continued, resolve
-from trainer.diagnostics import collapse_warning, diagnose
+from trainer.diagnostics import collapse_warning, diagnose, entropy_histogram
 from trainer.encode import encode
 from trainer.loss import neighbourhood_loss
 from trainer.neighbourhoods import MemoryBank, discover, neighbourhoods, select_anchors
@@ -228,7 +228,8 @@ def _finish_round(
     run.entropy.append(discovery.entropy.cpu())
     run.nearest = discovery.nearest
     figures = diagnose(run, config, store, round_, before)
-    event = {"type": "round", "round": round_, "rounds": config.rounds, **figures}
+    histogram = entropy_histogram(run.entropy[-1])
+    event = {"type": "round", "round": round_, "rounds": config.rounds, **figures, "entropy_histogram": histogram}
     run.history.append(event)
     run.position = Position(round_ + 1)
     tell(event)

@@ -7,6 +7,7 @@ from typing import IO, Annotated, Any, Literal
 
 from fastapi import APIRouter, Header, Query, Response
 from fastapi.responses import FileResponse, StreamingResponse
+from pydantic_core import to_json
 from sqlalchemy import select
 from starlette.background import BackgroundTask
 
@@ -15,7 +16,7 @@ from core.errors import FileNotInModel
 from core.models import Model, Queue
 from service.context import Context, Ctx, Reading
 from service.routes.datasets import body as dataset_body
-from service.schemas import CurrentModel, DatasetBody, ModelBody, ModelPage, ModelRow
+from service.schemas import CurrentModel, DatasetBody, MapBody, ModelBody, ModelPage, ModelRow
 
 router = APIRouter(tags=["models"])
 
@@ -78,6 +79,14 @@ def export_embeddings(model_id: str, context: Ctx, format: Annotated[Literal["np
     export.write_npz(seen, file)
     file.seek(0)
     return _sent(file, f"{model_id}.npz")
+
+
+@router.get("/models/{model_id}/map", response_model=MapBody)
+def show_map(model_id: str, context: Ctx) -> Response:
+    """Where all images lie in two dimensions, with their labels and how they were learned: what a page draws and filters."""
+    view = context.searcher.view(model_id=model_id)
+    body = {"model_id": view.model_id, "dataset_id": view.dataset_id, **export.map_of(view.snapshot)}
+    return Response(to_json(body, inf_nan_mode="null"), media_type="application/json")  # as it is: of a million images it is long
 
 
 @router.put("/datasets/{dataset_id}/model")

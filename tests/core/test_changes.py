@@ -13,6 +13,7 @@ from sqlalchemy import func, insert, select, text
 from core import datasets, deletions, index, jobs, manifest, texts
 from core.db import Database
 from core.errors import BadArchive, BadQuery, DatasetNotReady
+from core.export import map_of
 from core.intake import end_failed, ingest
 from core.jobs import Claim
 from core.models import Dataset, DatasetStatus, Embedding, Image, JobKind, JobStatus, Label, Model, Queue, Rejection, now
@@ -332,3 +333,20 @@ def test_searches_beside_the_index_find_what_brute_force_finds(db: Database, set
             path, label = seen.describe(found)
             assert path == f"{'ab'[row % 2]}/{row}.png" and label == (f"class-{ids[row] % 2}" if row % 3 == 0 else None)
             np.testing.assert_array_equal(seen.vectors(np.array([found]))[0], vectors[row])
+
+
+def test_the_map_has_what_is_alive_in_the_order_of_ids(db: Database, settings: Settings) -> None:
+    vectors = np.random.default_rng(0).normal(size=(COUNT + 5, DIM)).astype(np.float32)
+    model, ids = make_model(db, settings, vectors)
+    gone = np.arange(0, COUNT, 7)
+    deletions.delete_images(db, "ds_1", ids[gone].tolist())
+    with db.read() as session:
+        drawn = map_of(Snapshot(session, model, "mdl_1", "ds_1", Labels.read(session, "ds_1")))
+    rows = np.setdiff1d(np.arange(COUNT), gone)  # what was added later has no place
+    rows = rows[np.argsort(ids[rows])]
+    assert drawn["ids"] == ids[rows].tolist()
+    np.testing.assert_allclose(np.stack([drawn["x"], drawn["y"]], axis=1), vectors[rows, :2], atol=1e-4)
+    labels = [drawn["names"][label] if label >= 0 else None for label in drawn["labels"]]
+    assert labels == [f"class-{ids[row] % 2}" if row % 3 == 0 else None for row in rows]
+    np.testing.assert_allclose(drawn["entropy"], np.linspace(0, 1, COUNT)[None, rows], atol=1e-4)
+    assert drawn["anchor_round"] == [max(row % 3 - 1, 0) for row in rows]

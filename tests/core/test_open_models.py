@@ -29,6 +29,7 @@ def model(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
     assert built.recall_at_10 >= 0.95
     texts.write(folder / texts.PATHS, (f"{row}.png" for row in range(COUNT)))
     np.savez(folder / "neighbourhoods.npz", anchor_round=np.arange(COUNT))
+    np.save(folder / "projection.npy", np.zeros((COUNT, 2), np.float32))
     (folder / "encoder.onnx").touch()
     manifest.write(folder, {})
     return OpenModel(folder)

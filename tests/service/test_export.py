@@ -25,7 +25,7 @@ def test_one_long_path_costs_neither_memory_nor_disk(db: Database, tmp_path: Pat
     np.save(folder / "ids.npy", ids)
     texts.write(folder / texts.PATHS, paths)
     index.build(vectors, folder / "index.faiss", "flat")
-    for name in ("encoder.onnx", "neighbourhoods.npz"):
+    for name in ("encoder.onnx", "neighbourhoods.npz", "projection.npy"):
         (folder / name).touch()
     manifest.write(folder, {})
     with db.read() as session:

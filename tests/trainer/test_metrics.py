@@ -8,7 +8,15 @@ import torch
 import torch.nn.functional as F
 from sklearn.metrics import average_precision_score
 
-from trainer.diagnostics import alignment, collapse_warning, effective_rank, neighbour_agreement, uniformity
+from trainer.diagnostics import (
+    ENTROPY_BINS,
+    alignment,
+    collapse_warning,
+    effective_rank,
+    entropy_histogram,
+    neighbour_agreement,
+    uniformity,
+)
 from trainer.metrics import consistency, consistency_by_decile, knn_accuracy, linear_accuracy, retrieval
 
 
@@ -101,3 +109,11 @@ def test_agreement_of_neighbours_ignores_their_order() -> None:
 def test_a_collapsed_embedding_is_called_one(rank: float, spread: float, message: str | None) -> None:
     warning = collapse_warning({"effective_rank": rank, "uniformity": spread}, 128)
     assert (warning is None) if message is None else (warning is not None and message in warning)
+
+
+def test_the_histogram_of_entropies_goes_from_nothing_to_log_n() -> None:
+    count = 1000
+    entropy = torch.rand(count, generator=torch.Generator().manual_seed(0)) * math.log(count)
+    edges = np.linspace(0, math.log(count), ENTROPY_BINS + 1)
+    assert entropy_histogram(entropy) == np.histogram(entropy.numpy(), edges)[0].tolist()
+    assert entropy_histogram(torch.full((5,), math.log(5) + 1e-6))[-1] == 5  # rounding may exceed the largest

@@ -275,6 +275,7 @@ def test_every_round_has_figures_that_need_no_labels(whole: tuple[Path, TrainCon
         assert 1 <= event["effective_rank"] <= 16
         assert event["alignment"] >= 0
         assert event["uniformity"] <= 0
+        assert sum(event["entropy_histogram"]) == 40
 
 
 def test_a_collapse_is_a_warning(pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

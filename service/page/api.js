@@ -1,0 +1,91 @@
+// The public API: requests, pages of a list, uploads with progress.
+
+/** A problem document (RFC 9457), or that the service was not reached (status 0). */
+export class Problem extends Error {
+  constructor(status, code, detail) {
+    super(detail);
+    this.status = status;
+    this.code = code;
+  }
+}
+
+/** A path with a query; values that are null or empty are left out, lists are repeated. */
+export function path(base, query = {}) {
+  const given = new URLSearchParams();
+  for (const [name, value] of Object.entries(query)) {
+    for (const one of Array.isArray(value) ? value : [value]) {
+      if (one !== null && one !== undefined && one !== "" && one !== false) given.append(name, one);
+    }
+  }
+  return given.size ? `${base}?${given}` : base;
+}
+
+function problem(status, text) {
+  let body = {};
+  try {
+    body = JSON.parse(text);
+  } catch {
+    // what stands between here and the service may answer with a page of its own
+  }
+  if (status === 401) window.dispatchEvent(new Event("unauthorized"));
+  return new Problem(status, body.code ?? `http_${status}`, body.detail ?? `the service answered ${status}`);
+}
+
+async function request(method, url, { json, body, headers, signal } = {}) {
+  const given = json === undefined ? { headers } : { headers: { "Content-Type": "application/json", ...headers } };
+  let response;
+  try {
+    response = await fetch(url, { method, signal, body: json === undefined ? body : JSON.stringify(json), ...given });
+  } catch (error) {
+    if (error.name === "AbortError") throw error;
+    throw new Problem(0, "unreachable", "the service cannot be reached at the moment");
+  }
+  if (!response.ok) throw problem(response.status, await response.text());
+  return response;
+}
+
+async function parsed(response) {
+  return response.status === 204 ? null : response.json();
+}
+
+export const get = async (base, query, signal) => parsed(await request("GET", path(base, query), { signal }));
+export const getText = async (base, query) => (await request("GET", path(base, query))).text();
+export const post = async (url, json, headers) => parsed(await request("POST", url, { json, headers }));
+export const postForm = async (url, body) => parsed(await request("POST", url, { body }));
+export const put = async (url, json) => parsed(await request("PUT", url, { json }));
+export const remove = async (url) => parsed(await request("DELETE", url));
+
+/** All rows of a list, page by page. */
+export async function* rows(base, query, signal) {
+  let after = query?.after ?? null;
+  do {
+    const page = await get(base, { limit: 1000, ...query, after }, signal);
+    yield page.data;
+    after = page.next;
+  } while (after !== null);
+}
+
+export async function all(base, query) {
+  const found = [];
+  for await (const page of rows(base, query)) found.push(...page);
+  return found;
+}
+
+/** Sends a form and tells how much of it has gone; fetch cannot. */
+export function upload(url, form, onProgress, signal) {
+  return new Promise((resolve, reject) => {
+    const sending = new XMLHttpRequest();
+    sending.open("POST", url);
+    sending.upload.onprogress = (event) => onProgress(event.loaded, event.total);
+    sending.onload = () => {
+      if (sending.status >= 200 && sending.status < 300) resolve(JSON.parse(sending.responseText));
+      else reject(problem(sending.status, sending.responseText));
+    };
+    sending.onerror = () => reject(new Problem(0, "unreachable", "the connection broke while the file was being sent"));
+    sending.onabort = () => reject(new DOMException("the upload was stopped", "AbortError"));
+    signal.addEventListener("abort", () => sending.abort());
+    sending.send(form);
+  });
+}
+
+export const thumbnail = (id) => `/images/${id}/thumbnail?size=${window.devicePixelRatio > 1.5 ? 256 : 128}`;

@@ -1,0 +1,81 @@
+// Elements and texts.
+
+/** An element: `on…` properties are listeners, true is an empty attribute, null and false are left out. */
+export function h(tag, properties, ...children) {
+  const element = document.createElement(tag);
+  for (const [name, value] of Object.entries(properties ?? {})) {
+    if (name.startsWith("on")) element.addEventListener(name.slice(2), value);
+    else if (name === "value") element.value = value ?? "";
+    else if (value !== null && value !== undefined && value !== false) element.setAttribute(name, value === true ? "" : value);
+  }
+  element.append(...children.flat(3).filter((child) => child !== null && child !== undefined && child !== false));
+  return element;
+}
+
+let numbered = 0;
+
+/** A labelled control with an explanation that a screen reader reads with it. */
+export function field(label, control, help) {
+  const id = control.id || `f${++numbered}`;
+  control.id = id;
+  const about = help ? h("small", { id: `${id}-help` }, help) : null;
+  if (help) control.setAttribute("aria-describedby", `${id}-help`);
+  return h("div", { class: "field" }, h("label", { for: id }, label), control, about);
+}
+
+export function select(options, value, properties) {
+  const element = h("select", properties, options.map(([key, text]) => h("option", { value: key }, text)));
+  element.value = value ?? "";
+  return element;
+}
+
+/** A short message that is read out and goes away; errors stay until they are closed. */
+export function notice(text, isError = false) {
+  const close = () => box.remove();
+  const box = h("div", { class: isError ? "notice error" : "notice" }, h("span", {}, text),
+    h("button", { type: "button", class: "plain", "aria-label": "Close this message", onclick: close }, "✕"));
+  document.getElementById("notices").append(box);
+  if (!isError) setTimeout(close, 6000);
+}
+
+/** Runs what a click asked for; what goes wrong is said. */
+export function guarded(action) {
+  return async (event) => {
+    event?.preventDefault?.();
+    try {
+      await action(event);
+    } catch (error) {
+      if (error.name !== "AbortError") notice(error.message, true);
+    }
+  };
+}
+
+export const number = (value) => (value === null || value === undefined ? "–" : value.toLocaleString("en-GB"));
+export const percent = (value, digits = 1) => (value === null || value === undefined ? "–" : `${(100 * value).toFixed(digits)} %`);
+export const when = (iso) => (iso ? new Date(iso).toLocaleString("en-GB", { dateStyle: "medium", timeStyle: "short" }) : "–");
+export const clock = (iso) => new Date(iso).toLocaleTimeString("en-GB");
+
+export function bytes(count) {
+  const units = ["B", "KiB", "MiB", "GiB", "TiB"];
+  let unit = 0;
+  while (count >= 1024 && unit < units.length - 1) {
+    count /= 1024;
+    unit += 1;
+  }
+  return `${count.toFixed(unit && count < 10 ? 1 : 0)} ${units[unit]}`;
+}
+
+export function duration(seconds) {
+  if (seconds === null || seconds === undefined) return "–";
+  const whole = Math.max(0, Math.round(seconds));
+  const [hours, minutes, rest] = [Math.floor(whole / 3600), Math.floor((whole % 3600) / 60), whole % 60];
+  if (hours) return `${hours} h ${minutes} min`;
+  return minutes ? `${minutes} min ${rest} s` : `${rest} s`;
+}
+
+/** Saves a text as a file of the reader's. */
+export function download(name, text, type) {
+  const link = h("a", { href: URL.createObjectURL(new Blob([text], { type })), download: name });
+  link.click();
+  setTimeout(() => URL.revokeObjectURL(link.href), 10000);
+}

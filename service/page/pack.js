@@ -1,0 +1,85 @@
+// A folder as an uncompressed tar: a Blob of headers and of the files themselves, which the browser reads as it sends them.
+
+const BLOCK = 512;
+const text = new TextEncoder();
+
+function header(name, size, kind) {
+  const block = new Uint8Array(BLOCK);
+  const put = (offset, bytes) => block.set(bytes, offset);
+  const octal = (offset, width, value) => put(offset, text.encode(value.toString(8).padStart(width - 1, "0")));
+  put(0, name.subarray(0, 100));
+  octal(100, 8, 0o644);
+  octal(108, 8, 0);
+  octal(116, 8, 0);
+  octal(124, 12, size);
+  octal(136, 12, 0);
+  put(148, text.encode("        "));  // the checksum counts as spaces
+  block[156] = kind.charCodeAt(0);
+  put(257, text.encode("ustar\x0000"));
+  octal(148, 7, block.reduce((sum, byte) => sum + byte, 0));
+  return block;
+}
+
+const padding = (size) => new Uint8Array((BLOCK - (size % BLOCK)) % BLOCK);
+
+/** The extended header (POSIX pax) of a name that is too long for 100 bytes, or not ASCII. */
+function extended(name) {
+  const rest = ` path=${name}\n`;
+  const length = text.encode(rest).length;
+  let total = length + 1;
+  while (String(total).length + length !== total) total = String(total).length + length;
+  const record = text.encode(`${total}${rest}`);
+  return [header(text.encode("pax"), record.length, "x"), record, padding(record.length)];
+}
+
+/** The tar of `[{path, file}]`. */
+export function tar(entries) {
+  const parts = [];
+  for (const { path, file } of entries) {
+    const name = text.encode(path);
+    if (name.length > 100 || name.length !== path.length) parts.push(...extended(path));
+    parts.push(header(name, file.size, "0"), file, padding(file.size));
+  }
+  parts.push(new Uint8Array(2 * BLOCK));
+  return new Blob(parts, { type: "application/x-tar" });
+}
+
+const ARCHIVE = /\.(zip|tar|tgz|tar\.gz)$/i;
+const ordered = (entries) => entries.filter(({ path }) => !/(^|\/)\./.test(path)).sort((a, b) => (a.path < b.path ? -1 : 1));
+
+/** What to upload for the files of an input: one archive as it is, all else packed; null where there is nothing. */
+export function packed(entries) {
+  if (entries.length === 1 && ARCHIVE.test(entries[0].path)) return { name: entries[0].file.name, blob: entries[0].file };
+  const kept = ordered(entries);
+  if (!kept.length) return null;
+  const tops = new Set(kept.map(({ path }) => (path.includes("/") ? path.split("/")[0] : "")));
+  const [top] = tops;
+  const whole = tops.size === 1 && top !== "";  // one folder: its own folders are the classes, and its name the dataset's
+  const inside = whole ? kept.map(({ path, file }) => ({ path: path.slice(top.length + 1), file })) : kept;
+  return { name: `${whole ? top : "images"}.tar`, blob: tar(inside), files: kept.length };
+}
+
+export const chosen = (input) => [...input.files].map((file) => ({ path: file.webkitRelativePath || file.name, file }));
+
+/** The files of a drop, those in folders too. */
+export async function dropped(transfer) {
+  const roots = [...transfer.items].map((item) => item.webkitGetAsEntry()).filter(Boolean);  // before anything is awaited
+  if (!roots.length) return [...transfer.files].map((file) => ({ path: file.name, file }));  // not of a file system
+  const found = [];
+  for (const root of roots) await walk(root, found);
+  return found;
+}
+
+async function walk(entry, found) {
+  if (entry.isFile) {
+    const file = await new Promise((resolve, reject) => entry.file(resolve, reject));
+    found.push({ path: entry.fullPath.slice(1), file });
+    return;
+  }
+  const reader = entry.createReader();
+  for (;;) {
+    const some = await new Promise((resolve, reject) => reader.readEntries(resolve, reject));  // at most 100 at a time
+    if (!some.length) return;
+    for (const child of some) await walk(child, found);
+  }
+}

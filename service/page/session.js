@@ -1,0 +1,58 @@
+// Where a key is needed, it is asked for and exchanged for a cookie that scripts cannot read.
+
+import { get, post, remove } from "./api.js";
+import { field, guarded, h } from "./dom.js";
+
+let asking = null;
+
+/** Resolves when requests may be sent; `again` shows the view anew after a key was given in between. */
+export async function openSession(again) {
+  if (asking) return asking;
+  const session = await get("/session").catch(() => ({ required: false, scope: null }));  // the view says what is wrong
+  if (session.required && !session.scope) {
+    asking = ask();
+    await asking;
+    asking = null;
+    again();
+    return new Promise(() => {});  // shown already
+  }
+  if (session.required) offerToLeave(session.scope);
+  return undefined;
+}
+
+function ask() {
+  return new Promise((resolve) => {
+    const key = h("input", { type: "password", autocomplete: "current-password", required: true });
+    const wrong = h("p", { class: "error", role: "alert" });
+    const enter = async (event) => {
+      event.preventDefault();
+      try {
+        const { scope } = await post("/session", { key: key.value.trim() });
+        dialog.close();
+        dialog.remove();
+        offerToLeave(scope);
+        resolve();
+      } catch (error) {
+        if (error.status !== 401) throw error;
+        wrong.textContent = error.message;
+      }
+    };
+    const dialog = h("dialog", { "aria-labelledby": "key-title", oncancel: (event) => event.preventDefault() },
+      h("form", { onsubmit: enter },
+        h("h2", { id: "key-title" }, "A key is needed"),
+        field("API key", key, "As `anchorhood keys create` printed it, or in the file admin-key of a docker compose set-up."),
+        wrong, h("button", { class: "primary" }, "Enter")));
+    document.body.append(dialog);
+    dialog.showModal();
+  });
+}
+
+function offerToLeave(scope) {
+  document.getElementById("leave")?.remove();
+  const forget = guarded(async () => {
+    await remove("/session");
+    location.reload();
+  });
+  document.querySelector("header.top").append(
+    h("button", { type: "button", id: "leave", class: "plain", title: `This key may: ${scope}`, onclick: forget }, "Forget the key"));
+}

@@ -1,0 +1,65 @@
+"""The page at ``/``: files of this package, and Plotly's bundle from the ``plotly`` package. It uses the public API alone."""
+
+import hashlib
+from functools import lru_cache
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Annotated
+
+from fastapi import APIRouter, Header
+from fastapi.responses import Response
+
+from service.errors import problem
+
+router = APIRouter(include_in_schema=False)
+_FOLDER = Path(__file__).parent.parent / "page"
+_TYPES = {".html": "text/html", ".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
+_PLOTLY = "plotly.min.js"
+_POLICY = "; ".join(
+    (
+        "default-src 'none'",
+        "script-src 'self'",
+        "style-src 'self' 'unsafe-inline'",  # Plotly makes style sheets and attributes of its own
+        "img-src 'self' blob:",  # a picture before it is sent
+        "connect-src 'self'",
+        "form-action 'none'",
+        "base-uri 'none'",
+        "frame-ancestors 'none'",
+    )
+)
+
+
+@lru_cache
+def _file(name: str) -> tuple[bytes, str, str] | None:
+    """Content, media type and ETag of one of the page's files."""
+    found = {path.name: path for path in _FOLDER.iterdir() if path.suffix in _TYPES}
+    plotly = find_spec("plotly")  # not imported, which would take longer than everything else here
+    if plotly is not None and plotly.origin is not None:
+        found[_PLOTLY] = Path(plotly.origin).parent / "package_data" / _PLOTLY
+    if name not in found:
+        return None
+    data = found[name].read_bytes()
+    return data, f"{_TYPES[found[name].suffix]}; charset=utf-8", f'"{hashlib.sha256(data).hexdigest()[:32]}"'
+
+
+@router.api_route("/", methods=["GET", "HEAD"])
+def show_page(if_none_match: Annotated[str | None, Header()] = None) -> Response:
+    """The page."""
+    return _answer("index.html", if_none_match)
+
+
+@router.api_route("/page/{name}", methods=["GET", "HEAD"])
+def get_file(name: str, if_none_match: Annotated[str | None, Header()] = None) -> Response:
+    """One of its files; asked for again each time, and then 304 until an upgrade changes it."""
+    return _answer(name, if_none_match)
+
+
+def _answer(name: str, known: str | None) -> Response:
+    file = _file(name)
+    if file is None:
+        return problem(404, "not_found", f"the page has no file {name}")
+    data, kind, tag = file
+    headers = {"ETag": tag, "Cache-Control": "no-cache", "Content-Security-Policy": _POLICY}
+    if known is not None and tag in known:
+        return Response(status_code=304, headers=headers)
+    return Response(data, media_type=kind, headers=headers)

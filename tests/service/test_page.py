@@ -1,0 +1,85 @@
+"""The page's files: what they may load, that they are whole, and that they are in a wheel. What they do is for tests/browser."""
+
+import fnmatch
+import re
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from core import keys, migrate
+from core.db import Database
+from core.keys import Scope
+from core.settings import Settings
+from tests.service.serving import serving
+
+ROOT = Path(__file__).parents[2]
+FILES = sorted((ROOT / "service/page").iterdir())
+
+
+@pytest.fixture
+def client(settings: Settings) -> Iterator[httpx.Client]:
+    """A service that asks for a key, of a client without one."""
+    migrate.upgrade(settings.database)
+    db = Database(settings.database)
+    with db.write() as session:
+        keys.add(session, "page", Scope.READ, keys.generate())
+    with serving(settings, db) as client:
+        yield client
+    db.dispose()
+
+
+def test_the_page_may_load_from_here_alone(client: httpx.Client) -> None:
+    answer = client.get("/")
+    assert (answer.status_code, answer.headers["content-type"]) == (200, "text/html; charset=utf-8")
+    policy = dict(part.split(" ", 1) for part in answer.headers["content-security-policy"].split("; "))
+    assert policy["default-src"] == "'none'"
+    assert policy["script-src"] == policy["connect-src"] == "'self'"
+    assert policy["img-src"] == "'self' blob:"
+    assert policy["frame-ancestors"] == "'none'"
+    assert answer.headers["x-content-type-options"] == "nosniff"
+
+
+def test_a_file_is_sent_once_and_then_only_compared(client: httpx.Client) -> None:
+    first = client.get("/page/app.js")
+    assert first.headers["content-type"] == "text/javascript; charset=utf-8"
+    assert first.content == (ROOT / "service/page/app.js").read_bytes()
+    again = client.get("/page/app.js", headers={"If-None-Match": first.headers["etag"]})
+    assert (again.status_code, again.content, again.headers["etag"]) == (304, b"", first.headers["etag"])
+    assert client.get("/page/app.js", headers={"If-None-Match": '"of-yesterday"'}).status_code == 200
+
+
+def test_plotly_comes_from_its_package(client: httpx.Client) -> None:
+    answer = client.get("/page/plotly.min.js")
+    assert answer.status_code == 200
+    assert b"plotly.js v" in answer.content[:200]
+
+
+def test_nothing_but_the_pages_files_is_sent(client: httpx.Client) -> None:
+    for name in ("nothing.js", "%2e%2e%2fauth.py", "..%2f..%2fpyproject.toml", "__init__.py", "page.py"):
+        assert client.get(f"/page/{name}").status_code == 404, name
+
+
+def test_every_file_that_one_names_is_there(client: httpx.Client) -> None:
+    named = set()
+    for file in FILES:
+        named |= set(re.findall(r'(?:from|import\() ?"\./([\w.-]+)"', text := file.read_text()))
+        named |= set(re.findall(r'"/page/([\w.-]+)"', text))
+    assert {"wall.js", "look.js", "plotly.min.js", "base.css"} <= named
+    for name in named:
+        assert client.get(f"/page/{name}").status_code == 200, name
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: file.name)
+def test_no_file_asks_anybody_else_and_each_can_be_read(file: Path) -> None:
+    text = file.read_text()
+    assert not re.findall(r"(?:https?:)?//(?!www\.w3\.org/2000/svg)\w+\.\w+", text)
+    assert len(text.splitlines()) <= 250
+
+
+def test_a_wheel_has_every_file() -> None:
+    globs = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["package-data"]["service"]
+    for file in FILES:
+        assert any(fnmatch.fnmatch(f"page/{file.name}", glob) for glob in globs), file.name
