@@ -134,7 +134,7 @@ def test_training_reads_nothing_of_an_upload_that_goes_on(db: Database, settings
     listed = [json.loads(line) for line in (tmp_path / "images.jsonl").read_text().splitlines()]
     assert len(listed) == 4
     for entry in listed:
-        assert read_range(Path(entry["file"]), entry["offset"], entry["length"]).startswith(b"\x89PNG")
+        assert read_range(tmp_path / entry["file"], entry["offset"], entry["length"]).startswith(b"\x89PNG")
 
 
 @pytest.mark.parametrize("end", ["cancelled", "lost", "embed"])
