@@ -59,22 +59,38 @@ def add(session: Session, dataset_id: str, source: dict[str, str]) -> Job:
     return jobs.create(session, JobKind.INGEST, dataset_id, params={**source, "adds": True})
 
 
+def _import_roots(settings: Settings) -> list[Path]:
+    return [Path(root).resolve() for root in settings.import_roots.split(os.pathsep) if root]
+
+
+def import_root(settings: Settings, folder: Path) -> Path:
+    """The root that a folder without links in its path lies in.
+
+    Raises:
+        BadRequest: it lies in none.
+    """
+    for root in _import_roots(settings):
+        if folder.is_relative_to(root):
+            return root
+    raise BadRequest("uri: is not in a folder that may be imported")
+
+
 def import_folder(settings: Settings, uri: str) -> Path:
     """The folder of this machine that a URI (or an absolute path) names.
 
     Raises:
         BadRequest: no folder below one of those that ``ANCHORHOOD_IMPORT_ROOTS`` allows.
     """
-    roots = [Path(root).resolve() for root in settings.import_roots.split(os.pathsep) if root]
-    if not roots:
+    if not _import_roots(settings):
         raise BadRequest("uri: folders of the server cannot be imported; ANCHORHOOD_IMPORT_ROOTS names those that may")
     parts = urlsplit(uri)
     if parts.scheme not in ("", "file") or parts.netloc not in ("", "localhost") or "\0" in uri:
         raise BadRequest("uri: must be file:///path/of/a/folder")
     folder = Path(unquote(parts.path) if parts.scheme else uri)
     resolved = folder.resolve()  # links are followed before the comparison, so that none leads out
-    if not folder.is_absolute() or not any(resolved.is_relative_to(root) for root in roots):
+    if not folder.is_absolute():
         raise BadRequest("uri: is not in a folder that may be imported")
+    import_root(settings, resolved)
     if not resolved.is_dir():
         raise BadRequest("uri: there is no such folder")
     return resolved

@@ -46,9 +46,13 @@ class Encoder:
         (embeddings,) = self._session.run(None, {"images": batch})
         return np.asarray(embeddings, dtype=np.float32)
 
-    def one(self, image: Image.Image) -> Vectors:
-        """Embed one image, (d,), together with those that other threads bring while the encoder is at work."""
-        mine = _Waiting(imaging.evaluation_array(image, self.size))
+    def one(self, pixels: NDArray[np.uint8]) -> Vectors:
+        """Embed one image, (d,), together with those that other threads bring while the encoder is at work.
+
+        Args:
+            pixels: (S, S, 3), as ``imaging.evaluation_array`` makes them.
+        """
+        mine = _Waiting(pixels)
         with self._lock:
             self._waiting.append(mine)
             if not self._working:

@@ -68,7 +68,11 @@ class BadParameters(BadRequest):
 
 
 class BadImage(BadRequest):
-    code = "bad_image"
+    """An image that cannot be decoded; ``decoding_timeout`` and ``decoder_crashed`` are codes of their own."""
+
+    def __init__(self, message: str, code: str = "bad_image") -> None:
+        super().__init__(message)
+        self.code = code
 
 
 class BadLabels(BadRequest):

@@ -1,6 +1,7 @@
 """From an uploaded archive or a folder to validated images in shards."""
 
 import hashlib
+import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass, field
@@ -9,10 +10,13 @@ from typing import Any
 
 from sqlalchemy import bindparam, select
 
-from core import archives, datasets, deletions, embedding, imaging, jobs
+from core import archives, datasets, deletions, embedding, jobs
 from core.datasets import upload_path
 from core.db import BATCH, Database
+from core.decoding import Checked, Decoders, Pipeline
+from core.entries import Entry, Limits
 from core.errors import BadArchive
+from core.imaging import ImageError
 from core.jobs import Claim
 from core.models import Dataset, DatasetStatus, Image, Job, JobKind, JobStatus, Label, Rejection
 from core.settings import Settings
@@ -33,15 +37,27 @@ _WITH_PATH = select(Image.dataset_id).where(Image.path == bindparam("path"))  # 
 EXTENSIONS = {media_type: extension for extension, media_type in _MEDIA_TYPES.values()}
 
 
+@dataclass(frozen=True)
+class _File:
+    path: str
+    data: bytes = b""  # of one that is being decoded, with its digest
+    digest: str = ""
+
+
 @dataclass
 class _Intake:
-    """Rows waiting to be written, and how many were seen so far."""
+    """Files that are being decoded, rows waiting to be written, and how many were seen so far."""
 
-    job_id: str
+    db: Database
+    owner: Claim
     dataset: Dataset
-    max_pixels: int
+    pipeline: Pipeline[_File]
+    writer: ShardWriter
+    folder: str  # of its shards, relative to the data folder
+    ahead: set[str] = field(default_factory=set)  # paths and digests of files that are being decoded
     images: list[dict[str, Any]] = field(default_factory=list)
     path_of: dict[str, str] = field(default_factory=dict)  # content digest: path, of ``images``
+    paths: set[str] = field(default_factory=set)  # of ``images``
     labels: list[str | None] = field(default_factory=list)
     rejections: list[dict[str, Any]] = field(default_factory=list)
     kept: int = 0
@@ -49,17 +65,90 @@ class _Intake:
     rejected: int = 0
     duplicates: int = 0
 
-    @property
-    def waiting(self) -> int:
-        return len(self.images) + len(self.rejections)
+    def take(self, entry: Entry) -> None:
+        """Have a file decoded, and keep or refuse those of the earlier ones that are done."""
+        digest = "" if entry.code else hashlib.sha256(entry.data).hexdigest()
+        if entry.path in self.ahead or digest in self.ahead:  # whether it repeats one of those depends on their decoding
+            self.settle()
+        refused = self._refusal(entry, digest)
+        file = _File(entry.path) if refused else _File(entry.path, entry.data, digest)
+        if refused is None:
+            self.ahead |= {entry.path, digest}
+        self._keep(self.pipeline.put(file, file.data, refused))
 
-    def reject(self, path: str, code: str, reason: str) -> None:
+    def settle(self) -> None:
+        """Keep or refuse all that were taken."""
+        self._keep(self.pipeline.rest())
+
+    def _refusal(self, entry: Entry, digest: str) -> ImageError | None:
+        if entry.code:
+            return ImageError(entry.code, entry.reason)
+        stored = self.db.look_up(_WITH_CONTENT, dataset=self.dataset.id, digest=digest)
+        if same := stored[0][0] if stored else self.path_of.get(digest):
+            return ImageError("duplicate", f"same content as {same}")
+        if entry.path in self.paths or (self.dataset.id,) in self.db.look_up(_WITH_PATH, path=entry.path):
+            return ImageError("repeated_path", "another image of the dataset has this path")
+        return None
+
+    def _keep(self, done: list[tuple[_File, Checked | ImageError]]) -> None:
+        for file, found in done:
+            if file.digest:
+                self.ahead -= {file.path, file.digest}
+            if isinstance(found, ImageError):
+                self._reject(file.path, found.code, str(found))
+            else:
+                self._add(file, found)
+            if len(self.images) + len(self.rejections) >= BATCH:
+                self.store()
+
+    def _add(self, file: _File, found: Checked) -> None:
+        path, data = file.path, file.data
+        extension, media_type = _MEDIA_TYPES[found.format]
+        shard, offset = self.writer.add(f"{file.digest}.{extension}", data)
+        self.path_of[file.digest] = path
+        self.paths.add(path)
+        self.kept += 1
+        self.bytes += len(data)
+        self.images.append(
+            {
+                "dataset_id": self.dataset.id,
+                "path": path,
+                "sha256": file.digest,
+                "shard": f"{self.folder}/{shard}",
+                "offset": offset,
+                "length": len(data),
+                "media_type": media_type,
+                "width": found.width,
+                "height": found.height,
+            }
+        )
+        by_folder = self.dataset.labels == "folders" and "/" in path
+        self.labels.append(path.split("/")[0] if by_folder else None)
+
+    def _reject(self, path: str, code: str, reason: str) -> None:
         if code == "duplicate":
             self.duplicates += 1
         else:
             self.rejected += 1
-        row = {"dataset_id": self.dataset.id, "job_id": self.job_id, "path": path, "code": code, "reason": reason}
+        row = {"dataset_id": self.dataset.id, "job_id": self.owner.job_id, "path": path, "code": code, "reason": reason}
         self.rejections.append(row)
+
+    def store(self) -> None:
+        """Write the rows that wait."""
+        if not self.images and not self.rejections:
+            return
+        progress = {"images": self.kept, "rejected": self.rejected, "duplicates": self.duplicates}
+        with self.db.write() as session:
+            jobs.own(session, self.owner, progress=progress)
+            if self.images:
+                inserted = Image.__table__.insert().returning(Image.id, sort_by_parameter_order=True)  # type: ignore[attr-defined]
+                ids = session.execute(inserted, self.images).scalars().all()
+                labelled = [{"image_id": id_, "label": label} for id_, label in zip(ids, self.labels, strict=True) if label]
+                if labelled:
+                    session.execute(Label.__table__.insert(), labelled)  # type: ignore[attr-defined]
+            if self.rejections:
+                session.execute(Rejection.__table__.insert(), self.rejections)  # type: ignore[attr-defined]
+        self.images, self.labels, self.rejections, self.path_of, self.paths = [], [], [], {}, set()
 
 
 def ingest(db: Database, settings: Settings, owner: Claim, should_stop: Callable[[], bool]) -> None:
@@ -78,20 +167,18 @@ def ingest(db: Database, settings: Settings, owner: Claim, should_stop: Callable
     deletions.forget_unfinished(db, settings, owner, job.dataset_id)
     with db.read() as session:
         dataset = datasets.get(session, job.dataset_id)
-    intake = _Intake(owner.job_id, dataset, settings.max_pixels)
     folder = settings.folder("datasets") / dataset.id / f"{owner.job_id}-{owner.attempt}"
-    unpacked = 0
-    with closing(ShardWriter(folder)) as writer:
+    deadline = time.monotonic() + settings.max_validation_seconds
+    with closing(ShardWriter(folder)) as writer, closing(Pipeline[_File](Decoders(settings), settings.max_pixels)) as pipeline:
+        intake = _Intake(db, owner, dataset, pipeline, writer, str(folder.relative_to(settings.root)))
         for entry in _entries(settings, job.params):
             if should_stop():
                 raise InterruptedError
-            unpacked += len(entry.data)
-            if unpacked > settings.max_unpacked_bytes:
-                raise BadArchive(f"more than {settings.max_unpacked_bytes:,} bytes unpacked, which is the most allowed")
-            _take(db, entry, intake, writer, str(folder.relative_to(settings.root)))
-            if intake.waiting >= BATCH:
-                _store(db, owner, intake)
-    _store(db, owner, intake)
+            if time.monotonic() > deadline:
+                raise BadArchive(f"takes longer than {settings.max_validation_seconds:,.0f} s to validate, the most allowed")
+            intake.take(entry)
+        intake.settle()
+    intake.store()
     made = jobs.makes_dataset(job)
     if not intake.kept and (made or not intake.duplicates):
         raise BadArchive(f"no usable image among its {intake.rejected:,} files; GET /datasets/{dataset.id}/rejections says why")
@@ -118,65 +205,12 @@ def _delete_upload(db: Database, settings: Settings, job: Job) -> None:
         upload_path(settings, upload).unlink(missing_ok=True)
 
 
-def _entries(settings: Settings, source: dict[str, Any]) -> Iterator[archives.Entry]:
-    limits = {"max_entries": settings.max_entries, "max_bytes": settings.max_image_bytes}
+def _entries(settings: Settings, source: dict[str, Any]) -> Iterator[Entry]:
+    limits = Limits(settings.max_entries, settings.max_image_bytes, settings.max_unpacked_bytes, settings.max_compression_ratio)
     if "folder" in source:
-        return archives.folder_entries(Path(source["folder"]), **limits)
-    return archives.entries(upload_path(settings, source["upload"]), **limits, name=source.get("filename", ""))
-
-
-def _take(db: Database, entry: archives.Entry, intake: _Intake, writer: ShardWriter, folder: str) -> None:
-    if entry.code:
-        return intake.reject(entry.path, entry.code, entry.reason)
-    digest = hashlib.sha256(entry.data).hexdigest()
-    stored = db.look_up(_WITH_CONTENT, dataset=intake.dataset.id, digest=digest)
-    if same := stored[0][0] if stored else intake.path_of.get(digest):
-        return intake.reject(entry.path, "duplicate", f"same content as {same}")
-    if entry.path in intake.path_of.values() or (intake.dataset.id,) in db.look_up(_WITH_PATH, path=entry.path):
-        return intake.reject(entry.path, "repeated_path", "another image of the dataset has this path")
-    try:
-        image, format_ = imaging.decode_with_format(entry.data, intake.max_pixels)
-    except imaging.ImageError as error:
-        return intake.reject(entry.path, error.code, str(error))
-    width, height = image.size
-    extension, media_type = _MEDIA_TYPES[format_]
-    intake.path_of[digest] = entry.path
-    intake.kept += 1
-    intake.bytes += len(entry.data)
-    shard, offset = writer.add(f"{digest}.{extension}", entry.data)
-    intake.images.append(
-        {
-            "dataset_id": intake.dataset.id,
-            "path": entry.path,
-            "sha256": digest,
-            "shard": f"{folder}/{shard}",
-            "offset": offset,
-            "length": len(entry.data),
-            "media_type": media_type,
-            "width": width,
-            "height": height,
-        }
-    )
-    by_folder = intake.dataset.labels == "folders" and "/" in entry.path
-    intake.labels.append(entry.path.split("/")[0] if by_folder else None)
-    return None
-
-
-def _store(db: Database, owner: Claim, intake: _Intake) -> None:
-    if not intake.waiting:
-        return
-    progress = {"images": intake.kept, "rejected": intake.rejected, "duplicates": intake.duplicates}
-    with db.write() as session:
-        jobs.own(session, owner, progress=progress)
-        if intake.images:
-            inserted = Image.__table__.insert().returning(Image.id, sort_by_parameter_order=True)  # type: ignore[attr-defined]
-            ids = session.execute(inserted, intake.images).scalars().all()
-            labelled = [{"image_id": id_, "label": label} for id_, label in zip(ids, intake.labels, strict=True) if label]
-            if labelled:
-                session.execute(Label.__table__.insert(), labelled)  # type: ignore[attr-defined]
-        if intake.rejections:
-            session.execute(Rejection.__table__.insert(), intake.rejections)  # type: ignore[attr-defined]
-    intake.images, intake.labels, intake.rejections, intake.path_of = [], [], [], {}
+        folder = Path(source["folder"])
+        return archives.folder_entries(folder, datasets.import_root(settings, folder), limits)
+    return archives.entries(upload_path(settings, source["upload"]), limits, name=source.get("filename", ""))
 
 
 def end_failed(db: Database, settings: Settings, owner: Claim, status: JobStatus, error: dict[str, str] | None) -> None:

@@ -79,8 +79,7 @@ def configure(format: str) -> None:
     text = _Text("%(asctime)s %(levelname)s %(name)s: %(message)s%(about)s")
     handler.setFormatter(_JsonLines() if format == "json" else text)
     logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
-    for chatty in ("alembic", "multiprocessing"):  # the latter is Celery's pool, and writes in a format of its own
-        logging.getLogger(chatty).setLevel(logging.WARNING)
+    logging.getLogger("alembic").setLevel(logging.WARNING)
     logging.captureWarnings(True)
     sys.excepthook = _uncaught
 

@@ -13,7 +13,7 @@ from core.settings import Settings
 
 TASK = "anchorhood.work"
 _LONGER_THAN_ANY_JOB = 365 * 24 * 3600  # seconds; a message restored while its task runs would only ring in vain
-# Celery passes on what Redis refuses, as when its memory or its disk is full: that must not fail a request either.
+# RedisError: of commands that are sent past Celery, which translates those of its own.
 _AWAY = (OperationalError, OSError, RedisError)
 log = logging.getLogger(__name__)
 

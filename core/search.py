@@ -8,9 +8,10 @@ import numpy as np
 from sqlalchemy import bindparam, select
 from sqlalchemy.orm import Session
 
-from core import images, imaging, manifest, published
+from core import images, manifest, published
 from core.db import Database
-from core.errors import BadImage, BadQuery, DatasetNotFound, ImageNotFound, ModelNotFound, NoModel
+from core.decoding import Decoders
+from core.errors import BadQuery, DatasetNotFound, ImageNotFound, ModelNotFound, NoModel
 from core.models import Dataset, Image, Model
 from core.open_models import OpenModel, Recent, Rows, Vector
 from core.queries import Query
@@ -53,6 +54,9 @@ class View:
 class Searcher:
     """Answers queries; one instance serves all threads of a process.
 
+    Attributes:
+        decoders: of this process, also for what is not a query; to be closed with it.
+
     Args:
         on_encoded: is told the seconds that decoding and encoding a query's image took.
     """
@@ -64,6 +68,7 @@ class Searcher:
         self._labels: Recent[Labels] = Recent(_OPEN_MODELS)
         self._judged: Recent[LeaveOneOut] = Recent(_OPEN_MODELS)
         self._released = time.monotonic()
+        self.decoders = Decoders(settings)
 
     def view(self, *, image_id: int | None = None, dataset_id: str | None = None, model_id: str | None = None) -> View:
         """The model to answer from: the one named, else the dataset's current one, else that of the image's dataset, else
@@ -147,12 +152,8 @@ class Searcher:
         return self._encoded(view, data, self._settings.max_pixels)
 
     def _encoded(self, view: View, data: bytes, max_pixels: int) -> Vector:
-        began = time.perf_counter()
-        try:
-            image = imaging.decode(data, max_pixels)
-        except imaging.ImageError as error:
-            raise BadImage(str(error)) from error
-        vector = view.snapshot.model.encoder.one(image)
+        began, encoder = time.perf_counter(), view.snapshot.model.encoder
+        vector = encoder.one(self.decoders.pixels(data, encoder.size, max_pixels))
         self._on_encoded(time.perf_counter() - began)
         return vector
 

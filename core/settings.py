@@ -39,7 +39,11 @@ class Settings(BaseSettings):
     max_entries: int = Field(5_000_000, gt=0, description="Most files in one archive.")
     max_unpacked_bytes: int = Field(256 << 30, gt=0, description="Most bytes of one archive, unpacked.")
     max_image_bytes: int = Field(64 << 20, gt=0, description="Largest image file, unpacked.")
+    max_compression_ratio: int = Field(200, gt=0, description="Most bytes unpacked for each packed one, beyond 64 MiB.")
+    max_validation_seconds: float = Field(86_400, gt=0, description="Longest validation of one upload.")
     max_pixels: int = Field(64_000_000, gt=0, description="Most pixels in one image.")
+    max_decoding_seconds: float = Field(20, gt=0, description="CPU time that decoding one image may take.")
+    max_decoding_bytes: int = Field(2 << 30, ge=64 << 20, description="Memory that decoding one image may take.")
 
     @classmethod
     def load(cls) -> "Settings":

@@ -42,6 +42,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         gc.collect()
         gc.freeze()  # what was made so far lives as long as the process; walking it takes a full collection 20 ms
         yield
+        context.searcher.decoders.close()
         context.db.dispose()
 
     app = FastAPI(

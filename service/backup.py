@@ -20,15 +20,15 @@ from alembic.util import CommandError
 from sqlalchemy import func, insert, select, text
 from sqlalchemy.orm import Session
 
-from core import artifacts, manifest, migrate
+from core import artifacts, attention, manifest, migrate
 from core.db import BATCH, Database
 from core.errors import BadRequest, BadSettings
-from core.models import ApiKey, Base, Image, Job, JobKind, JobStatus, Model, now
+from core.models import ApiKey, Attention, Base, Image, Job, JobKind, JobStatus, Model, now
 from core.settings import Settings
 from service.supervisor import only_one
 
 ROWS, ABOUT = "anchorhood.sqlite3", "backup.json"
-FOLDERS = ("datasets", "models", "runs", "uploads")
+FOLDERS = ("datasets", "models", "runs", "attention", "uploads")
 _NUMBERED = {"images": "id", "rejections": "id", "jobs": "seq"}  # tables whose ids are never given again
 _TRIES = 10
 
@@ -224,6 +224,9 @@ def _missing(session: Session, staged: Path) -> Iterator[str]:
             manifest.read(staged / "models" / directory)
         except manifest.DamagedModel:
             yield f"models/{directory}"
+    for model_id, directory in session.execute(select(Attention.model_id, Attention.directory).distinct()):
+        if not (staged / "attention" / model_id / directory / attention.FILE).exists():
+            yield f"attention/{model_id}/{directory}"
     unfinished = select(Job.params).where(Job.kind == JobKind.INGEST, Job.status.in_((JobStatus.QUEUED, JobStatus.RUNNING)))
     for params in session.scalars(unfinished):
         if "upload" in params and not (staged / "uploads" / params["upload"]).exists():

@@ -8,7 +8,7 @@ import pytest
 from alembic import command
 from alembic.config import Config
 from alembic.script import ScriptDirectory
-from sqlalchemy import Column, Connection, MetaData, Table, insert, inspect, select, text
+from sqlalchemy import JSON, Column, Connection, MetaData, Table, insert, inspect, select, text
 
 from core import migrate
 from core.db import Database
@@ -35,13 +35,13 @@ def reflected(connection: Connection) -> MetaData:
 
 
 def value(column: Column[Any], number: int) -> Any:
+    if isinstance(column.type, JSON):
+        return {"number": number}
     kind = column.type.python_type
     if issubclass(kind, bool):
         return number % 2 == 1
     if issubclass(kind, datetime):
         return datetime(2026, 1, number, tzinfo=UTC).replace(tzinfo=None if not column.type.timezone else UTC)  # type: ignore[attr-defined]
-    if issubclass(kind, dict):
-        return {"number": number}
     if issubclass(kind, bytes):
         return bytes([number])
     return kind(number)

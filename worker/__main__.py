@@ -3,6 +3,7 @@
 import argparse
 import logging
 import os
+import sys
 import threading
 import time
 from pathlib import Path
@@ -32,6 +33,8 @@ def main() -> None:
     if arguments.parent_pipe is not None:
         die_with_parent(arguments.parent_pipe)
     logs.configure(settings.log_format)
+    if settings.log_format == "json":
+        sys.__stdout__ = open(os.devnull, "w")  # type: ignore[misc]  # noqa: SIM115 -- where Celery says, and does not log, that it shuts down
     flag = lifeline.drain_file(settings, os.getpid())
     flag.unlink(missing_ok=True)
 
@@ -43,7 +46,8 @@ def main() -> None:
     alive = lifeline.alive_file(settings, arguments.queue)
     threading.Thread(target=_sweep, args=(arguments.queue, alive), name="sweep", daemon=True).start()
     try:
-        app.worker_main(["--quiet", "worker", "--loglevel", "INFO", "--queues", arguments.queue, "--hostname", name, *quiet])
+        # The level is that of Celery's pool alone, which writes in a format of its own; core.logs sets all others.
+        app.worker_main(["--quiet", "worker", "--loglevel", "WARNING", "--queues", arguments.queue, "--hostname", name, *quiet])
     finally:
         flag.unlink(missing_ok=True)
         alive.unlink(missing_ok=True)

@@ -7,7 +7,7 @@ from fastapi.responses import Response
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from core import compaction, datasets, deletions, images, imaging
+from core import compaction, datasets, deletions, images
 from core.errors import ImageNotFound
 from core.models import Dataset, Image, Label, Queue
 from service.context import Context, Ctx, Reading
@@ -76,7 +76,7 @@ def get_image_file(image_id: ImageId, context: Ctx) -> Response:
 def get_thumbnail(image_id: ImageId, context: Ctx, size: Annotated[int, Query(ge=16, le=512)] = 128) -> Response:
     """The whole image, upright, its longer side ``size`` pixels or as it is where that is less."""
     image, data = _read(context, image_id)
-    small = imaging.thumbnail(data, size, max(context.settings.max_pixels, image.width * image.height))
+    small = context.searcher.decoders.thumbnail(data, size, max(context.settings.max_pixels, image.width * image.height))
     return Response(small, media_type="image/webp", headers=_headers(f"{image.sha256}-{size}"))
 
 

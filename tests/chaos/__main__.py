@@ -62,7 +62,8 @@ def run(name: str, minutes: float, seed: int) -> dict[str, Any]:
         while time.monotonic() < end or sender.is_alive():
             for service in services:
                 service.look()
-            if due < time.monotonic() < end:
+            up = harm.kills[-1:] != ["serve"] or system.alive()  # else it would be killed for ever before it has started
+            if due < time.monotonic() < end and up:
                 harm.kill()
                 due = time.monotonic() + harm.gap(*GAPS)
             time.sleep(0.2)

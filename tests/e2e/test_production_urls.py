@@ -14,6 +14,7 @@ from core.queue import Bell, make_app
 from core.settings import Settings
 from tests.conftest import picture_zip
 from tests.live import Live
+from tests.servers import Redis
 
 
 @pytest.fixture
@@ -65,6 +66,22 @@ def test_rings_do_not_pile_up(broker_url: str) -> None:
         assert client.llen(Queue.TRAINING) == 1
         bell.ring(Queue.TRAINING)
         assert client.llen(Queue.TRAINING) == 2
+
+
+@pytest.mark.redis
+def test_a_broker_without_room_fails_no_request() -> None:
+    server = Redis()
+    try:
+        server.start()
+        with redis.Redis.from_url(server.url) as client:
+            client.config_set("maxmemory", 1)
+            with pytest.raises(redis.RedisError):
+                client.lpush("x", "y")
+        bell = Bell(make_app(Settings(broker_url=server.url)))
+        bell.ring(Queue.TASKS)
+        bell.ring_if_silent(Queue.TASKS)
+    finally:
+        server.close()
 
 
 def test_an_absent_broker_fails_no_request(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from PIL import Image
 from safetensors.torch import load_file
 
 from core.encoder import Encoder
-from core.imaging import decode
+from core.imaging import decode, evaluation_array
 from core.index import build
 from tests.conftest import image_bytes, picture_zip, write_zip
 from trainer import checkpoints
@@ -149,7 +149,7 @@ def test_the_export_is_complete_and_agrees_with_the_encoder(
     assert (again * stored).sum(axis=1).min() > 0.9999
     decoded = [decode(image.location.read()) for image in listed.images]
     with ThreadPoolExecutor(16) as pool:  # batched as they come, each gets its own
-        together = list(pool.map(encoder.one, decoded * 5))
+        together = list(pool.map(encoder.one, [evaluation_array(image, encoder.size) for image in decoded * 5]))
     assert np.abs(np.stack(together) - np.tile(again, (5, 1))).max() < 1e-5
     weights = load_file(tmp_path / "encoder.safetensors")
     assert {"stem.weight", "layer4.0.conv2.weight", "head.bias"} <= set(weights)
@@ -197,7 +197,7 @@ def test_every_kind_of_file_is_embedded_as_in_the_evaluation(
     export(config, run, open_source(pictures), tmp_path)
     encoder = Encoder(tmp_path / "encoder.onnx")
     for row, image in enumerate(listed.images):
-        found = encoder.one(decode(files[image.path]))
+        found = encoder.one(evaluation_array(decode(files[image.path]), encoder.size))
         assert float(found @ expected[row]) >= 0.999, image.path
 
 

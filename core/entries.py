@@ -1,0 +1,116 @@
+"""Files of a hostile archive or folder: what they may be named, what kind of thing they may be, and how much of them is read."""
+
+import re
+import stat
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import IO
+
+from core.errors import BadArchive
+
+JUNK = re.compile(r"(^|/)(__MACOSX/.*|\.DS_Store|Thumbs\.db|desktop\.ini)$")
+_NAME_LENGTH, NAME_DEPTH = 1024, 32
+_ARCHIVE_MAGIC = (b"PK\x03\x04", b"PK\x05\x06", b"\x1f\x8b", b"BZh", b"\xfd7zXZ\x00", b"7z\xbc\xaf\x27\x1c", b"Rar!")
+_FREE_BYTES = 64 << 20  # may be unpacked however well they were packed
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A file of an archive: its bytes, or the code and reason for which they are refused."""
+
+    path: str
+    data: bytes = b""
+    code: str = ""
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What may come out of one archive or folder.
+
+    Attributes:
+        entries: most files.
+        file_bytes: largest file.
+        unpacked_bytes: most bytes together, counted as they are unpacked, those of refused files too.
+        ratio: most bytes unpacked for each one of the archive, beyond the first 64 MiB.
+    """
+
+    entries: int
+    file_bytes: int
+    unpacked_bytes: int
+    ratio: int
+
+
+class Budget:
+    """What is left of the limits while an archive of ``packed`` bytes is read."""
+
+    def __init__(self, limits: Limits, packed: int | None = None) -> None:
+        self.limits = limits
+        self._entries = self._bytes = 0
+        self._most = limits.unpacked_bytes
+        if packed is not None:
+            self._most = min(self._most, max(_FREE_BYTES, packed * limits.ratio))
+
+    def spend_entry(self) -> None:
+        """Raises ``BadArchive`` where there are too many."""
+        self._entries += 1
+        if self._entries > self.limits.entries:
+            raise BadArchive(f"more than {self.limits.entries:,} entries, which is the most allowed")
+
+    def spend(self, count: int) -> None:
+        """Raises ``BadArchive`` where too many bytes were unpacked."""
+        self._bytes += count
+        if self._bytes > self.limits.unpacked_bytes:
+            raise BadArchive(f"more than {self.limits.unpacked_bytes:,} bytes unpacked, which is the most allowed")
+        if self._bytes > self._most:
+            raise BadArchive(f"unpacks to more than {self.limits.ratio:,} times its size, which is the most allowed")
+
+
+@dataclass(frozen=True)
+class Refusal:
+    code: str
+    reason: str
+
+    def at(self, path: str) -> Entry:
+        return Entry(path[:_NAME_LENGTH], code=self.code, reason=self.reason)
+
+
+def refuse_name(name: str) -> Refusal | None:
+    if len(name) > _NAME_LENGTH or name.count("/") > NAME_DEPTH:
+        return Refusal("unsafe_path", f"a path of more than {_NAME_LENGTH:,} characters or {NAME_DEPTH} folders")
+    parts = re.split(r"[/\\]", name)
+    if name.startswith(("/", "\\")) or re.match(r"^[A-Za-z]:", name):
+        return Refusal("unsafe_path", "an absolute path; only paths within the archive are allowed")
+    if ".." in parts:
+        return Refusal("unsafe_path", "a path that leaves the archive")
+    return None
+
+
+def refuse_kind(mode: int) -> Refusal | None:
+    kind = stat.S_IFMT(mode)
+    if kind == stat.S_IFLNK:
+        return Refusal("link", "a link; only files are allowed")
+    if kind not in (0, stat.S_IFREG):
+        return Refusal("special_file", "a device or another special file; only files are allowed")
+    return None
+
+
+def read(name: str, file: IO[bytes], max_bytes: int) -> Entry:
+    data = file.read(max_bytes + 1)
+    if len(data) > max_bytes:
+        return Entry(name, code="too_large", reason=f"more than {max_bytes:,} bytes, which is the most allowed")
+    if data.startswith(_ARCHIVE_MAGIC) or data[257:262] == b"ustar":
+        return Entry(name, code="nested_archive", reason="an archive within the archive; unpack it first")
+    return Entry(name, data)
+
+
+def clean(name: str) -> str:
+    """A name that any database and any JSON parser can hold, without a leading ``./``."""
+    text = re.sub(r"^(\./+)+", "", name.encode("utf-8", "replace").decode("utf-8"))
+    return re.sub(r"[\x00-\x1f\x7f]", "\ufffd", text)
+
+
+def parents(name: str) -> Iterator[str]:
+    while "/" in name.rstrip("/"):
+        name = name.rstrip("/").rpartition("/")[0]
+        yield name
