@@ -70,13 +70,35 @@ def scrolled(page: Page, url: str, dataset: str) -> dict[str, Any]:
     return {"images": page.locator(".tile").first.get_attribute("aria-setsize"), "slow": slow, "fast": fast}
 
 
-def mapped(page: Page, url: str, dataset: str) -> dict[str, float]:
-    """Milliseconds until the map is drawn, and frames while a lasso is drawn over it."""
-    page.goto(f"{url}/#/map/{dataset}")
-    started: float = page.evaluate("performance.now()")
-    page.locator("#map .nsewdrag").wait_for()
+def mapped(page: Page, url: str, dataset: str) -> dict[str, Any]:
+    """Milliseconds until the map is there, frames while the wheel zooms in and out, and while a lasso is drawn."""
+    page.goto(f"{url}/#/datasets")
+    page.locator("table tbody tr").first.wait_for()
+    started: float = page.evaluate("location.hash = '#/map/" + dataset + "'; performance.now()")
+    page.locator(".legend button").first.wait_for()
     shown: float = page.evaluate("performance.now()")
-    return {"shown": shown - started}
+    zoom = """(part) => {
+        const canvas = document.querySelector("#points"), box = canvas.getBoundingClientRect();
+        canvas.dispatchEvent(new WheelEvent("wheel", {deltaY: part < 0.5 ? -15 : 15, cancelable: true,
+            clientX: box.left + box.width / 2, clientY: box.top + box.height / 2}));
+    }"""
+    zoomed = frames(page, zoom, 5)
+    box = page.locator("#points").bounding_box()
+    assert box is not None
+    page.mouse.move(box["x"] + 20, box["y"] + 20)
+    page.mouse.down()
+    trace = """(part) => {
+        const canvas = document.querySelector("#points"), box = canvas.getBoundingClientRect();
+        canvas.dispatchEvent(new PointerEvent("pointermove", {pointerId: 1, pointerType: "mouse",
+            clientX: box.left + box.width * (0.5 + 0.45 * Math.sin(6.28 * part)),
+            clientY: box.top + box.height * (0.5 + 0.45 * Math.cos(6.28 * part))}));
+    }"""
+    lasso = frames(page, trace, 3)
+    before: float = page.evaluate("performance.now()")
+    page.mouse.up()
+    page.locator("#chosen", has_text="images selected").wait_for()
+    after: float = page.evaluate("performance.now()")
+    return {"shown": shown - started, "zoom": zoomed, "lasso": lasso, "selected": after - before}
 
 
 def measure(work: Path, data: Path, port: int) -> dict[str, Any]:
@@ -116,10 +138,17 @@ def table(result: dict[str, Any]) -> str:
     for name in ("slow", "fast"):
         one = scroll[name]
         lines.append(
-            f"| {name} scroll through {scroll['images']} thumbnails: frames; median; longest | "
+            f"| {name} scroll through {int(scroll['images']):,} thumbnails: frames; median; longest | "
             f"{one['frames']}; {one['median']:.0f} ms; {one['longest']:.0f} ms | 100 ms |"
         )
-    lines.append(f"| map of all images: from the click to the drawn points | {result['map']['shown']:.0f} ms | |")
+    drawn = result["map"]
+    lines.append(f"| map of all images: from the click until it is there | {drawn['shown']:.0f} ms | |")
+    for name in ("zoom", "lasso"):
+        one = drawn[name]
+        lines.append(
+            f"| {name} on it: frames; median; longest | {one['frames']}; {one['median']:.0f} ms; {one['longest']:.0f} ms | |"
+        )
+    lines.append(f"| from the end of a lasso to its images | {drawn['selected']:.0f} ms | |")
     return "\n".join(lines)
 
 
