@@ -101,7 +101,10 @@ def require_same_run(saved: Mapping[str, Any], config: TrainConfig, fingerprint:
     ours = config.to_json()
     extendable = extend and Position(*saved["position"]).ends_round
     compared = _SHAPES if extendable else [name for name in ours if name != "device"]
-    changed = sorted(name for name in compared if ours[name] != saved["config"].get(name))
+    before = saved["config"]
+    changed = sorted(name for name in compared if ours[name] != before.get(name))
+    if "init" in changed and all(str(init).endswith(".safetensors") for init in (ours["init"], before["init"])):
+        changed.remove("init")  # the checkpoint holds what came of those weights; their file may have been moved
     changed += ["the images"] if saved["images"] != fingerprint else []
     if changed:
         raise InputError(f"cannot resume: {', '.join(changed)} differ from those of the checkpoint; use another --out")

@@ -27,7 +27,7 @@ from trainer.encode import encode
 from trainer.evaluate import Labelled, evaluate
 from trainer.export import export
 from trainer.pixels import evaluation_batches
-from trainer.run import Run
+from trainer.run import Run, require_same_run
 from trainer.sources import SourceError, open_source
 from trainer.train import Stopped, train
 
@@ -92,6 +92,17 @@ def test_a_damaged_checkpoint_is_passed_over(pictures: Path, tmp_path: Path, who
     assert newest[1] != last
     _, resumed = run_whole(pictures, tmp_path)
     assert np.array_equal(embeddings(resumed, pictures), embeddings(expected, pictures))
+
+
+def test_the_weights_a_run_started_from_may_be_moved() -> None:
+    saved = {
+        "config": TrainConfig.make({**SMALL, "init": "/old/encoder.safetensors"}).to_json(),
+        "images": "f",
+        "position": (0, 1, 0),
+    }
+    require_same_run(saved, TrainConfig.make({**SMALL, "init": "/new/encoder.safetensors"}), "f", extend=False)
+    with pytest.raises(InputError, match="init differ"):
+        require_same_run(saved, TrainConfig.make(SMALL), "f", extend=False)
 
 
 def test_resuming_another_run_is_refused(pictures: Path, tmp_path: Path, whole: tuple[Path, TrainConfig, Run]) -> None:
