@@ -38,7 +38,7 @@ def backup(target: Path, as_json: bool) -> None:
 def restore(source: Path, as_json: bool) -> None:
     """Bring the backup SOURCE into an empty data folder and database, while nothing runs on them.
 
-    Example: ANCHORHOOD_DATA_DIR=/srv/anchorhood anchorhood restore /backups/monday
+    Example: anchorhood restore /backups/monday
     """
     from service.backup import restore as run
 
