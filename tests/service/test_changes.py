@@ -199,7 +199,7 @@ def test_folders_of_the_server(changing: Changing, tmp_path: Path) -> None:
     (ingest,) = [job for job in live.get("/jobs?kind=ingest")["data"] if job["dataset_id"] == response.json()["id"]]
     assert live.finished(ingest["id"])["status"] == "succeeded"
     body = live.get(f"/datasets/{response.json()['id']}")
-    assert (body["images"], body["rejected"], body["classes"]) == (20, 2, 1)
+    assert (body["images"], body["rejected"], body["classes"]) == (20, 3, 1)
     refused = {row["path"]: row["code"] for row in live.get(f"/datasets/{body['id']}/rejections")["data"]}
     assert refused == {"link.png": "link", "notes.txt": "not_an_image"}
     assert (folder / "sub" / "0.png").exists()
