@@ -201,7 +201,7 @@ def test_folders_of_the_server(changing: Changing, tmp_path: Path) -> None:
     body = live.get(f"/datasets/{response.json()['id']}")
     assert (body["images"], body["rejected"], body["classes"]) == (20, 3, 1)
     refused = {row["path"]: row["code"] for row in live.get(f"/datasets/{body['id']}/rejections")["data"]}
-    assert refused == {"link.png": "link", "notes.txt": "not_an_image"}
+    assert refused == {"away": "link", "link.png": "link", "notes.txt": "not_an_image"}
     assert (folder / "sub" / "0.png").exists()
     response = live.client.post(f"/datasets/{changing.dataset}/images", json={"uri": str(folder / "sub")})
     assert live.finished(response.json()["id"])["progress"]["images"] == 20
