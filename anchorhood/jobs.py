@@ -1,6 +1,7 @@
 """``client.jobs``."""
 
 import csv
+import io
 import json
 import time
 import uuid
@@ -72,8 +73,11 @@ class Jobs:
 
     def classifications(self, job: Job | str) -> Sequence[dict[str, str]]:
         """The table of a classification job: ``image_id``, ``path``, ``label``, ``predicted``, ``confidence``."""
-        text = self._transport.send("GET", f"/jobs/{id_of(job)}/classifications", again=True).text
-        return list(csv.DictReader(text.splitlines()))
+        return list(csv.DictReader(io.StringIO(self.classifications_csv(job), newline="")))  # texts may hold line breaks
+
+    def classifications_csv(self, job: Job | str) -> str:
+        """The same as the CSV text that the service made."""
+        return self._transport.send("GET", f"/jobs/{id_of(job)}/classifications", again=True).text
 
     def follow(self, job_id: str, progress: bool = False) -> Job:
         """Wait for a job's end, through lost connections; returns it as it ended."""

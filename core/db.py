@@ -9,7 +9,8 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from types import TracebackType
+from typing import Any, Self
 
 import psycopg
 from sqlalchemy import ClauseElement, Engine, create_engine, event, make_url
@@ -87,6 +88,12 @@ class Database:
         wal = Path(f"{self.url.database}-wal")
         if self.url.get_backend_name() == "sqlite" and wal.exists():
             sync(wal)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.dispose()
 
     def dispose(self) -> None:
         """Close every connection."""

@@ -1,6 +1,8 @@
 """The commands that speak to a running service, by the Python client."""
 
+import csv
 import dataclasses
+import io
 import json
 import subprocess
 import sys
@@ -67,17 +69,21 @@ def job_line(job: Job) -> str:
     return f"{job.id}  {job.kind:8}  {job.status:9}  {where:20}  {job.model_id or '':20}  {job.name or ''}".rstrip()
 
 
-def evaluation_lines(judged: dict[str, Any] | None) -> list[str]:
-    """A training's accuracy beside that of an untrained encoder and of raw pixels."""
-    if not judged or judged.get("knn_accuracy") is None:
-        return ["no labels, so no accuracy: upload with --labels folders, or label some images"]
+def accuracy_lines(judged: dict[str, Any]) -> list[str]:
+    """A training's kNN accuracy beside that of an untrained encoder and of raw pixels."""
     of = "held-out images" if judged["held_out"] else "training images, each left out of its own vote"
     names = {"this embedding": "knn", "an untrained encoder": "untrained", "raw pixels": "raw_pixel"}
     return [
         f"kNN accuracy, K {judged['k']}, on {judged['queries']:,} {of}:",
         *(f"  {name:<22}{judged[f'{key}_accuracy']:7.1%}" for name, key in names.items()),
-        *(f"warning: {warning}" for warning in judged["warnings"]),
     ]
+
+
+def evaluation_lines(judged: dict[str, Any] | None) -> list[str]:
+    """What a training's evaluation found, or why there is none."""
+    if not judged or judged.get("knn_accuracy") is None:
+        return ["no labels, so no accuracy: upload with --labels folders, or label some images"]
+    return [*accuracy_lines(judged), *(f"warning: {warning}" for warning in judged["warnings"])]
 
 
 def _parameters(given: tuple[str, ...]) -> dict[str, Any]:
@@ -216,9 +222,10 @@ def classify(
     with service() as client:
         if dataset_all and out:
             job = client.datasets.classify(dataset_all, k, min_confidence).wait()
-            text = client.transport.send("GET", f"/jobs/{job.id}/classifications", again=True).content
-            out.write_bytes(text)
-            emit(as_json, {"job_id": job.id, "out": str(out)}, [f"{out}: {len(text.splitlines()) - 1:,} images"])
+            text = client.jobs.classifications_csv(job)
+            out.write_text(text, encoding="utf-8", newline="")
+            count = sum(1 for _ in csv.reader(io.StringIO(text, newline=""))) - 1
+            emit(as_json, {"job_id": job.id, "out": str(out)}, [f"{out}: {count:,} images"])
             return
         found = [client.classify(image_of(i), k=k, min_confidence=min_confidence, dataset=dataset) for i in images]
         lines = [f"{c.label or 'unknown':16}  {c.confidence:6.1%}  {i}" for i, c in zip(images, found, strict=True)]

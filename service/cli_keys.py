@@ -1,8 +1,7 @@
 """``anchorhood keys`` and ``secrets``: on the machine of the service, with its database."""
 
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
 from secrets import token_urlsafe
 from typing import Any
@@ -99,12 +98,7 @@ def _line(key: ApiKey) -> str:
     return f"{key.id}  {key.scope:5}  {state:18}  made {key.created_at:%Y-%m-%d}  last used {used:16}  {key.name}"
 
 
-@contextmanager
-def _database() -> Iterator[Database]:
+def _database() -> Database:
     settings = Settings.load()
     migrate.upgrade(settings.database)
-    db = Database(settings.database)
-    try:
-        yield db
-    finally:
-        db.dispose()
+    return Database(settings.database)

@@ -20,6 +20,7 @@ from PIL import Image, ImageDraw, ImageOps
 from anchorhood import ApiError, Client, Dataset, Neighbours
 from anchorhood import Image as Stored
 from core.processes import Child
+from service.cli_client import accuracy_lines
 
 DIGITS = {"crop_scale": [0.4, 1.0], "flip": False}  # half of a 6 is an 0, and a mirrored 2 is no digit
 _SHOWN, _NEIGHBOURS, _SIDE = 8, 10, 64  # rows and columns of the contact sheet, pixels of an image in it
@@ -130,11 +131,7 @@ class _Demo:
         if judged["knn_accuracy"] is None:
             print("\nNo labels, so no accuracy: put the images into a folder for each class to get one.")
             return
-        queries = "held-out images" if judged["held_out"] else "training images, each left out of its own vote"
-        print(f"\nkNN accuracy, K {judged['k']}, on {judged['queries']:,} {queries}:")
-        names = {"this embedding": "knn", "an untrained encoder": "untrained", "raw pixels": "raw_pixel"}
-        for name, key in names.items():
-            print(f"  {name:<22}{judged[f'{key}_accuracy']:7.1%}")
+        print("", *accuracy_lines(judged), sep="\n")
         print("\nOther measures:         linear classifier   mean average precision   recall@1")
         for name, key in {"this embedding": "trained", "an untrained encoder": "untrained", "raw pixels": "raw_pixels"}.items():
             found = judged[key]

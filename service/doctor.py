@@ -107,15 +107,12 @@ def _disk(settings: Settings) -> Finding:
 
 
 def _database(settings: Settings) -> Finding:
-    db = Database(settings.database)
     try:
-        with db.engine.connect() as connection:
+        with Database(settings.database) as db, db.engine.connect() as connection:
             revision = MigrationContext.configure(connection).get_current_revision()
     except SQLAlchemyError as error:
         cause = str(getattr(error, "orig", error)).splitlines()[0]
         return Finding("database", "wrong", cause, "start it, or set ANCHORHOOD_DATABASE_URL")
-    finally:
-        db.dispose()
     newest = ScriptDirectory.from_config(migrate.config(settings.database)).get_current_head()
     found = f"{db.url.get_backend_name()}, schema {revision or 'missing'}"
     if revision != newest:
@@ -132,13 +129,11 @@ def _broker(settings: Settings) -> Finding:
 
 
 def _keys(settings: Settings) -> Finding:
-    db = Database(settings.database)
     try:
-        required = keys.required(db)
+        with Database(settings.database) as db:
+            required = keys.required(db)
     except SQLAlchemyError:
         return Finding("API keys", "warning", "unknown without the database")
-    finally:
-        db.dispose()
     if required:
         return Finding("API keys", "ok", "every request needs one")
     if is_loopback(settings.host):
@@ -149,14 +144,11 @@ def _keys(settings: Settings) -> Finding:
 
 
 def _published(settings: Settings) -> Finding:
-    db = Database(settings.database)
     try:
-        with db.read() as session:
+        with Database(settings.database) as db, db.read() as session:
             models = session.execute(select(Model.id, Model.directory)).all()
     except SQLAlchemyError:
         return Finding("published files", "warning", "unknown without the database")
-    finally:
-        db.dispose()
     damaged = []
     for model_id, directory in models:
         try:

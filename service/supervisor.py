@@ -127,12 +127,9 @@ def require_keys(settings: Settings) -> None:
     """
     if is_loopback(settings.host):
         return
-    db = Database(settings.database)
-    try:
+    with Database(settings.database) as db:
         if keys.required(db):
             return
-    finally:
-        db.dispose()
     raise BadSettings(
         f"ANCHORHOOD_HOST: {settings.host} can be reached by others, and there are no API keys; make one "
         "(anchorhood keys create NAME --scope admin) or use 127.0.0.1"

@@ -105,7 +105,7 @@ def test_the_examples_of_the_terminal_and_of_python(live: Live, place: Path) -> 
 
 
 def test_the_encoder_page(live: Live, place: Path) -> None:
-    model = live.get("/models")["data"][0]["id"]
+    (model,) = [dataset["model_id"] for dataset in live.get("/datasets")["data"] if dataset["name"] == "photos.zip"]
     (place / "encoder.onnx").write_bytes(live.client.get(f"/models/{model}/files/encoder.onnx").content)
     (place / "embeddings.npz").write_bytes(live.client.get(f"/models/{model}/embeddings").content)
     (code,) = blocks("docs/encoder.md", "python")

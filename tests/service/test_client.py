@@ -105,7 +105,9 @@ def test_a_job_is_created_followed_and_its_model_used(client: Client, tmp_path: 
     assert len((tmp_path / "all.csv").read_text().splitlines()) == 25
     client.models.delete(again.model_id)
     assert [model.id for model in client.models.list(dataset)] == [done.model_id]
-    table = client.jobs.classifications(client.datasets.classify(dataset, k=5).wait())
+    classified = client.datasets.classify(dataset, k=5).wait()
+    table = client.jobs.classifications(classified)
+    assert client.jobs.classifications_csv(classified).startswith("image_id,path,label,predicted,confidence\r\n")
     assert len(table) == 24 and {row["predicted"] for row in table} <= {"class-0", "class-1"}
 
 
