@@ -38,6 +38,7 @@ check: setup
 	$(BIN)/ruff check $(SOURCES)
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	! test -x $(BIN)/hadolint || $(BIN)/hadolint Dockerfile
 	$(BIN)/pytest -m 'drift and not postgres' tests/test_drift.py
 
 chaos: setup

@@ -1,6 +1,7 @@
 """A disk without room, at each step: that request or job fails and says why, nothing half done stays, and the next one succeeds
 once there is room. The embedded system, whose database is on the same disk."""
 
+import errno
 import os
 import subprocess
 from collections.abc import Iterator
@@ -22,11 +23,18 @@ class Disk:
 
     def leave(self, room: int) -> None:
         """Fill the disk but for so many bytes."""
-        found = os.statvfs(self.folder)
-        excess = found.f_bavail * found.f_frsize - room
-        if excess > 0:
-            with open(self._ballast, "ab") as file:
-                os.posix_fallocate(file.fileno(), file.tell(), excess)
+        while True:
+            found = os.statvfs(self.folder)
+            excess = found.f_bavail * found.f_frsize - room
+            if excess <= 0:
+                return
+            try:
+                with open(self._ballast, "ab") as file:
+                    os.posix_fallocate(file.fileno(), file.tell(), excess)
+                return
+            except OSError as error:  # the system wrote in between
+                if error.errno != errno.ENOSPC:
+                    raise
 
     def clear(self) -> None:
         self._ballast.unlink(missing_ok=True)

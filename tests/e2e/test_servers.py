@@ -97,7 +97,7 @@ def test_startup_in_any_order(system: Production, postgres: Postgres, broker: Re
 
 
 def test_the_database_goes_away_and_comes_back(started: Production, postgres: Postgres, pictures: Path) -> None:
-    """For three times the silence after which a worker's job is given to another."""
+    """For a minute, many times the silence after which a worker's job is given to another."""
     job = started.train(started.upload(pictures), epochs_first=30, epochs=30)
     in_training(started, job)
     postgres.service.stop(signal.SIGKILL)
@@ -107,7 +107,7 @@ def test_the_database_goes_away_and_comes_back(started: Production, postgres: Po
     assert (not_ready.status_code, not_ready.json()["missing"]) == (503, ["database"])
     for answer in (started.client.get(f"/jobs/{job}"), started.client.post("/jobs", json={"dataset_id": "ds_0"})):
         assert (answer.status_code, answer.json()["code"]) == (503, "database_unavailable")
-    time.sleep(max(0.0, 12 - (time.monotonic() - gone)))
+    time.sleep(max(0.0, 60 - (time.monotonic() - gone)))
     postgres.start()
     wait_for(lambda: started.client.get("/readyz").status_code == 200, "the API to be ready", 20)
     require_one_success(started, job)
@@ -118,7 +118,8 @@ def test_the_broker_goes_away_and_comes_back(started: Production, broker: Redis,
     broker.service.stop(signal.SIGKILL)
     assert started.get("/readyz") == {"status": "degraded", "missing": ["broker"]}
     job = started.train(dataset)  # accepted, though nobody can be told
-    time.sleep(5)
+    time.sleep(60)
+    assert started.get("/readyz") == {"status": "degraded", "missing": ["broker"]}
     assert started.get(f"/jobs/{job}")["status"] == "queued"
     broker.start()
     wait_for(lambda: started.get("/readyz")["status"] == "ok", "the broker to be found", 20)

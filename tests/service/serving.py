@@ -66,14 +66,16 @@ def ready_dataset(db: Database, settings: Settings, archive: bytes | None = None
 
 
 def copy(published: Published, settings: Settings, db: Database) -> None:
-    """Copy the rows and files of a live system."""
+    """Copy the rows and files of a live system as it was before any test."""
     for name in ("datasets", "models", "runs"):
-        shutil.copytree(published.live.data_dir / name, settings.root / name)
-    source = Database(f"sqlite:///{published.live.data_dir / 'anchorhood.sqlite3'}")
-    with source.read() as old, db.write() as new:
+        shutil.copytree(published.snapshot / name, settings.root / name)
+    with (
+        Database(f"sqlite:///{published.snapshot / 'anchorhood.sqlite3'}") as source,
+        source.read() as old,
+        db.write() as new,
+    ):
         for table in Base.metadata.sorted_tables:
             if rows := old.execute(select(table)).mappings().all():
                 new.execute(insert(table), [dict(row) for row in rows])
         if db.engine.dialect.name == "postgresql":
             new.execute(select(func.setval("jobs_seq_seq", select(func.max(Job.seq)).scalar_subquery())))
-    source.dispose()
