@@ -11,6 +11,8 @@ for found in client.neighbours("query.jpg", k=5):
 
 from anchorhood.client import Client
 from anchorhood.records import (
+    Attention,
+    AttentionRound,
     Classification,
     ClassProbability,
     Dataset,
@@ -19,6 +21,7 @@ from anchorhood.records import (
     Image,
     Job,
     LeaveOneOut,
+    Map,
     Model,
     Neighbour,
     Neighbours,
@@ -28,6 +31,8 @@ from anchorhood.transport import ApiError, JobFailed, Unreachable
 
 __all__ = [
     "ApiError",
+    "Attention",
+    "AttentionRound",
     "ClassProbability",
     "Classification",
     "Client",
@@ -38,6 +43,7 @@ __all__ = [
     "Job",
     "JobFailed",
     "LeaveOneOut",
+    "Map",
     "Model",
     "Neighbour",
     "Neighbours",

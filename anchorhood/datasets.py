@@ -3,7 +3,7 @@
 import os
 import tarfile
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
@@ -89,6 +89,17 @@ class Datasets:
         """Classify every image by the labelled ones, as a job; ``jobs.classifications`` reads its table."""
         asked = {"k": k, "min_confidence": min_confidence}
         answer = self._client.jobs.post(f"/datasets/{id_of(dataset)}/classifications", asked)
+        return record(Job, answer, client=self._client)
+
+    def delete_images(self, dataset: Dataset | str, image_ids: Sequence[int]) -> int:
+        """Delete many images, all of them or none: out of every answer at once. Returns how many."""
+        path = f"/datasets/{id_of(dataset)}/deletions"
+        deleted: int = self._transport.json("POST", path, json={"image_ids": [*image_ids]})["deleted"]
+        return deleted
+
+    def compact(self, dataset: Dataset | str) -> Job:
+        """Take what was added and deleted into the model's files, as a job; the service does it by itself when enough changed."""
+        answer = self._transport.json("POST", f"/datasets/{id_of(dataset)}/compactions", again=True)
         return record(Job, answer, client=self._client)
 
     def use_model(self, dataset: Dataset | str, model_id: str) -> Dataset:

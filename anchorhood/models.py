@@ -1,14 +1,15 @@
 """``client.models``."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 import httpx
+import numpy as np
 
 from anchorhood.datasets import id_of
-from anchorhood.records import Dataset, Model, record
+from anchorhood.records import Attention, AttentionRound, Dataset, Job, Map, Model, record
 from anchorhood.transport import ApiError, refused
 
 if TYPE_CHECKING:
@@ -53,6 +54,34 @@ class Models:
     def export(self, model_id: str, file: IO[bytes], format: str = "npz") -> None:
         """Write all embeddings with their images' ids, paths and labels, as ``npz`` or ``csv``, to an open file."""
         self._copy(f"/models/{model_id}/embeddings", file, format=format)
+
+    def map(self, model_id: str) -> Map:
+        """Where all images lie in two dimensions, and how they were learned."""
+        found = self._transport.json("GET", f"/models/{model_id}/map")
+        names = np.array([*found["names"], ""])  # the index -1, no label, is the last
+        return Map(
+            ids=np.array(found["ids"], np.int64),
+            places=np.array([found["x"], found["y"]], np.float32).T,
+            labels=names[np.array(found["labels"], np.int64)],
+            entropy=np.array(found["entropy"], np.float32),
+            anchor_round=np.array(found["anchor_round"], np.int64),
+        )
+
+    def compute_attention(self, model_id: str, image_ids: Sequence[int]) -> Job:
+        """See, as a job, where the encoder of each round of the model looks in up to 256 images."""
+        answer = self._client.jobs.post(f"/models/{model_id}/attention", {"image_ids": [*image_ids]})
+        return record(Job, answer, client=self._client)
+
+    def attention(self, model_id: str, image_id: int) -> Attention:
+        """The rounds of which there are maps of an image; ``ApiError`` 404 before ``compute_attention``."""
+        found = self._transport.json("GET", f"/images/{image_id}/attention", params={"model_id": model_id})
+        rounds = [record(AttentionRound, one) for one in found.pop("rounds")]
+        return record(Attention, found, rounds=rounds)
+
+    def attention_map(self, model_id: str, image_id: int, round: int) -> bytes:
+        """A PNG of 224 x 224 pixels: the image under the map of a round, red where its encoder looks most."""
+        path = f"/images/{image_id}/attention/{round}"
+        return self._transport.send("GET", path, again=True, params={"model_id": model_id}).content
 
     def delete(self, model_id: str) -> None:
         """Delete a model that is not its dataset's current one."""

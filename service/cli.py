@@ -14,9 +14,10 @@ from core.models import Queue
 from core.processes import die_with_parent
 from core.settings import Settings
 from service.cli_backup import backup, restore
-from service.cli_client import classify, emit, evaluate, export, json_option, neighbours, train
-from service.cli_collections import datasets, jobs, models
+from service.cli_client import classify, emit, json_option, neighbours, train
+from service.cli_collections import datasets, jobs
 from service.cli_keys import keys, secrets
+from service.cli_models import attention, evaluate, export, models
 
 
 @click.group()
@@ -113,7 +114,7 @@ def doctor(as_json: bool) -> None:
         sys.exit(1)
 
 
-for command in (backup, restore, keys, secrets, train, datasets, jobs, models, neighbours, classify, export, evaluate):
+for command in (backup, restore, keys, secrets, train, datasets, jobs, models, neighbours, classify, attention, export, evaluate):
     commands.add_command(command)
 
 

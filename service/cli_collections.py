@@ -1,4 +1,4 @@
-"""``anchorhood datasets``, ``jobs`` and ``models``."""
+"""``anchorhood datasets`` and ``anchorhood jobs``."""
 
 import csv
 from pathlib import Path
@@ -95,6 +95,19 @@ def label(dataset: str, table: Path, as_json: bool) -> None:
         emit(as_json, counts, [", ".join(f"{count:,} {name}" for name, count in counts.items())])
 
 
+@datasets.command()
+@click.argument("dataset")
+@json_option
+def compact(dataset: str, as_json: bool) -> None:
+    """Take what was added and deleted into the model's files; the service does it by itself when enough has changed.
+
+    Example: anchorhood datasets compact ds_3f9c0e2b7a61d845
+    """
+    with service() as client:
+        job = client.datasets.compact(dataset).wait()
+        emit(as_json, job, [job_line(job)])
+
+
 @datasets.command("delete")
 @click.argument("dataset")
 @click.confirmation_option(prompt="Delete it with its images, jobs and models?")
@@ -168,39 +181,3 @@ def cancel(job: str, as_json: bool) -> None:
     with service() as client:
         found = client.jobs.cancel(job)
         emit(as_json, found, [job_line(found)])
-
-
-@click.group()
-def models() -> None:
-    """Published models."""
-
-
-@models.command("list")
-@click.option("--dataset", help="Of this dataset.")
-@json_option
-def list_models(dataset: str | None, as_json: bool) -> None:
-    """All models.
-
-    Example: anchorhood models list
-    """
-    with service() as client:
-        found = list(client.models.list(dataset))
-        emit(
-            as_json,
-            found,
-            [f"{m.id}  {m.created_at:%Y-%m-%d %H:%M}  {m.images:,} images x {m.dim}  {m.dataset_id}" for m in found],
-        )
-
-
-@models.command("use")
-@click.argument("dataset")
-@click.argument("model")
-@json_option
-def use_model(dataset: str, model: str, as_json: bool) -> None:
-    """Answer from another of a dataset's models.
-
-    Example: anchorhood models use ds_3f9c0e2b7a61d845 mdl_7c1f0a9e8b6d5432
-    """
-    with service() as client:
-        found = client.datasets.use_model(dataset, model)
-        emit(as_json, found, [dataset_line(found)])

@@ -11,6 +11,7 @@ from typing import Any
 import click
 import numpy as np
 import pytest
+from PIL import Image
 
 from core import migrate
 from core.settings import Settings
@@ -61,7 +62,7 @@ def every_command(group: click.Group = commands, prefix: str = "") -> Iterator[t
 
 
 @pytest.mark.slow
-def test_from_a_folder_to_a_model(shell: Shell, tmp_path: Path) -> None:
+def test_from_a_folder_to_a_model(shell: Shell, published: Published, tmp_path: Path) -> None:
     for number in range(24):
         path = tmp_path / "photos" / f"class-{number % 2}" / f"{number}.png"
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -93,9 +94,18 @@ def test_from_a_folder_to_a_model(shell: Shell, tmp_path: Path) -> None:
     only = shell.json("neighbours", str(query), "--dataset", dataset, "--label", "class-1", "-k", "50")["neighbours"]
     assert {one["label"] for one in only} == {"class-1"}
     assert shell.json("classify", str(query), "--dataset", dataset)[0]["label"] in ("class-0", "class-1")
+    strip = tmp_path / "strip.png"
+    assert "round 0" in shell.run("attention", str(found[0]["image_id"]), "--out", str(strip))
+    with Image.open(strip) as picture:
+        assert picture.size == (2 * 224, 224)
+    assert "must end in .png" in shell.run("attention", "1", "--out", str(tmp_path / "strip.txt"), code=2)
     table = tmp_path / "classes.csv"
     assert "24 images" in shell.run("classify", "--all", dataset, "--out", str(table), "-k", "5")
     assert len(table.read_text().splitlines()) == 25
+    assert "current" in shell.run("models", "delete", model["id"], code=1)
+    newer = published.live.finished(published.live.train(dataset))
+    assert "deleted" in shell.run("models", "delete", model["id"])
+    assert [one["id"] for one in shell.json("models", "list", "--dataset", dataset)] == [newer["model_id"]]
 
 
 @pytest.mark.slow
@@ -107,6 +117,7 @@ def test_datasets(shell: Shell, tmp_path: Path) -> None:
     assert shell.json("datasets", "add", dataset, str(tmp_path / "more.png"))["images"] == 7
     (tmp_path / "labels.csv").write_text("path,label\nclass-0/0000.png,a\nmore.png,b\n")
     assert shell.json("datasets", "label", dataset, str(tmp_path / "labels.csv"))["set"] == 2
+    assert shell.json("datasets", "compact", dataset)["status"] == "succeeded"
     shown = shell.json("datasets", "show", dataset)
     assert (shown["dataset"]["classes"], shown["rejections"]) == (2, [])
     (tmp_path / "bad.csv").write_text("name,kind\nx,y\n")

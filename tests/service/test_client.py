@@ -1,6 +1,7 @@
 """The Python client: every method, against a live system with a model that was really trained."""
 
 import inspect
+import io
 import json
 import re
 from collections.abc import Iterator
@@ -10,6 +11,7 @@ from threading import Thread
 import httpx
 import numpy as np
 import pytest
+from PIL import Image
 
 import anchorhood
 from anchorhood import ApiError, Client, JobFailed, Unreachable
@@ -61,6 +63,9 @@ def test_a_folder_is_uploaded_looked_at_labelled_and_deleted(client: Client, fol
     with pytest.raises(ApiError, match=f"no image {images[3].id}") as missing:
         client.image(images[3].id)
     assert (missing.value.status, missing.value.code) == (404, "image_not_found")
+    assert client.datasets.delete_images(dataset, [image.id for image in images[:2]]) == 2
+    assert client.datasets.compact(dataset).wait().kind == "compact"
+    assert client.datasets.get(dataset.id).images == 4
     client.datasets.delete(dataset)
     with pytest.raises(ApiError):
         client.datasets.get(dataset.id)
@@ -149,6 +154,9 @@ def test_searches_and_classes(client: Client, published: Published, tmp_path: Pa
     judged = client.datasets.leave_one_out(published.dataset, k=5)
     assert judged.judged == 32 and sum(map(sum, judged.confusion)) == 32
     assert client.image(image.id).provenance
+    map_ = client.models.map(found.model_id)
+    assert (map_.places.shape, map_.entropy.shape, set(map_.labels)) == ((32, 2), (2, 32), {"class-0", "class-1"})
+    assert map_.ids.tolist() == everything.ids.tolist() and map_.labels.tolist() == everything.labels.tolist()
     with pytest.raises(ValueError, match="exactly one"):
         client.neighbours()
     with pytest.raises(ApiError, match="k"):
@@ -211,6 +219,21 @@ def test_every_public_method_is_documented_and_used_here() -> None:
             if not name.startswith("_") and name != "post":
                 assert f"`{prefix}{name}" in page, f"docs/python.md lacks {prefix}{name}"
                 assert re.search(rf"\b(client\.{prefix}|(job|done|dataset)\.){name}\(", tests), f"no test uses {prefix}{name}"
+
+
+@pytest.mark.slow
+def test_attention(client: Client, published: Published) -> None:
+    image, model = next(client.datasets.images(published.dataset)).id, published.job["model_id"]
+    with pytest.raises(ApiError) as refused:
+        client.models.attention(model, image)
+    assert refused.value.code == "attention_not_found"
+    assert client.models.compute_attention(model, [image]).wait().kind == "attention"
+    found = client.models.attention(model, image)
+    assert (found.image_id, found.model_id, [one.round for one in found.rounds]) == (image, model, [0, 1])
+    assert found.neighbour_id != image and all(-1 <= one.similarity <= 1 for one in found.rounds)
+    pictures = [client.models.attention_map(model, image, round_) for round_ in (0, 1)]
+    assert all(Image.open(io.BytesIO(picture)).size == (224, 224) for picture in pictures)
+    assert pictures[0] != pictures[1]
 
 
 @pytest.mark.slow
