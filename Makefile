@@ -1,5 +1,6 @@
 PYTHON ?= python3
 BIN := .venv/bin
+PYTEST := $(BIN)/pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 SOURCES := anchorhood core service trainer worker migrations benchmarks tests
 
 .PHONY: setup demo serve test test-slow test-compose test-browser check openapi migrate bench-trainer bench-method bench-augment bench-service bench-page screenshots chaos
@@ -21,14 +22,14 @@ migrate: setup
 	$(BIN)/anchorhood migrate
 
 test: setup
-	$(BIN)/pytest
+	$(PYTEST)
 
 test-slow: setup
-	$(BIN)/pytest -m 'slow or postgres or redis'
+	$(PYTEST) -m 'slow or postgres or redis'
 
 test-browser: setup
 	command -v chromium >/dev/null || { apt-get update --quiet && apt-get install --yes --quiet chromium; }
-	$(BIN)/pytest -m browser tests/browser
+	$(PYTEST) -m browser tests/browser
 
 test-compose: setup
 	$(BIN)/python -m tests.compose

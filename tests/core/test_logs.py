@@ -11,7 +11,6 @@ import pytest
 
 from core import jobs, logs
 from core.db import Database
-from core.keys import generate
 from core.models import Dataset, DatasetStatus, JobKind, Queue, now
 
 SCRIPT = """
@@ -64,7 +63,7 @@ def test_text_lines() -> None:
     assert "hunter2" not in "".join(lines)
 
 
-KEY = generate()
+KEY = "ah_7db99b01d09b_r4hWUl3DKIL6Ntks5d5IHvExgJ8HYry91i3V8hIbA0A"
 
 
 @pytest.mark.parametrize(
