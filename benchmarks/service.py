@@ -183,7 +183,8 @@ def trained(system: Embedded) -> Path:
         return folder
     print(f"training on {DATA.name} for the vectors: {PARAMS}")
     with system.serve():
-        dataset = next(row["id"] for row in system.client.get("/datasets").json()["data"] if row["images"] > 10_000)
+        known = (row["id"] for row in system.client.get("/datasets").json()["data"] if row["images"] > 10_000)
+        dataset = next(known, None) or system.upload(DATA)[0]
         job = system.client.post("/jobs", json={"dataset_id": dataset, "params": PARAMS}).raise_for_status().json()
         system.finished(job["id"])
     return next((system.root / "models").glob("*"))
