@@ -88,8 +88,7 @@ class Datasets:
     def classify(self, dataset: Dataset | str, k: int = 200, min_confidence: float = 0.0) -> Job:
         """Classify every image by the labelled ones, as a job; ``jobs.classifications`` reads its table."""
         asked = {"k": k, "min_confidence": min_confidence}
-        answer = self._client.jobs.post(f"/datasets/{id_of(dataset)}/classifications", asked)
-        return record(Job, answer, client=self._client)
+        return self._client.jobs.post(f"/datasets/{id_of(dataset)}/classifications", asked)
 
     def delete_images(self, dataset: Dataset | str, image_ids: Sequence[int]) -> int:
         """Delete many images, all of them or none: out of every answer at once. Returns how many."""

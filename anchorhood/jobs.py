@@ -46,13 +46,12 @@ class Jobs:
             params: training parameters by their names, such as ``preset="quick"`` (docs/presets.md explains each).
         """
         request = {"dataset_id": id_of(dataset), "evaluation_dataset_id": id_of(evaluation), "params": params}
-        answer = self.post("/jobs", {**request, "name": name, "metadata": metadata or {}})
-        return self._job(answer)
+        return self.post("/jobs", {**request, "name": name, "metadata": metadata or {}})
 
-    def post(self, path: str, request: dict[str, Any]) -> Any:
+    def post(self, path: str, request: dict[str, Any]) -> Job:
         """Ask for a job once, however often that has to be sent."""
         key = {"Idempotency-Key": uuid.uuid4().hex}
-        return self._transport.json("POST", path, again=True, json=request, headers=key)
+        return self._job(self._transport.json("POST", path, again=True, json=request, headers=key))
 
     def list(self, *, kind: str | None = None, status: str | None = None, dataset: Dataset | str | None = None) -> Iterator[Job]:
         """All jobs, newest first, or those of a kind, a status or a dataset."""

@@ -69,8 +69,7 @@ class Models:
 
     def compute_attention(self, model_id: str, image_ids: Sequence[int]) -> Job:
         """See, as a job, where the encoder of each round of the model looks in up to 256 images."""
-        answer = self._client.jobs.post(f"/models/{model_id}/attention", {"image_ids": [*image_ids]})
-        return record(Job, answer, client=self._client)
+        return self._client.jobs.post(f"/models/{model_id}/attention", {"image_ids": [*image_ids]})
 
     def attention(self, model_id: str, image_id: int) -> Attention:
         """The rounds of which there are maps of an image; ``ApiError`` 404 before ``compute_attention``."""

@@ -65,6 +65,10 @@ def check(first: Live, second: Live, tmp_path: Path) -> None:
         second.close()
 
 
+def test_embedded(tmp_path: Path) -> None:
+    check(Live(tmp_path / "one", checkpoint_seconds=0.5), Live(tmp_path / "other"), tmp_path)
+
+
 @pytest.mark.postgres
 @pytest.mark.redis
 def test_from_the_embedded_system_to_postgresql_and_redis(database_url: str, broker_url: str, tmp_path: Path) -> None:
