@@ -1,6 +1,6 @@
 """Datasets as rows and files: create, find, delete."""
 
-import os
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -60,7 +60,7 @@ def add(session: Session, dataset_id: str, source: dict[str, str]) -> Job:
 
 
 def _import_roots(settings: Settings) -> list[Path]:
-    return [Path(root).resolve() for root in settings.import_roots.split(os.pathsep) if root]
+    return [Path(root).resolve() for root in re.split(":(?=/|$)", settings.import_roots) if root]  # a name may hold a colon
 
 
 def import_root(settings: Settings, folder: Path) -> Path:
@@ -83,10 +83,7 @@ def import_folder(settings: Settings, uri: str) -> Path:
     """
     if not _import_roots(settings):
         raise BadRequest("uri: folders of the server cannot be imported; ANCHORHOOD_IMPORT_ROOTS names those that may")
-    parts = urlsplit(uri)
-    if parts.scheme not in ("", "file") or parts.netloc not in ("", "localhost") or "\0" in uri:
-        raise BadRequest("uri: must be file:///path/of/a/folder")
-    folder = Path(unquote(parts.path) if parts.scheme else uri)
+    folder = Path(_path_of(uri))
     resolved = folder.resolve()  # links are followed before the comparison, so that none leads out
     if not folder.is_absolute():
         raise BadRequest("uri: is not in a folder that may be imported")
@@ -94,6 +91,28 @@ def import_folder(settings: Settings, uri: str) -> Path:
     if not resolved.is_dir():
         raise BadRequest("uri: there is no such folder")
     return resolved
+
+
+def _path_of(uri: str) -> str:
+    if uri.startswith("/"):
+        path = uri
+    else:
+        try:
+            parts = urlsplit(uri)
+        except ValueError as error:
+            raise BadRequest("uri: must be file:///path/of/a/folder") from error
+        if parts.scheme != "file" or parts.netloc not in ("", "localhost"):
+            raise BadRequest("uri: must be file:///path/of/a/folder")
+        if re.search(r"[?#\t\r\n]", uri):  # what follows would be cut off, and another folder be meant
+            raise BadRequest("uri: ? and # in a path are %3F and %23 in a file: URL, a tab and a new line %09 and %0A")
+        path = unquote(parts.path, errors="surrogateescape")
+    if "\0" in path:
+        raise BadRequest("uri: must be file:///path/of/a/folder")
+    try:
+        path.encode()
+    except UnicodeEncodeError as error:
+        raise BadRequest("uri: a folder whose name is not UTF-8 cannot be imported; rename it") from error
+    return path
 
 
 def new_dataset_id() -> str:

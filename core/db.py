@@ -4,6 +4,7 @@ On SQLite a deferred BEGIN that later writes fails with "database is locked" wha
 IMMEDIATE and readers cannot write at all.
 """
 
+import os
 import sqlite3
 import threading
 from collections.abc import Iterator
@@ -13,33 +14,36 @@ from types import TracebackType
 from typing import Any, Self
 
 import psycopg
-from sqlalchemy import ClauseElement, Engine, create_engine, event, make_url
+from sqlalchemy import URL, ClauseElement, Engine, create_engine, event, make_url
 from sqlalchemy.exc import InterfaceError, OperationalError
 from sqlalchemy.orm import Session
 
 from core.artifacts import sync
+from core.errors import BadSettings
 
 BATCH = 1000  # rows in one write transaction
 # A database that does not answer, or has no room: as SQLAlchemy reports it, and the drivers themselves in ``look_up``.
 AWAY = (OperationalError, InterfaceError, psycopg.OperationalError, psycopg.InterfaceError, sqlite3.OperationalError)
 _PATIENCE = {"connect_timeout": 5}  # seconds; a server that is away must not hold up every request
+_SQLITE_PATH = 504  # bytes of a path that SQLite opens: 512, of which it needs 8 for "-journal"
 _THREADS = 40  # of a web server's process; a connection beyond the pool's size would be opened anew each time
 
 
 class Database:
     """Two engines on one database; ``read()`` and ``write()`` give sessions."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str | URL) -> None:
         self.url = make_url(url)
         self._threads = threading.local()
         self._compiled: dict[int, tuple[str, Any]] = {}
         if self.url.get_backend_name() == "sqlite":
             if self.url.database:
-                Path(self.url.database).parent.mkdir(parents=True, exist_ok=True)
-            self._reader = _sqlite(url, read_only=True)
-            self.engine = _sqlite(url, read_only=False)
+                _prepare(Path(self.url.database).absolute())
+            self._reader = _sqlite(self.url, read_only=True)
+            self.engine = _sqlite(self.url, read_only=False)
         else:
-            self.engine = create_engine(url, pool_pre_ping=True, pool_size=10, max_overflow=_THREADS - 10, connect_args=_PATIENCE)
+            pool = {"pool_pre_ping": True, "pool_size": 10, "max_overflow": _THREADS - 10}
+            self.engine = create_engine(self.url, **pool, connect_args=_PATIENCE)
             self._reader = self.engine.execution_options(postgresql_readonly=True, isolation_level="REPEATABLE READ")
 
     @contextmanager
@@ -101,7 +105,24 @@ class Database:
         self.engine.dispose()
 
 
-def _sqlite(url: str, *, read_only: bool) -> Engine:
+def sqlite(path: Path) -> URL:
+    """The URL of an SQLite file, whatever its name: nothing in it is read as a part of a URL."""
+    return URL.create("sqlite", database=str(path))
+
+
+def _prepare(path: Path) -> None:
+    if len(os.fsencode(path)) > _SQLITE_PATH:
+        raise BadSettings(
+            f"{path}: the path of an SQLite file may have {_SQLITE_PATH} bytes, and this one has {len(os.fsencode(path))}; use a "
+            "folder with a shorter path, or PostgreSQL"
+        )
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise BadSettings(f"{path.parent}: cannot be made: {error.strerror}") from error
+
+
+def _sqlite(url: URL, *, read_only: bool) -> Engine:
     engine = create_engine(url, connect_args={"timeout": 30, "check_same_thread": False}, pool_size=_THREADS)
     begin = "BEGIN" if read_only else "BEGIN IMMEDIATE"
 

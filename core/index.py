@@ -117,6 +117,11 @@ class _Judged:
 
 def load(path: Path) -> "faiss.Index":
     """Open an index file memory-mapped, shared between processes."""
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:  # a folder's name that is no UTF-8, which faiss takes alone
+        with open(path, "rb") as file:
+            return faiss.read_index(f"/proc/self/fd/{file.fileno()}", faiss.IO_FLAG_MMAP_IFC)
     return faiss.read_index(str(path), faiss.IO_FLAG_MMAP_IFC)
 
 

@@ -2,19 +2,19 @@
 
 from alembic import command
 from alembic.config import Config
+from sqlalchemy import URL
 
 from core.errors import BadSettings
 
 
-def config(url: str) -> Config:
+def config(url: str | URL) -> Config:
     """Alembic's configuration for a database; the scripts lie in the package ``migrations``."""
-    result = Config()
+    result = Config(attributes={"url": url})  # no option, in whose text % would begin a reference to another
     result.set_main_option("script_location", "migrations:")
-    result.set_main_option("sqlalchemy.url", url.replace("%", "%%"))
     return result
 
 
-def upgrade(url: str) -> None:
+def upgrade(url: str | URL) -> None:
     """Apply every migration that is missing.
 
     Raises:

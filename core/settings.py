@@ -1,18 +1,21 @@
 """Settings, the only place that reads the environment (``ANCHORHOOD_*``)."""
 
-import hashlib
-import tempfile
+import os
+import sys
 from functools import cached_property
 from pathlib import Path
 from typing import Literal
+from urllib.parse import quote
 
 from pydantic import Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
-from sqlalchemy import make_url
+from sqlalchemy import URL, make_url
+from sqlalchemy.exc import ArgumentError
 
 from core.errors import BadSettings
 
-_SOCKET_LIMIT = 100  # a unix socket's path must stay below 108 bytes
+_SOCKET_LIMIT = 107 if sys.platform == "linux" else 103  # bytes of a unix socket's path, of sun_path without its end
+_OPEN_FOLDERS = Path("/proc/self/fd")  # Linux: a folder that this process has open, by its number
 
 
 class Settings(BaseSettings):
@@ -34,7 +37,7 @@ class Settings(BaseSettings):
     checkpoint_seconds: float = Field(15.0, ge=0, description="Time between checkpoints within a round.")
     index: Literal["auto", "flat", "hnsw", "ivf"] = Field("auto", description="Index of models: auto, flat, hnsw or ivf.")
     log_format: Literal["text", "json"] = Field("text", description="Log lines: text, or json (one object a line).")
-    import_roots: str = Field("", description="Folders of this machine that may be imported, separated by colons; empty: none.")
+    import_roots: str = Field("", description="Absolute folders here that may be imported, separated by colons; empty: none.")
     max_upload_bytes: int = Field(64 << 30, gt=0, description="Largest upload.")
     max_entries: int = Field(5_000_000, gt=0, description="Most files in one archive.")
     max_unpacked_bytes: int = Field(256 << 30, gt=0, description="Most bytes of one archive, unpacked.")
@@ -61,39 +64,63 @@ class Settings(BaseSettings):
     @cached_property
     def root(self) -> Path:
         """The data folder, absolute."""
-        return self.data_dir.expanduser().resolve()
+        return Path(os.path.expanduser(self.data_dir)).resolve()  # Path.expanduser refuses a name like ~old
 
     @property
-    def database(self) -> str:
+    def database(self) -> URL:
         """The database's URL, with its password.
 
         Raises:
-            BadSettings: the password's file cannot be read.
+            BadSettings: the URL is none, or the password's file cannot be read.
         """
-        url = self.database_url or f"sqlite:///{self.root / 'anchorhood.sqlite3'}"
+        try:
+            url = make_url(self.database_url or URL.create("sqlite", database=str(self.root / "anchorhood.sqlite3")))
+        except (ArgumentError, ValueError) as error:
+            raise BadSettings("ANCHORHOOD_DATABASE_URL: is not a URL like postgresql+psycopg://user@host/name") from error
         if self.database_password_file is None:
             return url
         try:
             password = self.database_password_file.read_text().strip()
         except OSError as error:
             raise BadSettings(f"ANCHORHOOD_DATABASE_PASSWORD_FILE: cannot be read: {error.strerror}") from error
-        return make_url(url).set(password=password).render_as_string(hide_password=False)
+        return url.set(password=password)
 
     @cached_property
     def socket(self) -> Path:
-        """The embedded Valkey's socket: in the data folder, or in the temporary one where that path is too long."""
+        """The embedded Valkey's socket in the data folder, as this process can reach it.
+
+        An address holds about a hundred bytes, and a URL only UTF-8: where the folder's path is no such, the folder is kept open
+        and called by its number.
+
+        Raises:
+            BadSettings: the path is too long here for a socket.
+        """
         path = self.root / "run" / "valkey.sock"
-        if len(str(path).encode()) < _SOCKET_LIMIT:
+        if _is_utf8(path) and len(os.fsencode(path)) <= _SOCKET_LIMIT:
             return path
-        name = hashlib.sha256(str(path).encode()).hexdigest()[:16]
-        return Path(tempfile.gettempdir()) / f"anchorhood-{name}.sock"
+        if not _OPEN_FOLDERS.exists():
+            raise BadSettings(
+                f"ANCHORHOOD_DATA_DIR: {path} is too long for a socket, which takes {_SOCKET_LIMIT} bytes of UTF-8 here; "
+                "use a folder with a shorter path, or set ANCHORHOOD_BROKER_URL"
+            )
+        folder = os.open(self.folder("run"), os.O_RDONLY | os.O_DIRECTORY)  # open as long as the process lives
+        return _OPEN_FOLDERS / str(folder) / path.name
 
     @property
     def broker(self) -> str:
-        return self.broker_url or f"redis+socket://{self.socket}?virtual_host=0"
+        """The broker's URL. Kombu unquotes the path of a socket."""
+        return self.broker_url or f"redis+socket://{quote(str(self.socket))}?virtual_host=0"
 
     def folder(self, name: str) -> Path:
         """A folder under the data folder, made if it is not there."""
         path = self.root / name
         path.mkdir(parents=True, exist_ok=True)
         return path
+
+
+def _is_utf8(path: Path) -> bool:
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:  # what os.fsdecode made of other bytes
+        return False
+    return True

@@ -6,7 +6,7 @@ from core.db import Database
 from core.models import Base
 from core.settings import Settings
 
-database = Database(context.config.get_main_option("sqlalchemy.url") or Settings.load().database)
+database = Database(context.config.attributes.get("url") or Settings.load().database)
 with database.engine.connect() as connection:
     if connection.dialect.name == "sqlite":  # where a table is made anew, dropping the old one would delete all that refers to it
         connection.connection.cursor().execute("PRAGMA foreign_keys=OFF")  # outside of any transaction, in which it does nothing

@@ -17,11 +17,11 @@ from typing import Any
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from alembic.util import CommandError
-from sqlalchemy import func, insert, select, text
+from sqlalchemy import URL, func, insert, select, text
 from sqlalchemy.orm import Session
 
 from core import artifacts, attention, manifest, migrate
-from core.db import BATCH, Database
+from core.db import BATCH, Database, sqlite
 from core.errors import BadRequest, BadSettings
 from core.models import ApiKey, Attention, Base, Image, Job, JobKind, JobStatus, Model, now
 from core.settings import Settings
@@ -89,7 +89,7 @@ def restore(settings: Settings, source: Path) -> dict[str, Any]:
         rows = settings.folder("run") / "restoring.sqlite3"
         shutil.copyfile(source / ROWS, rows)
         try:
-            _restore(settings, source, f"sqlite:///{rows}")
+            _restore(settings, source, sqlite(rows))
         finally:
             for path in rows.parent.glob(f"{rows.name}*"):
                 path.unlink()
@@ -97,7 +97,7 @@ def restore(settings: Settings, source: Path) -> dict[str, Any]:
     return about
 
 
-def _restore(settings: Settings, source: Path, rows: str) -> None:
+def _restore(settings: Settings, source: Path, rows: URL) -> None:
     try:
         migrate.upgrade(rows)
     except CommandError as error:
@@ -136,8 +136,8 @@ def _save_rows(db: Database, path: Path) -> None:
             source.close()
             target.close()
         return
-    migrate.upgrade(f"sqlite:///{path}")
-    saved = Database(f"sqlite:///{path}")
+    migrate.upgrade(sqlite(path))
+    saved = Database(sqlite(path))
     try:
         _copy_rows(db, saved)
     finally:
@@ -200,7 +200,7 @@ def _copy_file(source: Path, target: Path) -> None:
 
 
 def _described(staged: Path, kind: str) -> dict[str, Any]:
-    db = Database(f"sqlite:///{staged / ROWS}")
+    db = Database(sqlite(staged / ROWS))
     try:
         with db.read() as session:
             missing = sorted(_missing(session, staged))

@@ -98,10 +98,10 @@ def serve(settings: Settings) -> None:
         try:
             if broker:
                 broker.start()
-                _wait(lambda: _answers(settings), "the broker", stop, [broker])
+                _wait(lambda: _answers(settings), "the broker", log_dir / "valkey.log", stop, [broker])
             for child in (*workers, api):
                 child.start()
-            _wait(lambda: _listens(settings), "the API", stop, children)
+            _wait(lambda: _listens(settings), "the API", log_dir / "api.log", stop, children)
             if not stop.is_set():
                 print(f"Anchorhood is ready: http://{settings.host}:{settings.port}", flush=True)
                 print(f"Data: {settings.root}   Logs: {log_dir}   Stop: Ctrl-C", flush=True)
@@ -139,8 +139,12 @@ def require_keys(settings: Settings) -> None:
 @contextmanager
 def only_one(settings: Settings) -> Iterator[None]:
     """Raises ``DataDirInUse`` where ``serve`` runs on the data folder; until the block ends none can start."""
-    path = settings.folder("run") / "lock"
-    with open(path, "a+") as file:
+    try:
+        path = settings.folder("run") / "lock"
+        file = open(path, "a+")  # noqa: SIM115 -- closed by the block below
+    except OSError as error:
+        raise BadSettings(f"ANCHORHOOD_DATA_DIR: {error.filename}: {error.strerror}") from error
+    with file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
@@ -173,10 +177,12 @@ def _listens(settings: Settings) -> bool:
     return False
 
 
-def _wait(condition: Callable[[], bool], what: str, stop: threading.Event, children: Sequence[Supervised]) -> None:
+def _wait(
+    condition: Callable[[], bool], what: str, log_path: Path, stop: threading.Event, children: Sequence[Supervised]
+) -> None:
     deadline = time.monotonic() + _START_PATIENCE
     while not condition() and not stop.wait(0.1):
         for child in children:
             child.look()
         if time.monotonic() > deadline:
-            raise BadSettings(f"{what} did not answer within {_START_PATIENCE:.0f} s; its log says why")
+            raise BadSettings(f"{what} did not answer within {_START_PATIENCE:.0f} s; {log_path} says why")

