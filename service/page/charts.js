@@ -1,11 +1,13 @@
 // Plotly, loaded when a view first plots, in the page's own colours.
 
+import { at } from "./api.js";
+
 let loading = null;
 
 export function plotly() {
   loading ??= new Promise((resolve, reject) => {
     const script = document.createElement("script");
-    script.src = "/page/plotly.min.js";
+    script.src = at("/page/plotly.min.js");
     script.onload = () => resolve(window.Plotly);
     script.onerror = () => {
       loading = null;

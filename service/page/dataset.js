@@ -1,6 +1,6 @@
 // One dataset: how its validation went, what was refused, and a wall of its images.
 
-import { get, remove, rows } from "./api.js";
+import { at, get, remove, rows } from "./api.js";
 import { bytes, guarded, h, number, when } from "./dom.js";
 import { Wall } from "./wall.js";
 
@@ -97,7 +97,7 @@ function images(dataset, signal) {
     },
     act: (id) => {
       location.hash = dataset.model_id ? `#/look/${dataset.id}?image=${id}` : location.hash;
-      if (!dataset.model_id) window.open(`/images/${id}/file`, "_blank", "noopener");
+      if (!dataset.model_id) window.open(at(`/images/${id}/file`), "_blank", "noopener");
     },
   });
   const filling = async () => {

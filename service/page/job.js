@@ -1,6 +1,6 @@
 // One job, live: what has happened so far is asked for, and then followed as server-sent events.
 
-import { all, get, post } from "./api.js";
+import { all, at, get, post } from "./api.js";
 import { clock, duration, guarded, h, notice, number, percent } from "./dom.js";
 import { jobCharts } from "./job-charts.js";
 import { share } from "./jobs.js";
@@ -24,7 +24,7 @@ export async function show(id, _query, signal) {
 
 /** Listens until the job is over. A browser opens a lost stream anew by itself, unless it was answered with an error. */
 function follow(state, page, signal) {
-  const stream = new EventSource(`/jobs/${state.job.id}/events?after=${state.last}`);
+  const stream = new EventSource(at(`/jobs/${state.job.id}/events?after=${state.last}`));
   const refresh = async () => {
     try {
       const [job, metrics] = await Promise.all([
