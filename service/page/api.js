@@ -1,5 +1,10 @@
 // The public API: requests, pages of a list, uploads with progress.
 
+const BASE = new URL("..", import.meta.url);  // this file is `page/api.js` of the service, whatever path a proxy puts before it
+
+/** The address of one of the service's paths, such as `/datasets`, below the prefix that a proxy may serve it under. */
+export const at = (path) => new URL(`.${path}`, BASE).href;
+
 /** A problem document (RFC 9457), or that the service was not reached (status 0). */
 export class Problem extends Error {
   constructor(status, code, detail) {
@@ -35,7 +40,7 @@ async function request(method, url, { json, body, headers, signal } = {}) {
   const given = json === undefined ? { headers } : { headers: { "Content-Type": "application/json", ...headers } };
   let response;
   try {
-    response = await fetch(url, { method, signal, body: json === undefined ? body : JSON.stringify(json), ...given });
+    response = await fetch(at(url), { method, signal, body: json === undefined ? body : JSON.stringify(json), ...given });
   } catch (error) {
     if (error.name === "AbortError") throw error;
     throw new Problem(0, "unreachable", "the service cannot be reached at the moment");
@@ -65,9 +70,9 @@ export async function* rows(base, query, signal) {
   } while (after !== null);
 }
 
-export async function all(base, query) {
+export async function all(base, query, signal) {
   const found = [];
-  for await (const page of rows(base, query)) found.push(...page);
+  for await (const page of rows(base, query, signal)) found.push(...page);
   return found;
 }
 
@@ -75,7 +80,7 @@ export async function all(base, query) {
 export function upload(url, form, onProgress, signal) {
   return new Promise((resolve, reject) => {
     const sending = new XMLHttpRequest();
-    sending.open("POST", url);
+    sending.open("POST", at(url));
     sending.upload.onprogress = (event) => onProgress(event.loaded, event.total);
     sending.onload = () => {
       if (sending.status >= 200 && sending.status < 300) resolve(JSON.parse(sending.responseText));
@@ -88,4 +93,4 @@ export function upload(url, form, onProgress, signal) {
   });
 }
 
-export const thumbnail = (id) => `/images/${id}/thumbnail?size=${window.devicePixelRatio > 1.5 ? 256 : 128}`;
+export const thumbnail = (id) => at(`/images/${id}/thumbnail?size=${window.devicePixelRatio > 1.5 ? 256 : 128}`);

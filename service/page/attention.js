@@ -1,6 +1,6 @@
 // Where each round's encoder looks in an image: computed by a job when it is first asked for, and then a strip of maps.
 
-import { get, post } from "./api.js";
+import { at, get, post } from "./api.js";
 import { guarded, h } from "./dom.js";
 
 let offered = null;  // the routes of this service
@@ -43,6 +43,6 @@ async function show(strip, id, model, signal) {
   const { neighbour_id: neighbour, rounds } = await get(`/images/${id}/attention`, { model_id: model }, signal);
   strip.replaceChildren(h("p", { class: "soft" }, `By what it has in common with image ${neighbour}: red most, blue least.`),
     h("ul", { class: "thumbs" }, rounds.map(({ round, similarity }) => h("li", {}, h("img", {
-      src: `/images/${id}/attention/${round}?model_id=${model}`, alt: `Where the encoder of round ${round} looks`,
+      src: at(`/images/${id}/attention/${round}?model_id=${model}`), alt: `Where the encoder of round ${round} looks`,
     }), h("small", {}, `round ${round}: ${similarity.toFixed(2)}`)))));
 }

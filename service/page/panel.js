@@ -1,6 +1,6 @@
 // One image: its file, and how it was learned.
 
-import { get, thumbnail } from "./api.js";
+import { at, get, thumbnail } from "./api.js";
 import { attention } from "./attention.js";
 import { h, number, percent } from "./dom.js";
 
@@ -11,8 +11,8 @@ export async function panel(id, dataset, map, signal) {
   const vote = map.names.length ? await get("/classify", { image_id: id, dataset_id: dataset.id }, signal).catch(() => null) : null;
   return h("section", { class: "side", id: "panel", "aria-label": `Image ${id}` },
     h("h2", {}, image.path.split("/").pop()),
-    h("a", { href: `/images/${id}/file`, target: "_blank", rel: "noopener" },
-      h("img", { class: "whole", src: `/images/${id}/file`, alt: `Image ${id}: ${image.path}` })),
+    h("a", { href: at(`/images/${id}/file`), target: "_blank", rel: "noopener" },
+      h("img", { class: "whole", src: at(`/images/${id}/file`), alt: `Image ${id}: ${image.path}` })),
     h("p", { class: "soft" }, `${image.path}, ${image.width} × ${image.height}, image ${id}`),
     h("p", {}, h("strong", {}, "Label: "), image.label ?? "none",
       vote ? h("span", { class: "soft" }, ` (voted: ${vote.label ?? "unknown"}, ${percent(vote.confidence, 0)})`) : null),

@@ -3,7 +3,12 @@
 import { get, post, remove } from "./api.js";
 import { field, guarded, h } from "./dom.js";
 
+const SCOPES = ["read", "write", "admin"];  // each may do what those before it may
 let asking = null;
+let held = "admin";  // until the service says otherwise; it refuses what must not be
+
+/** Whether the key in use may do what needs this scope, as the API has it: write to change things, admin to delete a dataset or a model. */
+export const may = (scope) => SCOPES.indexOf(held) >= SCOPES.indexOf(scope);
 
 /** Resolves when requests may be sent; `again` shows the view anew after a key was given in between. */
 export async function openSession(again) {
@@ -16,6 +21,7 @@ export async function openSession(again) {
     again();
     return new Promise(() => {});  // shown already
   }
+  held = session.scope ?? held;
   if (session.required) offerToLeave(session.scope);
   return undefined;
 }
@@ -30,6 +36,7 @@ function ask() {
         const { scope } = await post("/session", { key: key.value.trim() });
         dialog.close();
         dialog.remove();
+        held = scope;
         offerToLeave(scope);
         resolve();
       } catch (error) {

@@ -66,7 +66,8 @@ def test_every_file_that_one_names_is_there(client: httpx.Client) -> None:
     named = set()
     for file in FILES:
         named |= set(re.findall(r'(?:from|import\() ?"\./([\w.-]+)"', text := file.read_text()))
-        named |= set(re.findall(r'"/page/([\w.-]+)"', text))
+        named |= set(re.findall(r'"/?page/([\w.-]+)"', text))
+        assert not re.findall(r'(?:href|src)="/', text), f"{file.name} names a path that a proxy's prefix would not precede"
     assert {"wall.js", "look.js", "plotly.min.js", "base.css"} <= named
     for name in named:
         assert client.get(f"/page/{name}").status_code == 200, name
