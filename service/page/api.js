@@ -58,6 +58,7 @@ export const getText = async (base, query) => (await request("GET", path(base, q
 export const post = async (url, json, headers) => parsed(await request("POST", url, { json, headers }));
 export const postForm = async (url, body) => parsed(await request("POST", url, { body }));
 export const put = async (url, json) => parsed(await request("PUT", url, { json }));
+export const putFile = async (url, body, type) => parsed(await request("PUT", url, { body, headers: { "Content-Type": type } }));
 export const remove = async (url) => parsed(await request("DELETE", url));
 
 /** All rows of a list, page by page. */

@@ -1,35 +1,55 @@
 // A dataset with its model's map: ids, places, labels and how each image was learned, as columns that views draw and filter.
 
-import { get, getText, post, put } from "./api.js";
-import { h } from "./dom.js";
+import { get, post, put } from "./api.js";
+import { h, number } from "./dom.js";
+import { may } from "./session.js";
 
 const NO_LABEL = -1;
+const MOST_AT_ONCE = 10_000;  // deletions that the API takes
 let kept = null;
 
 /** What was selected on one view, for the next one. */
 export const selection = { dataset: null, ids: [] };
 
-/** The dataset and its columns; read anew where the model or anything else may have changed. */
+/** The dataset (null where there is none) and its columns; read anew where the model or anything else may have changed. */
 export async function open(id, signal) {
-  const dataset = await get(`/datasets/${id}`, {}, signal);
-  if (!dataset.model_id) return { dataset, map: null };
-  const map = await get(`/models/${dataset.model_id}/map`, {}, signal);
-  map.rowOf = new Map(map.ids.map((image, row) => [image, row]));
-  map.rounds = map.entropy.length;
-  map.predicted = kept?.id === id ? kept.predicted : new Map();
-  kept = { id, predicted: map.predicted };
+  const dataset = await get(`/datasets/${encodeURIComponent(id)}`, {}, signal).catch((error) => {
+    if (error.status === 404) return null;
+    throw error;
+  });
+  if (!dataset?.model_id) return { dataset, map: null };
+  const map = { predicted: new Map() };
+  await read(dataset, map, signal);
+  if (kept?.model === dataset.model_id) map.predicted = kept.predicted;
+  kept = { model: dataset.model_id, predicted: map.predicted };
   return { dataset, map };
 }
 
-/** What a view shows of a dataset without a model. */
-export function untrained(dataset, title) {
-  return [h("h1", {}, `${title}: ${dataset.name}`),
-    h("p", {}, "No encoder has been trained on it yet, so nothing is known of which images are alike."),
-    h("p", {}, h("a", { class: "button primary", href: `#/train?dataset=${dataset.id}` }, "Train on it"))];
+/** Reads the columns of a map anew, as after labels came from a table. */
+export async function read(dataset, map, signal) {
+  Object.assign(map, await get(`/models/${dataset.model_id}/map`, {}, signal));
+  map.rowOf = new Map(map.ids.map((image, row) => [image, row]));
+  map.rounds = map.entropy.length;
 }
 
-export function nothing(title) {
-  return [h("h1", {}, title), h("p", {}, "There is no dataset yet: ", h("a", { href: "#/datasets" }, "upload images"), " first.")];
+const page = (title, says, ...links) => [h("h1", {}, title), h("p", {}, says),
+  h("p", { class: "buttons" }, links.map(([text, href, first]) => h("a", { class: first ? "button primary" : "button", href }, text)))];
+
+/** What a view shows where it has nothing to show: no dataset, an unknown one, or one without a model. */
+export async function instead(title, id, dataset, signal) {
+  if (!id) return page(title, "There is no dataset yet.", ["Upload images", "#/datasets", true]);
+  if (!dataset) return page(title, `There is no dataset ${id}: it was deleted, or the address is wrong.`, ["All datasets", "#/datasets", true]);
+  const name = `${title}: ${dataset.name}`;
+  const own = ["Its images", `#/dataset/${dataset.id}`];
+  if (dataset.status === "validating") return page(name, "Its files are still being validated.", ["See how far it is", own[1], true]);
+  if (dataset.status === "failed") return page(name, "Its validation failed, so there is nothing to train on.", ["See why", own[1], true]);
+  const { data } = await get("/jobs", { dataset_id: dataset.id, kind: "train", order: "newest", limit: 1 }, signal);
+  const why = "No encoder has been trained on it yet, so nothing is known of which images are alike.";
+  if (["queued", "running"].includes(data[0]?.status)) {
+    return page(name, `${why} A training is under way.`, ["See how far it is", `#/job/${data[0].id}`, true], own);
+  }
+  if (!may("write")) return page(name, `${why} Someone with a key that may write has to train one.`, own);
+  return page(name, why, ["Train on it", `#/train?dataset=${dataset.id}`, true], own);
 }
 
 export const labelOf = (map, id) => {
@@ -63,21 +83,14 @@ export async function giveLabel(dataset, map, ids, label) {
   }
 }
 
-/** The kNN classes of all images, by a classification job: a Map of id to `{label, confidence}`. */
-export async function predict(dataset, map, signal) {
-  let job = await post(`/datasets/${dataset.id}/classifications`, {});
-  for (let wait = 100; job.status === "queued" || job.status === "running"; wait = Math.min(wait * 1.5, 2000)) {
-    await new Promise((resolve) => setTimeout(resolve, wait));
-    job = await get(`/jobs/${job.id}`, {}, signal);
+/** Asks, and then deletes images for good; false where the answer was no. */
+export async function erase(dataset, ids) {
+  const many = ids.length === 1 ? "this image" : `these ${number(ids.length)} images`;
+  if (!confirm(`Delete ${many} of ${dataset.name}? That cannot be undone.`)) return false;
+  for (let at = 0; at < ids.length; at += MOST_AT_ONCE) {
+    await post(`/datasets/${dataset.id}/deletions`, { image_ids: ids.slice(at, at + MOST_AT_ONCE) });
   }
-  if (job.status !== "succeeded") throw new Error(job.error?.message ?? `the classification was ${job.status}`);
-  map.predicted.clear();
-  const [head, ...lines] = csv(await getText(`/jobs/${job.id}/classifications`));
-  const at = Object.fromEntries(head.map((name, column) => [name, column]));
-  for (const line of lines) {
-    map.predicted.set(Number(line[at.image_id]), { label: line[at.predicted], confidence: Number(line[at.confidence]) });
-  }
-  return map.predicted;
+  return true;
 }
 
 /** Rows of a CSV text (RFC 4180). */

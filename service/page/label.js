@@ -1,64 +1,106 @@
 // Labels for a few, classes for the rest: select, label, and see at once what the nearest labelled images vote for.
 
-import { get, rows } from "./api.js";
-import { labelOf, nothing, open, passing, predict, quoted, selection, untrained } from "./collection.js";
-import { download, guarded, h, number, percent, select } from "./dom.js";
-import { filterForm } from "./filters.js";
+import { Address, packed } from "./address.js";
+import { instead, labelOf, open, passing, read, selection } from "./collection.js";
+import { guarded, h, number, percent, select } from "./dom.js";
+import { filterForm, fold } from "./filters.js";
 import { labelForm } from "./label-form.js";
+import { labelTable } from "./label-table.js";
+import { may } from "./session.js";
+import { ask, judge, predict, votingForm } from "./votes.js";
 import { Wall } from "./wall.js";
 
-export async function show(id, _query, signal) {
-  if (!id) return nothing("Label");
-  const { dataset, map } = await open(id, signal);
-  if (!map) return untrained(dataset, "Label");
-  return new Labelling(dataset, map, signal).elements();
+const ORDERS = [["id", "as uploaded"], ["sure", "surest class first"], ["unsure", "least sure class first"], ["class", "by class"]];
+
+export async function show(id, query, signal) {
+  const { dataset, map } = id ? await open(id, signal) : {};
+  if (!map) return instead("Label", id, dataset, signal);
+  return new Labelling(dataset, map, query, signal).elements();
 }
 
 class Labelling {
-  constructor(dataset, map, signal) {
-    Object.assign(this, { dataset, map, signal });
-    this.order = select([["id", "as uploaded"], ["sure", "surest class first"], ["unsure", "least sure class first"], ["class", "by class"]],
-      "id", { id: "order", onchange: () => this.fill() });
-    this.filters = filterForm(map, () => this.fill());
+  constructor(dataset, map, query, signal) {
+    Object.assign(this, { dataset, map, signal, asked: 0 });
+    this.address = new Address("label", dataset.id, query, signal);
+    const given = query.get("order");
+    this.order = select(ORDERS, ORDERS.some(([key]) => key === given) ? given : "id", {
+      id: "order", onchange: () => {
+        this.address.step({ order: this.order.value === "id" ? null : this.order.value, at: null });
+        this.wall.top();
+        this.fill();
+      },
+    });
+    this.filters = filterForm(map, query, () => {
+      this.address.step({ ...this.filters.changes(), at: null });
+      this.wall.top();
+      this.fill();
+    });
+    this.voting = votingForm(query, guarded((changes) => {
+      this.address.step(changes);
+      return this.judge();
+    }));
     this.what = h("p", { role: "status", id: "what" });
     this.votes = h("p", { role: "status", id: "votes" });
     this.judged = h("section", { id: "judged", "aria-label": "How well the labels predict each other" });
+    const look = (image) => { location.hash = `#/look/${dataset.id}?image=${image}`; };
     this.wall = new Wall({
-      label: `Images of ${dataset.name}, to select`, selects: true, note: (image) => this.note(image), changed: () => this.tell(),
-      act: (image, index, event) => this.wall.toggle(index, event.shiftKey),
+      label: `Images of ${dataset.name}, to select`, selects: may("write"), note: (image) => this.note(image), changed: () => this.chosen(),
+      act: (image, index, event) => (may("write") ? this.wall.toggle(index, event.shiftKey) : look(image)),
+      moved: (place) => this.address.drift({ at: place.toFixed(2) === "0.00" ? null : place.toFixed(2) }),
+      sight: guarded((ids) => this.sight(ids)),
     });
-    this.form = labelForm(dataset, map, () => this.wall.selected, () => this.labelled());
+    this.form = labelForm(dataset, map, () => this.wall.selected, { labelled: () => this.labelled(), erased: () => this.changed() });
   }
 
   elements() {
-    if (selection.dataset === this.dataset.id) this.wall.selected = new Set(selection.ids);
+    const ids = this.address.ids("selected");
+    const chosen = ids?.length || this.address.now.has("selected") || selection.dataset !== this.dataset.id ? ids ?? [] : selection.ids;
+    this.wall.selected = new Set(chosen.filter((id) => this.map.rowOf.has(id)));
     this.fill();
+    this.wall.to(this.address.number("at") ?? 0);
+    if (ids === null) this.what.append(" The selection of this address is too long for one, and is kept in the tab where it was made.");
+    else this.chosen();
     this.judge();
     const all = h("button", { type: "button", onclick: () => this.wall.choose(this.wall.ids) }, "Select all shown");
     const none = h("button", { type: "button", onclick: () => this.wall.choose([]) }, "Select none");
-    const save = h("button", { type: "button", id: "download", onclick: guarded(() => this.save()) }, "Download the labels");
-    return [h("h1", {}, `Label: ${this.dataset.name}`),
-      h("p", { class: "soft" }, "Click images to select them (shift: all in between; space with the keyboard), give them a label, and every other "
-        + "image gets the class that its nearest labelled ones vote for."),
-      this.filters.element, h("div", { class: "buttons" }, h("label", { for: "order" }, "Order"), this.order, all, none, save), this.form.element, this.what, this.votes, this.wall.element, this.judged];
+    const about = may("write")
+      ? "Click images to select them (shift: all in between; space with the keyboard), give them a label, and every other image gets the class "
+        + "that its nearest labelled ones vote for."
+      : "The labels given so far, and the classes that the nearest labelled images vote for. This key may look, but not give labels.";
+    return [h("h1", {}, `Label: ${this.dataset.name}`), h("p", { class: "soft about" }, about),
+      ...fold("Filter, order, select", this.filters.element, h("div", { class: "buttons" }, h("label", { for: "order" }, "Order"), this.order, ...(may("write") ? [all, none] : []))),
+      this.form.element, this.what, this.votes, this.wall.element,
+      this.voting.element, this.judged, labelTable(this.dataset, this.map, () => this.changed())];
+  }
+
+  /** The vote for an image, without a label where it is less sure than was asked for. */
+  vote(image) {
+    const vote = this.map.predicted.get(image);
+    return vote && vote.confidence < this.voting.sure() ? { ...vote, label: null } : vote;
   }
 
   note(image) {
     const label = labelOf(this.map, image);
     if (label !== null) return { text: `✓ ${label}`, kind: "labelled" };
-    const vote = this.map.predicted.get(image);
+    const vote = this.vote(image);
     return vote?.label ? { text: `${vote.label}? ${percent(vote.confidence, 0)}`, kind: "voted" } : { text: "" };
   }
 
   fill() {
     const ids = passing(this.map, this.filters.filter());
-    const vote = (id) => this.map.predicted.get(id);
+    const sure = (id) => this.map.predicted.get(id)?.confidence ?? 0;
+    const classOf = (id) => labelOf(this.map, id) ?? this.vote(id)?.label ?? "\uffff";
     const by = {
-      sure: (a, b) => (vote(b)?.confidence ?? 0) - (vote(a)?.confidence ?? 0),
-      unsure: (a, b) => (vote(a)?.confidence ?? 0) - (vote(b)?.confidence ?? 0),
-      class: (a, b) => (labelOf(this.map, a) ?? vote(a)?.label ?? "~").localeCompare(labelOf(this.map, b) ?? vote(b)?.label ?? "~"),
+      sure: (a, b) => sure(b) - sure(a),
+      unsure: (a, b) => sure(a) - sure(b),
+      class: (a, b) => classOf(a).localeCompare(classOf(b)),
     }[this.order.value];
     this.wall.show(by ? ids.sort(by) : ids);
+    this.tell();
+  }
+
+  chosen() {
+    this.address.drift({ selected: packed(this.wall.selected) });
     this.tell();
   }
 
@@ -71,43 +113,62 @@ class Labelling {
 
   async labelled() {
     this.filters.options();
+    Object.assign(selection, { dataset: null, ids: [] });
     this.wall.choose([]);
     this.fill();
     await this.judge();
   }
 
+  /** Labels or images changed in ways that only the service knows. */
+  async changed() {
+    await read(this.dataset, this.map, this.signal);
+    this.form.offer();
+    await this.labelled();
+  }
+
   /** Votes for the rest, and how well the labels predict each other. */
   async judge() {
-    const used = new Set(this.map.labels.filter((label) => label >= 0));
-    if (!used.size) {
-      this.votes.textContent = "Nothing is labelled yet, so nothing can be voted.";
-      this.judged.replaceChildren();
-      return;
-    }
+    const turn = ++this.asked;
+    const say = (text) => { if (turn === this.asked) this.votes.textContent = text; };
+    this.each = null;
     try {
-      this.votes.textContent = "Voting…";
-      await predict(this.dataset, this.map, this.signal);
-      const rest = this.map.ids.filter((_, row) => this.map.labels[row] < 0).map((id) => this.map.predicted.get(id)).filter(Boolean);
-      const mean = rest.reduce((sum, { confidence }) => sum + confidence, 0) / Math.max(rest.length, 1);
-      this.votes.textContent = rest.length ? `${number(rest.length)} others have a class, with a mean confidence of ${percent(mean, 0)}.` : "Every image has a label.";
+      say("Voting…");
+      const one = await judge(this.dataset, this.map, this.voting.k(), this.signal);
+      if (turn !== this.asked) return;
+      this.voting.tell(one);
+      if (one.abstained) this.map.predicted.clear();
+      else if (!await predict(this.dataset, this.map, this.voting.k(), this.signal)) this.each = one;
+      if (turn !== this.asked) return;
+      say(this.sentence(one));
       this.fill();
       this.wall.refresh();
-      const one = await get(`/datasets/${this.dataset.id}/leave-one-out`, {}, this.signal).catch((error) => error);
-      this.judged.replaceChildren(...(one instanceof Error ? [h("p", { class: "soft" }, one.message)] : matrix(one)));
+      this.judged.replaceChildren(...(one.abstained ? [] : matrix(one)));
     } catch (error) {
-      if (error.name === "AbortError") return;
-      this.votes.textContent = error.message;
+      if (error.name !== "AbortError") say(error.message);
     }
   }
 
-  async save() {
-    const lines = ["path,label"];
-    if (this.map.names.length) {
-      for await (const page of rows(`/datasets/${this.dataset.id}/images`, { label: this.map.names })) {
-        for (const { path, label } of page) lines.push(`${quoted(path)},${quoted(label)}`);
-      }
-    }
-    download(`${this.dataset.name}-labels.csv`, `${lines.join("\r\n")}\r\n`, "text/csv");
+  sentence({ abstained, k }) {
+    const nothing = this.map.labels.every((label) => label < 0);
+    if (abstained) return nothing ? `Nothing is labelled yet, so nothing can be voted: ${abstained}.` : `No votes yet: ${abstained}.`;
+    const how = `by the votes of ${k === 1 ? "its nearest labelled image" : `its ${number(k)} nearest labelled images`}`;
+    if (this.each) return `What is in sight gets its class ${how}.`;
+    const rest = this.map.ids.filter((_, row) => this.map.labels[row] < 0).map((id) => this.vote(id)).filter(Boolean);
+    if (!rest.length) return "Every image has a label.";
+    const known = rest.filter(({ label }) => label);
+    const mean = known.reduce((sum, { confidence }) => sum + confidence, 0) / Math.max(known.length, 1);
+    const unknown = rest.length - known.length;
+    return `${number(known.length)} others have a class, each ${how}, with a mean confidence of ${percent(mean, 0)}.`
+      + (unknown ? ` ${number(unknown)} stay unknown: their votes are less sure than ${percent(this.voting.sure(), 0)}.` : "");
+  }
+
+  /** Where this key may not start a classification of all, what is in sight is asked for. */
+  async sight(ids) {
+    const { each, map } = this;
+    const open = each ? ids.filter((id) => labelOf(map, id) === null && !map.predicted.has(id)) : [];
+    if (!open.length) return;
+    await ask(this.dataset, map, each.k, open, this.signal);
+    for (const [index, tile] of this.wall.tiles) this.wall.mark(tile, this.wall.ids[index]);
   }
 }
 

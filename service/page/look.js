@@ -1,54 +1,101 @@
 // A wall of a dataset's images, searched by one of them, by a picture from outside, or by good and bad examples.
 
 import { get, post, postForm } from "./api.js";
-import { labelOf, nothing, open, passing, untrained } from "./collection.js";
+import { Address, packed } from "./address.js";
+import { instead, labelOf, open, passing, selection } from "./collection.js";
 import { guarded, h, notice, number } from "./dom.js";
-import { filterForm } from "./filters.js";
-import { panel } from "./panel.js";
+import { filterForm, fold } from "./filters.js";
+import { panel, unseen } from "./panel.js";
+import { kept, keep } from "./picture.js";
 import { Wall } from "./wall.js";
 
 const FOUND = 100;  // neighbours shown
-const ids = (text) => (text ? text.split(",").map(Number) : []);
+const ids = (text) => (text ?? "").split(",").filter((id) => /^\d+$/.test(id)).map(Number);
 
 export async function show(id, query, signal) {
-  if (!id) return nothing("Look");
-  const { dataset, map } = await open(id, signal);
-  if (!map) return untrained(dataset, "Look");
+  const { dataset, map } = id ? await open(id, signal) : {};
+  if (!map) return instead("Look", id, dataset, signal);
   return new Look(dataset, map, query, signal).elements();
 }
 
 class Look {
   constructor(dataset, map, query, signal) {
     Object.assign(this, { dataset, map, signal });
+    this.address = new Address("look", dataset.id, query, signal);
     this.good = new Set(ids(query.get("good")));
     this.bad = new Set(ids(query.get("bad")));
-    this.image = query.has("image") ? Number(query.get("image")) : null;
-    this.file = null;
+    const image = query.get("image");
+    this.image = /^\d+$/.test(image ?? "") ? Number(image) : image;  // the service says what is wrong with another
+    this.picture = query.get("picture");
+    this.file = kept(this.picture);
+    this.mode = ["good", "bad"].includes(query.get("click")) ? query.get("click") : "open";
     this.scores = new Map();
-    this.wall = new Wall({ label: `Images of ${dataset.name}`, act: (image) => this.clicked(image), note: (image) => this.note(image) });
-    this.filters = filterForm(map, guarded(() => this.search()));
+    this.wall = new Wall({
+      label: `Images of ${dataset.name}`, act: (image) => this.clicked(image), note: (image) => this.note(image),
+      changed: (chosen) => {
+        Object.assign(selection, { dataset: dataset.id, ids: [...chosen] });
+        this.selected();
+      }, moved: (place) => this.address.drift({ at: place.toFixed(2) === "0.00" ? null : place.toFixed(2) }),
+    });
+    this.wall.selected = new Set(this.address.ids("selected") ?? []);
+    this.filters = filterForm(map, query, guarded(async () => {
+      this.address.step({ ...this.filters.changes(), at: null });
+      await this.search();
+      this.wall.top();
+    }));
     this.what = h("p", { role: "status", id: "what" });
-    this.side = h("div", {});
+    this.chosen = h("p", { class: "buttons", hidden: true });
+    this.side = h("div", { class: "asked" });
     this.back = h("a", { class: "button", href: `#/look/${dataset.id}` }, "Back to all images");
     this.refine = h("button", { type: "button", class: "primary", id: "refine", onclick: guarded(() => this.refined()) }, "Search by the marks");
   }
 
   async elements() {
-    await this.search();
-    if (this.image !== null) this.side.replaceChildren(await panel(this.image, this.dataset, this.map, this.signal));
-    else this.side.replaceChildren(this.invitation());
-    return [h("h1", {}, `Look: ${this.dataset.name}`), this.filters.element,
-      h("div", { class: "buttons" }, this.marking(), this.refine, this.back), this.what,
-      h("div", { class: "split" }, this.wall.element, this.side)];
+    const asks = this.image !== null || this.picture !== null;
+    const searched = this.search().catch((error) => {
+      if (![404, 409, 422].includes(error.status)) throw error;
+      this.what.replaceChildren(h("span", { class: "error" }, error.message));
+    });
+    this.side.replaceChildren(...(await Promise.all([this.query(), searched]))[0]);
+    this.wall.to(this.address.number("at") ?? 0);
+    this.selected();
+    const parts = asks ? [this.side, this.wall.element] : [this.wall.element, this.side];
+    return [h("h1", {}, `Look: ${this.dataset.name}`),
+      ...fold("Filter and mark", this.filters.element, this.marking()),
+      h("div", { class: "buttons" }, this.what, this.refine, this.back), this.chosen,
+      h("div", { class: asks ? "split query" : "split" }, parts)];
   }
 
   marking() {
     const choice = (value, text) => h("label", {}, h("input", {
-      type: "radio", name: "click", value, checked: value === "open", onchange: () => { this.mode = value; },
+      type: "radio", name: "click", value, checked: value === this.mode, onchange: () => {
+        this.mode = value;
+        this.address.drift({ click: value === "open" ? null : value });
+      },
     }), ` ${text}`);
-    this.mode = "open";
     return h("fieldset", { class: "marking" }, h("legend", {}, "A click"),
       choice("open", "shows its neighbours"), choice("good", "marks it good"), choice("bad", "marks it bad"));
+  }
+
+  /** What is searched by, or how to. */
+  async query() {
+    if (this.file) {
+      const url = URL.createObjectURL(this.file);
+      this.signal.addEventListener("abort", () => URL.revokeObjectURL(url));
+      const whole = h("img", { class: "whole", src: url, alt: "The picture searched by" });
+      whole.addEventListener("error", () => whole.replaceWith(unseen()));
+      return [h("section", { class: "side", id: "panel", "aria-label": "The picture searched by" }, h("h2", {}, this.file.name),
+        h("div", { class: "picture" }, whole)), this.invitation()];
+    }
+    if (this.picture !== null) {
+      return [h("p", { class: "soft" }, "The picture that this address searched by is kept in the tab where it was chosen; choose it again."), this.invitation()];
+    }
+    if (this.image === null) return [this.invitation()];
+    const more = { open: this.address.now.has("more"), turned: (isOpen) => this.address.drift({ more: isOpen }), gone: () => { location.hash = this.back.hash; } };
+    return [await panel(this.image, this.dataset, this.map, more, this.signal).catch((error) => {
+      if (![404, 422].includes(error.status)) throw error;
+      return h("p", { class: "error" }, `There is no image ${this.image} any more, or there never was one.`);
+    })];
   }
 
   invitation() {
@@ -74,31 +121,25 @@ class Look {
 
   clicked(image) {
     if (this.mode === "open") {
-      location.hash = `#/look/${this.dataset.id}?image=${image}`;
+      this.address.go({ at: null, selected: null, pending: this.good.size > 0, picture: null, image });
       return;
     }
     const [chosen, other] = this.mode === "good" ? [this.good, this.bad] : [this.bad, this.good];
     other.delete(image);
     if (!chosen.delete(image)) chosen.add(image);
+    this.address.drift({ good: [...this.good].join(), bad: [...this.bad].join(), pending: true });
     this.wall.refresh();
     this.tell();
   }
 
   refined() {
     if (!this.good.size) throw new Error("Mark at least one good image first");
-    const before = location.hash;
-    location.hash = `#/look/${this.dataset.id}?good=${[...this.good]}${this.bad.size ? `&bad=${[...this.bad]}` : ""}`;
-    return before === location.hash ? this.search() : undefined;
+    this.address.go({ pending: null, image: null, picture: null, at: null, more: null });
   }
 
   async byFile(file) {
     if (!file) return;
-    this.file = file;
-    await this.search();
-    const url = URL.createObjectURL(file);
-    this.signal.addEventListener("abort", () => URL.revokeObjectURL(url));
-    this.side.replaceChildren(h("section", { class: "side", "aria-label": "The picture searched by" },
-      h("h2", {}, file.name), h("img", { class: "whole", src: url, alt: "The picture searched by" })), this.invitation());
+    this.address.go({ picture: await keep(file), image: null, at: null, more: null });
   }
 
   /** Shows what is asked for: neighbours of a file, of marked images or of one image, or all that pass the filter. */
@@ -115,26 +156,32 @@ class Look {
       found = await postForm("/neighbours", form);
     } else if (this.image !== null) {
       found = await get("/neighbours", { image_id: this.image, ...given }, this.signal);
-    } else if (this.good.size) {
+    } else if (this.good.size && !this.address.now.has("pending")) {
       found = await post("/neighbours", { positive: [...this.good], negative: [...this.bad], ...given });
     }
+    this.found = found;
     this.scores = new Map(found?.neighbours.map(({ image_id, score }) => [image_id, score]));
-    const shown = found ? found.neighbours.map(({ image_id }) => image_id) : passing(this.map, filter);
-    this.took = found?.took_ms;
-    this.wall.top();
-    this.wall.show(shown);
+    this.wall.show(found ? found.neighbours.map(({ image_id }) => image_id) : passing(this.map, filter));
     this.tell();
-    if (found && !shown.length) notice("Nothing passes this filter");
+    if (found && !found.neighbours.length) notice("Nothing passes this filter");
   }
 
   tell() {
     const count = number(this.wall.count);
-    const by = this.file ? this.file.name : this.image !== null ? `image ${this.image}` : null;
+    const by = this.file ? this.file.name : this.image !== null ? `image ${this.image}` : "the good and far from the bad";
     const marks = this.good.size + this.bad.size ? ` Marked: ${this.good.size} good, ${this.bad.size} bad.` : "";
     this.refine.hidden = !marks;
-    this.back.hidden = !this.scores.size && !marks;
-    this.what.textContent = this.scores.size
-      ? `The ${count} nearest to ${by ?? "the good and far from the bad"}, best first, with their cosine similarity (${this.took?.toFixed(1)} ms).${marks}`
+    this.back.hidden = !this.found && !marks;
+    this.what.textContent = this.found
+      ? `The ${count} nearest to ${by}, best first (1.000: the same).${marks}`
       : `${count} images.${marks}`;
+  }
+
+  selected() {
+    const { size } = this.wall.selected;
+    this.address.drift({ selected: packed(this.wall.selected) });
+    this.chosen.hidden = !size;
+    this.chosen.replaceChildren(`${number(size)} selected.`, h("a", { class: "button", href: `#/label/${this.dataset.id}` }, "To their labels"),
+      h("button", { type: "button", onclick: () => this.wall.choose([]) }, "Select none"));
   }
 }

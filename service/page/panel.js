@@ -1,23 +1,64 @@
-// One image: its file, and how it was learned.
+// One image: its file and its class, and behind «more» how it was learned.
 
 import { at, get, thumbnail } from "./api.js";
 import { attention } from "./attention.js";
-import { h, number, percent } from "./dom.js";
+import { erase } from "./collection.js";
+import { guarded, h, number, percent } from "./dom.js";
+import { may } from "./session.js";
+import { judge } from "./votes.js";
 
-/** The side panel of an image of a dataset. */
-export async function panel(id, dataset, map, signal) {
+const SHOWN = ["image/jpeg", "image/png", "image/gif", "image/webp", "image/bmp", "image/avif"];  // by every browser
+
+/** The side panel of an image of a dataset; `open` says whether «more» is, `turned(open)` is told, `gone()` after a deletion. */
+export async function panel(id, dataset, map, { open, turned, gone }, signal) {
   const image = await get(`/images/${id}`, {}, signal);
-  const learned = image.provenance;
-  const vote = map.names.length ? await get("/classify", { image_id: id, dataset_id: dataset.id }, signal).catch(() => null) : null;
+  const shown = at(`/images/${id}/${SHOWN.includes(image.media_type ?? SHOWN[0]) ? "file" : "rendering"}`);
+  const whole = h("img", { class: "whole", src: shown, alt: `Image ${id}: ${image.path}` });
+  whole.addEventListener("error", () => {
+    if (whole.src === shown) whole.src = thumbnail(id);
+    else whole.replaceWith(unseen());
+  });
+  const voted = h("span", { class: "soft" });
+  vote(id, dataset, map, voted, signal);
+  const more = h("details", { class: "more", id: "more", open }, h("summary", {}, "More: how it was learned"));
+  const fill = async () => {
+    if (more.children.length > 1) return;
+    const learned = image.provenance;
+    more.append(learned ? history(learned, dataset, map)
+      : h("p", { class: "soft" }, "It was added after the training, so nothing is known of how it was learned."));
+    more.append(...[await attention(id, dataset.model_id, signal)].filter(Boolean));
+  };
+  more.addEventListener("toggle", guarded(() => {
+    turned(more.open);
+    return more.open ? fill() : undefined;
+  }));
+  const away = guarded(async () => {
+    if (await erase(dataset, [id])) gone();
+  });
   return h("section", { class: "side", id: "panel", "aria-label": `Image ${id}` },
     h("h2", {}, image.path.split("/").pop()),
-    h("a", { href: at(`/images/${id}/file`), target: "_blank", rel: "noopener" },
-      h("img", { class: "whole", src: at(`/images/${id}/file`), alt: `Image ${id}: ${image.path}` })),
-    h("p", { class: "soft" }, `${image.path}, ${image.width} × ${image.height}, image ${id}`),
-    h("p", {}, h("strong", {}, "Label: "), image.label ?? "none",
-      vote ? h("span", { class: "soft" }, ` (voted: ${vote.label ?? "unknown"}, ${percent(vote.confidence, 0)})`) : null),
-    learned ? history(learned, dataset, map) : h("p", { class: "soft" }, "It was added after the training, so nothing is known of how it was learned."),
-    await attention(id, dataset.model_id, signal));
+    h("a", { href: shown, target: "_blank", rel: "noopener", class: "picture" }, whole),
+    h("div", { class: "about" },
+      h("p", { class: "label" }, h("strong", {}, "Label: "), image.label ?? "none", voted),
+      h("p", { class: "soft" }, `${image.path}, ${image.width} × ${image.height}, image ${id}`),
+      may("write") ? h("button", { type: "button", class: "danger", id: "erase", onclick: away }, "Delete this image") : null),
+    more);
+}
+
+/** In place of a picture that this browser cannot show. */
+export const unseen = () => h("p", { class: "unseen" }, "This browser cannot show this picture.");
+
+/** What the labelled images vote for; said when it is known. */
+async function vote(id, dataset, map, voted, signal) {
+  if (!map.names.length) return;
+  try {
+    const { k, abstained } = await judge(dataset, map, null, signal);
+    if (abstained) return;
+    const found = await get("/classify", { image_id: id, dataset_id: dataset.id, k }, signal);
+    if (found.label !== null) voted.textContent = ` (voted: ${found.label}, ${percent(found.confidence, 0)})`;
+  } catch {
+    // the page is left, or there is nobody to vote
+  }
 }
 
 function history({ entropy, anchor_round: became, neighbours }, dataset, map) {
@@ -26,10 +67,10 @@ function history({ entropy, anchor_round: became, neighbours }, dataset, map) {
     h("span", {}, `round ${round}`),
     h("meter", { min: 0, max: most, value, "aria-label": `Entropy at the end of round ${round}` }),
     h("span", {}, `${value.toFixed(2)} nats`)]);
-  const link = (id) => h("li", {}, h("a", { href: `#/look/${dataset.id}?image=${id}` },
+  const link = (id) => h("li", {}, h("a", { href: `#/look/${dataset.id}?more=1&image=${id}` },
     h("img", { src: thumbnail(id), alt: `Image ${id}`, loading: "lazy" }), `image ${id}`));
   return h("div", { id: "history" },
-    h("h3", {}, "How it was learned"),
+    h("h3", {}, "Became an anchor"),
     h("p", {}, became ? `It became an anchor in round ${number(became)}.` : "It never became an anchor: each round left it a class of its own."),
     h("h3", {}, "Entropy: how unsure its place was"), h("div", { class: "bars" }, bars),
     neighbours.length ? [h("h3", {}, "It was pulled to"), h("ul", { class: "thumbs", id: "pulled" }, neighbours.map(link))] : null);

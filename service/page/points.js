@@ -9,20 +9,25 @@ const STEP = 1.25;  // of a zoom
 const FAINT = 0.15;
 
 /**
- * `act(row)`: a click on a point; `hover(row, event)`: the point under the pointer, null for none; `lasso(rows)`: those inside of
- * what was drawn.
+ * `act(row)`: a click on a point; `hover(row, event)`: the point under the pointer, null for none; `lasso(polygon)`: what was
+ * drawn, a polygon in the map's own coordinates; `seen(view)` tells what is in sight: the middle, in
+ * those coordinates, and how many times larger than the whole map.
  */
 export class Points {
-  constructor({ x, y, label, act, hover, lasso }) {
-    Object.assign(this, { x, y, act, hover, lasso, selected: null, groups: [] });
+  constructor({ x, y, label, act, hover, lasso, seen }) {
+    Object.assign(this, { x, y, act, hover, lasso, seen, selected: null, groups: [], wanted: null });
     this.canvas = h("canvas", { tabindex: 0, role: "img", "aria-label": label, id: "points" });
     this.above = h("canvas", { class: "above", "aria-hidden": "true" });
     const button = (text, name, action) => h("button", { type: "button", "aria-label": name, title: name, onclick: action }, text);
     this.element = h("div", { class: "map", id: "map" }, this.canvas, this.above, h("div", { class: "zoom" },
       button("+", "Zoom in", () => this.zoom(STEP)), button("−", "Zoom out", () => this.zoom(1 / STEP)),
       button("⤢", "Show the whole map", () => this.whole())));
+    const range = (values) => values.reduce(([least, most], value) => [Math.min(least, value), Math.max(most, value)],
+      values.length ? [Infinity, -Infinity] : [0, 1]);
+    this.ranges = { x: range(x), y: range(y) };
     this.pointers = new Map();
     this.path = null;
+    this.kept = null;
     const on = (name, action) => this.canvas.addEventListener(name, action, { passive: false });
     on("pointerdown", (event) => this.down(event));
     on("pointermove", (event) => this.moved(event));
@@ -56,17 +61,45 @@ export class Points {
       canvas.width = width * this.ratio;
       canvas.height = height * this.ratio;
     }
-    if (before) this.later();
-    else this.whole();
+    const view = before ? this.kept : this.wanted;
+    this.whole();
+    if (view) this.look(view);
   }
 
   whole() {
-    const range = (values) => values.reduce(([low, high], value) => [Math.min(low, value), Math.max(high, value)], [Infinity, -Infinity]);
-    const [[left, right], [low, high]] = [range(this.x), range(this.y)];
-    this.scale = Math.min((this.width - 2 * MARGIN) / (right - left || 1), (this.height - 2 * MARGIN) / (high - low || 1));
-    this.left = this.width / 2 - (this.scale * (left + right)) / 2;
-    this.top = this.height / 2 + (this.scale * (low + high)) / 2;
+    this.fit();
+    this.change(null);
+  }
+
+  fit() {
+    const [[left, right], [low, high]] = [this.ranges.x, this.ranges.y];
+    this.fitted = Math.min((this.width - 2 * MARGIN) / (right - left || 1), (this.height - 2 * MARGIN) / (high - low || 1));
+    this.middle((left + right) / 2, (low + high) / 2, this.fitted);
+  }
+
+  middle(x, y, scale) {
+    this.scale = scale;
+    this.left = this.width / 2 - scale * x;
+    this.top = this.height / 2 + scale * y;
+  }
+
+  /** Shows a view `[x, y, times]` as `seen` tells it, at once or when there is room. */
+  look(view) {
+    this.wanted = view;
+    if (!this.width) return;
+    this.middle(view[0], view[1], this.fitted * view[2]);
+    this.change(view);
+  }
+
+  /** Draws; `view` null is the whole map. */
+  change(view) {
+    if (JSON.stringify(view) !== JSON.stringify(this.kept)) this.seen(view);
+    this.kept = view;
     this.later();
+  }
+
+  changed() {
+    this.change([(this.width / 2 - this.left) / this.scale, (this.top - this.height / 2) / this.scale, this.scale / this.fitted]);
   }
 
   at(row) {
@@ -83,13 +116,13 @@ export class Points {
     this.scale *= factor;
     this.left = x + (this.left - x) * factor;
     this.top = y + (this.top - y) * factor;
-    this.later();
+    this.changed();
   }
 
   pan(x, y) {
     this.left += x;
     this.top += y;
-    this.later();
+    this.changed();
   }
 
   later() {
@@ -168,23 +201,10 @@ export class Points {
     if (!path || cancelled) return;
     const [x, y] = path[0];
     const row = this.nearest(x, y);
-    if (path.some((place) => Math.hypot(place[0] - x, place[1] - y) > NEAR)) this.lasso(this.inside(path));
-    else if (row !== null) this.act(row);
+    if (path.some((place) => Math.hypot(place[0] - x, place[1] - y) > NEAR)) {
+      this.lasso(path.map((place) => [(place[0] - this.left) / this.scale, (this.top - place[1]) / this.scale]));
+    } else if (row !== null) this.act(row);
     else this.lasso([]);
-  }
-
-  inside(path) {
-    const found = [];
-    for (let row = 0; row < this.x.length; row += 1) {
-      const [x, y] = this.at(row);
-      let within = false;
-      for (let one = 0, other = path.length - 1; one < path.length; other = one++) {
-        const [[x1, y1], [x2, y2]] = [path[one], path[other]];
-        if (y1 > y !== y2 > y && x < ((x2 - x1) * (y - y1)) / (y2 - y1) + x1) within = !within;
-      }
-      if (within) found.push(row);
-    }
-    return found;
   }
 
   trace() {

@@ -8,11 +8,12 @@ let walls = 0;
 
 /**
  * `act(id, index, event)` is what a click or Enter does; `note(id)` gives `{text, kind}` under an image; `need(index)` is told
- * of places whose id is not known yet; `selected` is a set of ids, which Space and (where `selects`) a click change.
+ * of places whose id is not known yet; `selected` is a set of ids, which Space and (where `selects`) a click change; `moved(place)`
+ * tells where it was scrolled to, as a place in the list and a part of it; `sight(ids)` which images came into sight.
  */
 export class Wall {
-  constructor({ label, act = () => {}, note = () => null, need = () => {}, selects = false, changed = () => {} }) {
-    Object.assign(this, { act, note, need, selects, changed });
+  constructor({ label, act = () => {}, note = () => null, need = () => {}, selects = false, changed = () => {}, moved = () => {}, sight = () => {} }) {
+    Object.assign(this, { act, note, need, selects, changed, moved, sight, wanted: null });
     this.id = `wall${++walls}`;
     this.ids = [];
     this.count = 0;
@@ -40,21 +41,40 @@ export class Wall {
   top() {
     this.active = 0;
     this.anchor = null;
+    this.wanted = null;
     this.element.scrollTop = 0;
+  }
+
+  /** Where it is scrolled to: the place in the list that is at the top, whatever its width. */
+  get place() {
+    return this.columns ? (this.element.scrollTop / this.row) * this.columns : 0;
+  }
+
+  /** Scrolls to a place, at once or when there is room for it. */
+  to(place) {
+    this.wanted = place;
+    this.measure();
   }
 
   measure() {
     const width = this.element.clientWidth;
     if (!width) return;
+    const place = this.wanted ?? (width === this.width ? null : this.place);  // turned or made wider: the same images stay in sight
+    this.width = width;
     this.columns = Math.max(2, Math.floor(width / (width < 500 ? 92 : 124)));
     this.side = width / this.columns;
     this.row = this.side + 20;
     this.inner.style.height = `${Math.ceil(this.count / this.columns) * this.row}px`;
+    if (place !== null) this.element.scrollTop = (place / this.columns) * this.row;
+    this.wanted = null;
     this.draw(true);
   }
 
   later() {
-    if (!this.due) this.due = requestAnimationFrame(() => this.draw(false));
+    this.due ||= requestAnimationFrame(() => {
+      this.draw(false);
+      this.moved(this.place);
+    });
   }
 
   /** Everything about the tiles in sight may have changed. */
@@ -92,6 +112,7 @@ export class Wall {
     if (!tile) {
       tile = h("div", { role: "option", class: "tile" }, h("img", { alt: "", decoding: "async", draggable: "false" }), h("span"));
       tile.firstChild.addEventListener("load", () => tile.classList.add("seen"));
+      tile.firstChild.addEventListener("error", () => tile.classList.add("broken"));
       this.inner.append(tile);
     }
     tile.hidden = false;
@@ -109,7 +130,7 @@ export class Wall {
     if (tile.firstChild.dataset.of !== String(id)) {
       tile.firstChild.removeAttribute("src");  // what was still loading is not wanted any more
       tile.firstChild.dataset.of = "";
-      tile.classList.remove("seen");
+      tile.classList.remove("seen", "broken");
     }
     this.place(tile, index);
     this.mark(tile, id);
@@ -132,6 +153,7 @@ export class Wall {
   }
 
   load() {
+    this.sight([...this.tiles.keys()].map((index) => this.ids[index]).filter((id) => id !== undefined));
     for (const [index, tile] of this.tiles) {
       const id = this.ids[index];
       if (id === undefined || tile.firstChild.dataset.of === String(id)) continue;

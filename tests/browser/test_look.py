@@ -41,6 +41,7 @@ def test_how_an_image_was_learned(page: Page, site: Site) -> None:
     learned = {row["id"]: site.live.get(f"/images/{row['id']}")["provenance"] for row in images[:30]}
     image, known = next((id_, found) for id_, found in learned.items() if found["anchor_round"] == 1)
     page.goto(f"/#/look/{site.dataset}?image={image}")
+    page.locator("#more summary").click()
     history = page.locator("#history")
     expect(history).to_contain_text("became an anchor in round 1")
     assert history.locator("meter").count() == len(known["entropy"]) == 3
@@ -86,6 +87,7 @@ def test_filters_narrow_the_wall_and_the_search(page: Page, site: Site) -> None:
     page.goto(f"/#/look/{site.dataset}")
     page.get_by_label("Label").select_option("class-1")
     expect(page.locator("#what")).to_contain_text(f"{COUNT // 3} images")
+    page.get_by_text("More: how it was learned").click()
     page.get_by_label("Became an anchor in").select_option("1")
     page.locator(".tile:visible").first.wait_for()
     for image in ids(page):
@@ -118,12 +120,15 @@ def test_the_wall_is_used_with_the_keyboard_alone(page: Page, site: Site) -> Non
 
 def test_where_the_encoder_of_each_round_looks(page: Page, site: Site) -> None:
     page.goto(f"/#/look/{site.dataset}?image=9")
+    page.locator("#more summary").click()
     strip = page.locator("#attention")
     strip.get_by_role("button", name="Show it").click()
     expect(strip.locator("img")).to_have_count(3)  # one for each round
     strip.scroll_into_view_if_needed()
     wait_decoded(page, "#attention img", 3)
+    expect(page).to_have_url(re.compile("more=1"))
     page.reload()
     wait_decoded(page, "#panel img.whole")
+    expect(strip.locator("img")).to_have_count(3)
     strip.scroll_into_view_if_needed()
     wait_decoded(page, "#attention img", 3)  # kept with the model, so that nobody has to ask again

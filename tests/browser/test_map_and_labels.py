@@ -84,7 +84,8 @@ def test_hovering_shows_the_image_and_a_click_opens_it(page: Page, site: Site) -
     shown = page.locator(".peek img").get_attribute("src")
     assert shown is not None
     page.mouse.click(x, y)
-    page.wait_for_url(re.compile(r"#/look/ds_\w+\?image=" + shown.split("/")[2]))
+    image = shown.rpartition("/images/")[2].split("/")[0]
+    page.wait_for_url(re.compile(rf"#/look/ds_\w+\?image={image}$"))
 
 
 @pytest.mark.parametrize(
@@ -133,6 +134,7 @@ def test_a_colour_or_the_filter_selects_without_a_mouse(page: Page, site: Site) 
     page.keyboard.press("Enter")
     expect(page.locator("#chosen")).to_have_text(f"{COUNT // 3} images selected.")
     wait_decoded(page, ".tile img", 4)
+    page.get_by_text("More: how it was learned").click()
     page.get_by_label("Became an anchor in").select_option("0")
     expect(page.locator("#chosen")).not_to_have_text(f"{COUNT // 3} images selected.")
 
