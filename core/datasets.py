@@ -118,11 +118,12 @@ def get(session: Session, dataset_id: str) -> Dataset:
 
 
 def describe(session: Session, dataset_id: str, **values: Any) -> Dataset:
-    """Change what people say of a dataset (``name``, ``dataset_metadata``); no answer of a search depends on it.
+    """Change what people say of a dataset (``name``, ``metadata``); no answer of a search depends on it.
 
     Raises:
         DatasetNotFound: no such dataset.
     """
+    values = {f"dataset_{name}" if name == "metadata" else name: value for name, value in values.items()}
     if values:
         session.execute(
             update(Dataset).where(Dataset.id == dataset_id).values(values).execution_options(synchronize_session=False)

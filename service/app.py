@@ -8,7 +8,7 @@ from importlib.metadata import version
 from fastapi import FastAPI
 
 from core.settings import Settings
-from service import auth, errors
+from service import auth, errors, examples
 from service.context import Context
 from service.limits import Limits
 from service.methods import Methods
@@ -70,5 +70,5 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.state.methods = Methods(router for router, _ in _ROUTES)
     app.router.routes.extend(app.state.methods.heads())
     make = app.openapi
-    app.openapi = lambda: app.openapi_schema or auth.describe(make())  # type: ignore[method-assign]
+    app.openapi = lambda: app.openapi_schema or examples.add(auth.describe(make()))  # type: ignore[method-assign]
     return app

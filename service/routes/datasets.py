@@ -57,8 +57,6 @@ _FORM: dict[str, Any] = {
         },
     }
 }
-
-
 _CHANGE: dict[str, Any] = {
     "requestBody": {"required": True, "content": {"application/json": {"schema": DatasetChange.model_json_schema()}}}
 }
@@ -92,7 +90,6 @@ _LABELS: dict[str, Any] = {
                         {"type": "array", "items": {"type": "object"}},
                     ]
                 },
-                "example": [{"path": "photos/1.jpg", "label": "dress"}, {"image_id": 7, "label": None}],
             },
         },
     }
@@ -208,14 +205,13 @@ def get_dataset(dataset_id: str, session: Reading) -> DatasetBody:
 @router.patch("/datasets/{dataset_id}", openapi_extra=_CHANGE)
 async def change_dataset(dataset_id: str, request: Request, context: Ctx) -> DatasetBody:
     """Rename a dataset, or note something with it as ``metadata``, which replaces what was noted before."""
-    asked = await json_body(request, DatasetChange)
-    return await run_in_threadpool(_change, context, dataset_id, asked)
+    given = (await json_body(request, DatasetChange)).model_dump(exclude_none=True)
 
+    def change() -> DatasetBody:
+        with context.db.write() as session:
+            return body(datasets.describe(session, dataset_id, **given))
 
-def _change(context: Context, dataset_id: str, asked: DatasetChange) -> DatasetBody:
-    given = {"name": asked.name, "dataset_metadata": asked.metadata}
-    with context.db.write() as session:
-        return body(datasets.describe(session, dataset_id, **{name: v for name, v in given.items() if v is not None}))
+    return await run_in_threadpool(change)
 
 
 @router.get("/datasets/{dataset_id}/rejections")
