@@ -24,12 +24,19 @@ def upload_path(settings: Settings, upload: str) -> Path:
 
 
 def create(
-    session: Session, dataset_id: str, name: str, labels: str, size: int = 0, source: dict[str, str] | None = None
+    session: Session,
+    dataset_id: str,
+    name: str,
+    labels: str,
+    size: int = 0,
+    source: dict[str, str] | None = None,
+    metadata: dict[str, Any] | None = None,
 ) -> Dataset:
     """Insert a dataset and the job that validates its images, which are complete on disk.
 
     Args:
         source: what the job reads: ``{"upload": name}`` (by default the dataset's id) or ``{"folder": path}``.
+        metadata: what the client notes of it.
 
     Raises:
         BadRequest: ``labels`` is not a known mode.
@@ -37,6 +44,7 @@ def create(
     if labels not in LABEL_MODES:
         raise BadRequest(f"labels: {labels!r} is not one of {', '.join(LABEL_MODES)}")
     dataset = Dataset(id=dataset_id, name=name, status=DatasetStatus.VALIDATING, labels=labels, bytes=size, created_at=now())
+    dataset.dataset_metadata = metadata or {}
     session.add(dataset)
     session.flush()
     jobs.create(session, JobKind.INGEST, dataset_id, params=source or {"upload": dataset_id})
@@ -126,6 +134,20 @@ def get(session: Session, dataset_id: str) -> Dataset:
     if dataset is None:
         raise DatasetNotFound(dataset_id)
     return dataset
+
+
+def describe(session: Session, dataset_id: str, **values: Any) -> Dataset:
+    """Change what people say of a dataset (``name``, ``metadata``); no answer of a search depends on it.
+
+    Raises:
+        DatasetNotFound: no such dataset.
+    """
+    values = {f"dataset_{name}" if name == "metadata" else name: value for name, value in values.items()}
+    if values:
+        session.execute(
+            update(Dataset).where(Dataset.id == dataset_id).values(values).execution_options(synchronize_session=False)
+        )
+    return get(session, dataset_id)
 
 
 def get_for_job(session: Session, dataset_id: str) -> Dataset:

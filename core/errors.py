@@ -3,7 +3,7 @@
 AnchorhoodError
   NotFound            DatasetNotFound, JobNotFound, ModelNotFound, ImageNotFound, FileNotInModel, KeyNotFound,
                       AttentionNotFound
-  BadRequest          BadArchive, BadParameters, BadImage, BadLabels, BadQuery, BadSettings
+  BadRequest          BadArchive, BadParameters, BadImage, BadLabels, BadQuery, BadCursor, BadSettings
   Conflict            DatasetNotReady, DatasetInUse, ModelInUse, NoModel, NoTable, NoCheckpoints, JobOver, KeyReused, DataDirInUse
   TooLarge
   StaleAttempt        a worker that lost its job
@@ -81,6 +81,12 @@ class BadLabels(BadRequest):
 
 class BadQuery(BadRequest):
     code = "bad_query"
+
+
+class BadCursor(BadRequest):
+    """``after`` of a list is not the ``next`` of one of its pages."""
+
+    code = "bad_cursor"
 
 
 class BadSettings(BadRequest):

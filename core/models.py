@@ -115,6 +115,7 @@ class Dataset(Base):
     generation: Mapped[int] = mapped_column(default=0)  # bumped by everything that changes an answer
     label_generation: Mapped[int] = mapped_column(default=0)  # bumped where labels are given or taken
     model_id: Mapped[str | None]  # the alias; no foreign key, since models refer to datasets
+    dataset_metadata: Mapped[dict[str, Any]] = mapped_column(default=dict)  # a client's own
     error: Mapped[dict[str, Any] | None]
     created_at: Mapped[datetime]
 

@@ -29,6 +29,9 @@ class Settings(BaseSettings):
     broker_url: str = Field("", description="Redis URL for Celery; empty: the embedded Valkey's socket.")
     host: str = Field("127.0.0.1", description="Address to listen on.")
     port: int = Field(8000, ge=1, le=65535, description="Port to listen on.")
+    root_path: str = Field(
+        "", pattern=r"^(/[A-Za-z0-9._~-]+)*$", description="Path of a proxy below which the service is seen, such as /anchorhood."
+    )
     api_processes: int = Field(1, ge=1, le=256, description="API processes that share the port.")
     device: str = Field("auto", description="Training device: auto, cpu, cuda or cuda:N.")
     threads: int = Field(0, ge=0, le=1024, description="CPU threads of a training process; 0: torch's choice.")

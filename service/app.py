@@ -8,11 +8,13 @@ from importlib.metadata import version
 from fastapi import FastAPI
 
 from core.settings import Settings
-from service import auth, errors
+from service import auth, errors, examples
 from service.context import Context
 from service.limits import Limits
+from service.methods import Methods
 from service.observed import Observed
-from service.routes import attention, datasets, events, health, images, jobs, metrics, models, page, search, session
+from service.prefix import Prefix
+from service.routes import attention, datasets, docs, events, health, images, jobs, metrics, models, page, search, session
 
 DESCRIPTION = """From a folder of unlabelled images to a searchable, classifiable collection.
 
@@ -30,6 +32,7 @@ _ROUTES = (  # matched in this order: what is asked most comes first; with the p
     (health.router, ()),
     (page.router, ()),
     (metrics.router, ()),
+    (docs.router, ()),
 )
 
 
@@ -51,6 +54,9 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         description=DESCRIPTION,
         lifespan=lifespan,
         responses=errors.documented(401, 403, 422, 503),
+        generate_unique_id_function=lambda route: route.name,
+        redirect_slashes=False,  # not to absolute addresses, which a proxy may have named otherwise; see errors
+        openapi_url=None,  # the documentation is routes/docs.py
     )
     app.state.context = context
     errors.install(app)
@@ -58,11 +64,11 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.state.keyring = auth.Keyring(context.db, context.settings)
     app.add_middleware(auth.Guard, keyring=app.state.keyring)
     app.add_middleware(Observed, metrics=context.metrics)
-    documentation = app.router.routes.copy()
-    app.router.routes.clear()
+    app.add_middleware(Prefix, root_path=context.settings.root_path)
     for router, statuses in _ROUTES:
         app.include_router(router, responses=errors.documented(*statuses))
-    app.router.routes.extend(documentation)  # last, since it is asked least
+    app.state.methods = Methods(router for router, _ in _ROUTES)
+    app.router.routes.extend(app.state.methods.heads())
     make = app.openapi
-    app.openapi = lambda: app.openapi_schema or auth.describe(make())  # type: ignore[method-assign]
+    app.openapi = lambda: app.openapi_schema or examples.add(auth.describe(make()))  # type: ignore[method-assign]
     return app

@@ -20,7 +20,7 @@ from service.local import foreign_host, foreign_origin, is_loopback
 
 log = logging.getLogger(__name__)
 COOKIE = "anchorhood_key"
-OPEN = frozenset({"/", "/healthz", "/readyz", "/session", "/docs", "/docs/oauth2-redirect", "/redoc", "/openapi.json"})
+OPEN = frozenset({"/", "/healthz", "/readyz", "/session", "/docs", "/openapi.json"})
 _PAGE = "/page/"  # its files hold nothing of anybody
 _QUESTIONS = ("/neighbours", "/classify")  # asked by POST where they bring an image or many ids
 _REMEMBERED = 1.0  # seconds after which a revoked key is refused by every process
@@ -108,15 +108,15 @@ class Guard:
 
     async def _refusal(self, scope: Scope) -> ASGIApp | None:
         headers = dict(scope["headers"])
-        host, origin = headers.get(b"host", b""), headers.get(b"origin", b"")
-        is_open = scope["path"] in OPEN or scope["path"].startswith(_PAGE)
+        path = scope["path"]
+        is_open = path in OPEN or path.removesuffix("/") in OPEN or path.startswith(_PAGE)
         if not await self._required(is_open):
-            foreign = foreign_host(host) or foreign_origin(host, origin)
+            foreign = foreign_host(headers) or foreign_origin(headers)
             return problem(403, *foreign) if foreign else None
         if is_open:
             return None
         text, from_cookie = _credentials(headers)
-        if from_cookie and (foreign := foreign_origin(host, origin)):
+        if from_cookie and (foreign := foreign_origin(headers)):
             return problem(403, *foreign)
         held = await self._keyring.scope(text) if text else None
         if held is None:

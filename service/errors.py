@@ -9,7 +9,7 @@ from typing import Any
 import psycopg
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse
+from fastapi.responses import JSONResponse, RedirectResponse, Response
 from sqlalchemy.exc import OperationalError, ProgrammingError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from starlette.exceptions import HTTPException
@@ -88,6 +88,12 @@ def database_away(error: Exception) -> JSONResponse | None:
     return problem(503, "database_unavailable", "the database does not answer at the moment; try again later")
 
 
+def _without_slash(request: Request) -> str:
+    """The same address without its last slash, relative to itself: it holds whatever a proxy calls the folders before."""
+    last = request.scope["raw_path"].decode("latin-1").rstrip("/").rpartition("/")[2]
+    return f"../{last}" + (f"?{request.url.query}" if request.url.query else "")
+
+
 def install(app: FastAPI) -> None:
     """Answer every error with a problem document."""
 
@@ -108,7 +114,15 @@ def install(app: FastAPI) -> None:
         return problem(422, "bad_request", detail, errors=found)
 
     @app.exception_handler(HTTPException)
-    def http(_: Request, error: HTTPException) -> JSONResponse:
+    def http(request: Request, error: HTTPException) -> Response:
+        path, methods = request.scope["path"], app.state.methods
+        if error.status_code == 405:
+            allowed = ", ".join(methods.of(path))
+            answer = problem(405, "http_405", f"Method Not Allowed: {request.method}; this path has {allowed}")
+            answer.headers["Allow"] = allowed
+            return answer
+        if error.status_code == 404 and path.endswith("/") and methods.of(path[:-1]):
+            return RedirectResponse(_without_slash(request), 307)
         return problem(error.status_code, f"http_{error.status_code}", str(error.detail))
 
     def database(_: Request, error: Exception) -> JSONResponse:

@@ -1,23 +1,13 @@
 """Bodies of jobs. Training parameters have the trainer's names and bounds (a test compares them)."""
 
-import json
 from datetime import datetime
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StrictBool, model_validator
+from pydantic import BaseModel, ConfigDict, Field, StrictBool, model_validator
 
 from core.models import JobKind
 from core.votes import MIN_LABELS
-from service.schemas import Error, Page, Text
-
-
-def _finite(value: dict[str, Any]) -> dict[str, Any]:
-    """JSON that every database can hold; ``uploads.parse_json`` has seen to its texts."""
-    json.dumps(value, allow_nan=False)
-    return value
-
-
-Metadata = Annotated[dict[str, Any], AfterValidator(_finite)]
+from service.schemas import Error, Metadata, Page, Text
 
 
 class Params(BaseModel):

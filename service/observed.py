@@ -11,8 +11,10 @@ from core import logs
 from service.metrics import Metrics
 
 _ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
-_METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS"})  # whatever else a client sends is one more, "other"
-_UNMATCHED = "unmatched"  # no route: the documentation, and what was refused before routing
+_METHODS = frozenset(
+    {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"}
+)  # whatever else a client sends is one more, "other"
+_UNMATCHED = "unmatched"  # no route: what was refused before routing, or is not there
 
 
 class Observed:

@@ -1,12 +1,23 @@
 """Bodies of datasets, images and models, and what all bodies share."""
 
+import json
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 Text = Annotated[str, Field(pattern=r"^[^\x00]*$")]  # what every database can hold; a pattern also refuses lone surrogates
 MAX_ID = 2**63 - 1  # what a database's integers hold
+
+
+def _finite(value: dict[str, Any]) -> dict[str, Any]:
+    """JSON that every database can hold; ``uploads.parse_json`` has seen to its texts."""
+    json.dumps(value, allow_nan=False)
+    return value
+
+
+Metadata = Annotated[dict[str, Any], AfterValidator(_finite)]
+DatasetName = Annotated[str, Field(pattern=r"^[^\x00]*\S[^\x00]*$", max_length=200)]
 
 
 class Error(BaseModel):
@@ -35,6 +46,16 @@ class DatasetBody(BaseModel):
     model_id: str | None = Field(description="The current model.")
     created_at: datetime
     error: Error | None
+    metadata: dict[str, Any] = Field(description="What a client noted of it.")
+
+
+class DatasetChange(BaseModel):
+    """What is left out or null stays; ``metadata`` is replaced as a whole."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    name: DatasetName | None = None
+    metadata: Metadata | None = None
 
 
 class RejectionBody(BaseModel):
@@ -132,7 +153,11 @@ class FolderImport(BaseModel):
     uri: Text = Field(max_length=4096, examples=["file:///srv/photographs/2026"])
 
 
-class DatasetImport(FolderImport):
+class DatasetMetadata(BaseModel):
+    metadata: Metadata = {}
+
+
+class DatasetImport(FolderImport, DatasetMetadata):
     name: Text | None = Field(None, max_length=200, description="Default: the folder's name.")
     labels: Literal["none", "folders"] = "none"
 

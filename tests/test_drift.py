@@ -1,8 +1,13 @@
 """What is generated or documented must say what the code says."""
 
+import json
+import re
 import tomllib
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
+import jsonschema_rs
 import pytest
 from alembic import command
 
@@ -30,6 +35,42 @@ def test_migrations_go_down_and_up_again(db: Database) -> None:
 
 def test_the_openapi_document_is_current() -> None:
     assert (ROOT / "docs/openapi.json").read_text() == document(), "run: make openapi"
+
+
+def operations() -> Iterator[tuple[str, dict[str, Any]]]:
+    for path, methods in json.loads(document())["paths"].items():
+        for method, operation in methods.items():
+            yield f"{method.upper()} {path}", operation
+
+
+def test_every_operation_has_a_name_of_its_own() -> None:
+    names = {name: operation["operationId"] for name, operation in operations()}
+    assert len(set(names.values())) == len(names)
+    assert not [name for name in names if name.startswith("HEAD")]
+    for name in names.values():
+        assert re.fullmatch("[a-z]+(_[a-z]+)+", name), f"{name}: a verb and what it is about, as in list_datasets"
+
+
+def test_every_operation_has_examples_that_fit() -> None:
+    components = json.loads(document())["components"]
+    for name, operation in operations():
+        bodies = {"request": operation.get("requestBody", {}), **operation["responses"]}
+        shown = 0
+        for body, kind, content in ((body, *item) for body, of in bodies.items() for item in of.get("content", {}).items()):
+            if "schema" in content or kind.startswith("text/"):
+                examples = [content["example"]] if "example" in content else [e["value"] for e in content["examples"].values()]
+                assert examples, f"service/examples.py: {name} has none of its {body} as {kind}"
+                fits = jsonschema_rs.validator_for({**content.get("schema", {}), "components": components})
+                for given in examples:
+                    wrong = [f"{'/'.join(map(str, e.instance_path))}: {e.message}" for e in fits.iter_errors(given)]
+                    assert not wrong, f"service/examples.py: the {body} of {name} as {kind}: {wrong}"
+                    shown += body == "request" or body.startswith("2")
+        for parameter in operation.get("parameters", []):
+            given = parameter.get("example", parameter["schema"].get("example"))
+            if parameter["required"]:
+                assert jsonschema_rs.is_valid(parameter["schema"], given), f"{name}: {parameter['name']}"
+                shown += 1
+        assert shown or set(bodies) >= {"204"}, f"service/examples.py: {name}"
 
 
 def test_every_route_is_in_the_readme_or_the_api_page() -> None:

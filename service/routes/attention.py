@@ -11,8 +11,9 @@ from core.errors import AttentionNotFound, ImageNotFound, NoModel
 from core.models import Attention, Dataset, Image
 from service.attention_schemas import AttentionBody, AttentionPage, AttentionRequest, AttentionRound, AttentionRow
 from service.context import Context, Ctx, Reading
+from service.cursors import After
 from service.job_schemas import JobBody
-from service.routes.images import After, ImageId
+from service.routes.images import ImageId
 from service.routes.jobs import Key, accepted
 from service.schemas import MAX_ID
 

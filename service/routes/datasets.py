@@ -1,6 +1,7 @@
 """Datasets: upload, look at, delete."""
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
 from fastapi import APIRouter, Query, Request, Response
@@ -12,15 +13,24 @@ from core import compaction, datasets, labels
 from core.errors import BadLabels
 from core.models import Dataset, Queue, Rejection, new_id
 from service.context import Context, Ctx, Reading
+from service.cursors import After, AfterId, created_after, row_after
 from service.job_schemas import JobBody
 from service.routes.jobs import body as job_body
-from service.schemas import MAX_ID, DatasetBody, DatasetImport, DatasetPage, FolderImport, LabelsBody, RejectionPage
-from service.uploads import ARCHIVE, MAX_BODY_BYTES, json_body, media_type, read_body, receive
+from service.schemas import (
+    DatasetBody,
+    DatasetChange,
+    DatasetImport,
+    DatasetMetadata,
+    DatasetPage,
+    FolderImport,
+    LabelsBody,
+    RejectionPage,
+)
+from service.uploads import ARCHIVE, MAX_BODY_BYTES, json_body, media_type, parse_json, read_body, receive, validated
 
 router = APIRouter(tags=["datasets"])
 T = TypeVar("T")
 Limit = Annotated[int, Query(ge=1, le=1000)]
-After = Annotated[int, Query(ge=0, le=MAX_ID)]
 
 _FORM: dict[str, Any] = {
     "requestBody": {
@@ -40,14 +50,16 @@ _FORM: dict[str, Any] = {
                             "default": "none",
                             "description": "folders: the top folder is the class, for evaluation and classification only",
                         },
+                        "metadata": {"type": "string", "description": "JSON: an object that is kept with the dataset"},
                     },
                 }
             },
         },
     }
 }
-
-
+_CHANGE: dict[str, Any] = {
+    "requestBody": {"required": True, "content": {"application/json": {"schema": DatasetChange.model_json_schema()}}}
+}
 _MORE: dict[str, Any] = {
     "requestBody": {
         "required": True,
@@ -78,7 +90,6 @@ _LABELS: dict[str, Any] = {
                         {"type": "array", "items": {"type": "object"}},
                     ]
                 },
-                "example": [{"path": "photos/1.jpg", "label": "dress"}, {"image_id": 7, "label": None}],
             },
         },
     }
@@ -94,18 +105,29 @@ async def create_dataset(request: Request, response: Response, context: Ctx) -> 
         asked = await json_body(request, DatasetImport)
         folder = datasets.import_folder(context.settings, asked.uri)
         name, mode, size, source = asked.name or folder.name, str(asked.labels), 0, {"folder": str(folder)}
+        metadata = asked.metadata
     else:
         path = datasets.upload_path(context.settings, dataset_id)
         upload = await receive(request, path, context.settings.max_upload_bytes)
         name = (upload.fields.get("name") or upload.filename or dataset_id).replace("\0", "")
         mode, size, source = upload.fields.get("labels") or "none", upload.size, {"upload": dataset_id}
+        metadata = _metadata(path, upload.fields.get("metadata"))
 
     def store(session: Session) -> Dataset:
-        return datasets.create(session, dataset_id, name, mode, size, source)
+        return datasets.create(session, dataset_id, name, mode, size, source, metadata)
 
     dataset = await run_in_threadpool(_queued, context, source, store)
     response.headers["Location"] = f"/datasets/{dataset.id}"
     return body(dataset)
+
+
+def _metadata(path: Path, text: str | None) -> dict[str, Any]:
+    """A form's metadata; the upload is deleted where it is none."""
+    try:
+        return validated(DatasetMetadata, {"metadata": parse_json(text)}).metadata if text else {}
+    except BaseException:
+        path.unlink(missing_ok=True)
+        raise
 
 
 @router.post("/datasets/{dataset_id}/images", status_code=202, openapi_extra=_MORE)
@@ -146,7 +168,7 @@ def _queued(context: Context, source: dict[str, str], store: Callable[[Session],
 
 
 @router.post("/datasets/{dataset_id}/compactions", status_code=202)
-def compact(dataset_id: str, response: Response, context: Ctx) -> JobBody:
+def compact_dataset(dataset_id: str, response: Response, context: Ctx) -> JobBody:
     """Take deleted images out of the shards, and what was added and deleted into the current model's files, as a job. It is
     queued by itself when enough has changed."""
     with context.db.write() as session:
@@ -158,9 +180,19 @@ def compact(dataset_id: str, response: Response, context: Ctx) -> JobBody:
 
 
 @router.get("/datasets")
-def list_datasets(session: Reading, limit: Limit = 100, after: str = "") -> DatasetPage:
-    """All datasets by id."""
-    rows = session.scalars(select(Dataset).where(Dataset.id > after).order_by(Dataset.id).limit(limit + 1)).all()
+def list_datasets(
+    session: Reading,
+    limit: Limit = 100,
+    after: AfterId = None,
+    name: Annotated[str | None, Query(description="Only those of exactly this name.")] = None,
+) -> DatasetPage:
+    """All datasets in the order of their creation, or those of a name."""
+    wanted = select(Dataset).order_by(Dataset.created_at, Dataset.id).limit(limit + 1)
+    if after is not None:
+        wanted = wanted.where(created_after(Dataset, row_after(session, Dataset, after)))
+    if name is not None:
+        wanted = wanted.where(Dataset.name == name)
+    rows = session.scalars(wanted).all()
     return DatasetPage(data=[body(row) for row in rows[:limit]], next=rows[limit - 1].id if len(rows) > limit else None)
 
 
@@ -168,6 +200,18 @@ def list_datasets(session: Reading, limit: Limit = 100, after: str = "") -> Data
 def get_dataset(dataset_id: str, session: Reading) -> DatasetBody:
     """One dataset."""
     return body(datasets.get(session, dataset_id))
+
+
+@router.patch("/datasets/{dataset_id}", openapi_extra=_CHANGE)
+async def change_dataset(dataset_id: str, request: Request, context: Ctx) -> DatasetBody:
+    """Rename a dataset, or note something with it as ``metadata``, which replaces what was noted before."""
+    given = (await json_body(request, DatasetChange)).model_dump(exclude_none=True)
+
+    def change() -> DatasetBody:
+        with context.db.write() as session:
+            return body(datasets.describe(session, dataset_id, **given))
+
+    return await run_in_threadpool(change)
 
 
 @router.get("/datasets/{dataset_id}/rejections")
@@ -201,4 +245,5 @@ def delete_dataset(dataset_id: str, context: Ctx) -> None:
 
 def body(dataset: Dataset) -> DatasetBody:
     """A row as the API shows it."""
-    return DatasetBody.model_validate(dataset, from_attributes=True)
+    columns = {name: getattr(dataset, name) for name in DatasetBody.model_fields if name != "metadata"}
+    return DatasetBody.model_validate({**columns, "metadata": dataset.dataset_metadata})

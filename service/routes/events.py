@@ -13,10 +13,10 @@ from starlette.concurrency import run_in_threadpool
 from core import jobs
 from core.models import JobEvent, JobStatus
 from service.context import Context, Ctx
+from service.cursors import MAX_SEQ, AfterEvent
 from service.job_schemas import EventBody, EventPage
 
 router = APIRouter(tags=["jobs"])
-_MAX_SEQ = 2**31 - 1  # what the column holds
 _STREAM_PAGE = 500
 _COMMENT_EVERY = 15  # seconds without an event
 
@@ -29,14 +29,14 @@ _COMMENT_EVERY = 15  # seconds without an event
         204: {"description": "The job is over and Last-Event-ID its last event: a browser stops connecting again"},
     },
 )
-async def list_events(
+async def list_job_events(
     job_id: str,
     request: Request,
     context: Ctx,
     limit: Annotated[int, Query(ge=1, le=1000)] = 100,
-    after: Annotated[int, Query(ge=0, le=_MAX_SEQ)] = 0,
+    after: AfterEvent = 0,
     accept: Annotated[str, Header()] = "*/*",
-    last_event_id: Annotated[int | None, Header(ge=0, le=_MAX_SEQ)] = None,
+    last_event_id: Annotated[int | None, Header(ge=0, le=MAX_SEQ)] = None,
 ) -> Response:
     """What happened to a job, in order: JSON pages, or server-sent events for ``Accept: text/event-stream``."""
     seen = after if last_event_id is None else last_event_id

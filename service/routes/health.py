@@ -16,13 +16,13 @@ router = APIRouter(tags=["health"])
 
 
 @router.get("/healthz")
-def live() -> Health:
+def check_health() -> Health:
     """The process answers."""
     return Health(status="ok")
 
 
 @router.get("/readyz", response_model=Health)
-def ready(context: Ctx) -> Response | Health:
+def check_readiness(context: Ctx) -> Response | Health:
     """Whether requests can be served: 503 where the database does not answer. Without a broker they can, but jobs wait for a
     worker's next sweep: then the status is ``degraded``; ``missing`` names what does not answer."""
     try:

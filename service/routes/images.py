@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Path, Query
+from fastapi import APIRouter, Path, Query, Request
 from fastapi.responses import Response
 from sqlalchemy import select
 from sqlalchemy.orm import Session
@@ -11,10 +11,10 @@ from core import compaction, datasets, deletions, images
 from core.errors import ImageNotFound
 from core.models import Dataset, Image, Label, Queue
 from service.context import Context, Ctx, Reading
+from service.cursors import After
 from service.schemas import MAX_ID, DeletedBody, Deletions, ImageBody, ImagePage
 
 router = APIRouter(tags=["images"])
-After = Annotated[int, Query(ge=0, le=MAX_ID)]
 ImageId = Annotated[int, Path(ge=0, le=MAX_ID)]
 
 
@@ -62,8 +62,13 @@ def get_image(image_id: ImageId, context: Ctx) -> ImageBody:
     response_class=Response,
     responses={200: {"content": {"image/jpeg": {}, "image/png": {}}, "description": "The uploaded file"}},
 )
-def get_image_file(image_id: ImageId, context: Ctx) -> Response:
+def get_image_file(image_id: ImageId, request: Request, context: Ctx) -> Response:
     """The file as it was uploaded."""
+    if request.method == "HEAD":  # its length is known without reading it
+        with context.db.read() as session:
+            image = _get(session, image_id)
+        length = {"Content-Length": str(image.length)}
+        return Response(media_type=image.media_type, headers={**_headers(image.sha256), **length})
     image, data = _read(context, image_id)
     return Response(data, media_type=image.media_type, headers=_headers(image.sha256))
 

@@ -16,6 +16,7 @@ from core import datasets, idempotency, jobs, votes
 from core.errors import BadParameters, BadRequest, DatasetNotReady, NoTable
 from core.models import DatasetStatus, Job, JobEvent, JobKind, JobStatus, Metric, Model, Queue
 from service.context import Context, Ctx, Reading
+from service.cursors import AfterId, row_after
 from service.job_schemas import ClassifyAll, JobBody, JobPage, JobRequest, MetricBody, MetricsBody
 from service.uploads import ARCHIVE, Upload, json_body, media_type, parse_json, receive, validated
 
@@ -128,7 +129,9 @@ def _create(session: Session, request: JobRequest) -> Job:
 
 
 @router.post("/datasets/{dataset_id}/classifications", status_code=202)
-def classify_all(dataset_id: str, request: ClassifyAll, response: Response, context: Ctx, idempotency_key: Key = None) -> JobBody:
+def classify_dataset(
+    dataset_id: str, request: ClassifyAll, response: Response, context: Ctx, idempotency_key: Key = None
+) -> JobBody:
     """Classify every image of a dataset by the votes of the labelled ones, as a job; its table is
     ``GET /jobs/{job_id}/classifications``. The same ``Idempotency-Key`` again gives the same job."""
     view = context.searcher.view(dataset_id=dataset_id, model_id=request.model_id)
@@ -160,7 +163,7 @@ def get_classifications(job_id: str, session: Reading, context: Ctx) -> FileResp
 def list_jobs(
     session: Reading,
     limit: Limit = 100,
-    after: str | None = None,
+    after: AfterId = None,
     kind: JobKind | None = None,
     status: JobStatus | None = None,
     dataset_id: str | None = None,
@@ -169,7 +172,7 @@ def list_jobs(
     """Jobs in the order of submission, perhaps only those of a kind, a status or a dataset."""
     wanted = select(Job).order_by(Job.seq if order == "oldest" else Job.seq.desc()).limit(limit + 1)
     if after is not None:
-        last = jobs.get(session, after).seq
+        last = row_after(session, Job, after).seq
         wanted = wanted.where(Job.seq > last if order == "oldest" else Job.seq < last)
     for column, value in ((Job.kind, kind), (Job.status, status), (Job.dataset_id, dataset_id)):
         if value is not None:
@@ -185,7 +188,7 @@ def get_job(job_id: str, session: Reading) -> JobBody:
 
 
 @router.get("/jobs/{job_id}/metrics")
-def list_metrics(job_id: str, session: Reading, points: Annotated[int, Query(ge=2, le=10_000)] = 500) -> MetricsBody:
+def list_job_metrics(job_id: str, session: Reading, points: Annotated[int, Query(ge=2, le=10_000)] = 500) -> MetricsBody:
     """Figures of every epoch, in order; of more than ``points`` epochs evenly spaced ones, the first and last among them."""
     jobs.get(session, job_id)
     rows = session.scalars(select(Metric).where(Metric.job_id == job_id).order_by(Metric.round, Metric.epoch)).all()

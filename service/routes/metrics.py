@@ -11,7 +11,7 @@ router = APIRouter(tags=["health"])
 
 
 @router.get("/metrics", response_class=Response, responses={200: {"content": {"text/plain": {"schema": {"type": "string"}}}}})
-def metrics(context: Ctx) -> Response:
+def get_metrics(context: Ctx) -> Response:
     """Requests, queues, jobs, training and indexes in Prometheus' text format; docs/operations.md lists the metrics."""
     figures = context.metrics.text(StoredMetrics(context.settings, context.db))
     return Response(figures, media_type=CONTENT_TYPE_PLAIN_0_0_4)

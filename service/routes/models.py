@@ -15,6 +15,7 @@ from core import export, manifest, published
 from core.errors import FileNotInModel
 from core.models import Model, Queue
 from service.context import Context, Ctx, Reading
+from service.cursors import AfterId, created_after, row_after
 from service.routes.datasets import body as dataset_body
 from service.schemas import CurrentModel, DatasetBody, MapBody, ModelBody, ModelPage, ModelRow
 
@@ -26,10 +27,12 @@ def list_models(
     session: Reading,
     dataset_id: str | None = None,
     limit: Annotated[int, Query(ge=1, le=1000)] = 100,
-    after: str = "",
+    after: AfterId = None,
 ) -> ModelPage:
-    """All models by id, or those of one dataset."""
-    wanted = select(Model).where(Model.id > after).order_by(Model.id).limit(limit + 1)
+    """All models in the order of their publication, or those of one dataset."""
+    wanted = select(Model).order_by(Model.created_at, Model.id).limit(limit + 1)
+    if after is not None:
+        wanted = wanted.where(created_after(Model, row_after(session, Model, after)))
     if dataset_id is not None:
         wanted = wanted.where(Model.dataset_id == dataset_id)
     rows = session.scalars(wanted).all()
@@ -71,18 +74,19 @@ def get_model_file(model_id: str, name: str, context: Ctx, if_none_match: Annota
 )
 def export_embeddings(model_id: str, context: Ctx, format: Annotated[Literal["npz", "csv"], Query()] = "npz") -> Response:
     """All embeddings with the ids, paths and labels of their images, in the order of the ids."""
-    seen = context.searcher.view(model_id=model_id).snapshot
+    view = context.searcher.view(model_id=model_id)
+    seen = view.snapshot
     if format == "csv":
         headers = {"Content-Disposition": f'attachment; filename="{model_id}.csv"'}
         return StreamingResponse(export.csv_lines(seen), media_type="text/csv", headers=headers)
     file = tempfile.TemporaryFile(dir=context.settings.folder("uploads"))  # noqa: SIM115 -- closed when it was sent
     export.write_npz(seen, file)
     file.seek(0)
-    return _sent(file, f"{model_id}.npz")
+    return _sent(file, f"{model_id}.npz", {"ETag": f'"{model_id}-{view.generation}"', "Cache-Control": "private, no-cache"})
 
 
 @router.get("/models/{model_id}/map", response_model=MapBody)
-def show_map(model_id: str, context: Ctx) -> Response:
+def get_map(model_id: str, context: Ctx) -> Response:
     """Where all images lie in two dimensions, with their labels and how they were learned: what a page draws and filters."""
     view = context.searcher.view(model_id=model_id)
     body = {"model_id": view.model_id, "dataset_id": view.dataset_id, **export.map_of(view.snapshot)}
@@ -90,7 +94,7 @@ def show_map(model_id: str, context: Ctx) -> Response:
 
 
 @router.put("/datasets/{dataset_id}/model")
-def make_model_current(dataset_id: str, wanted: CurrentModel, context: Ctx) -> DatasetBody:
+def set_current_model(dataset_id: str, wanted: CurrentModel, context: Ctx) -> DatasetBody:
     """Answer from another of the dataset's models, a newer or an older one, from the next request on."""
     with context.db.write() as session:
         body = dataset_body(published.make_current(session, dataset_id, wanted.model_id))

@@ -1,4 +1,5 @@
-"""The page at ``/``: files of this package, and Plotly's bundle from the ``plotly`` package. It uses the public API alone."""
+"""The page at ``/``: files of this package, Plotly's bundle from the ``plotly`` package, and for the documentation Swagger UI's
+from ``fastapi-swagger``. It uses the public API alone."""
 
 import hashlib
 from functools import lru_cache
@@ -14,7 +15,10 @@ from service.errors import problem
 router = APIRouter(include_in_schema=False)
 _FOLDER = Path(__file__).parent.parent / "page"
 _TYPES = {".html": "text/html", ".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
-_PLOTLY = "plotly.min.js"
+_OF_PACKAGES = (  # module, folder, files
+    ("plotly", "package_data", ("plotly.min.js",)),
+    ("fastapi_swagger", "resources", ("swagger-ui-bundle.js", "swagger-ui.css")),
+)
 _POLICY = "; ".join(
     (
         "default-src 'none'",
@@ -33,28 +37,30 @@ _POLICY = "; ".join(
 def _file(name: str) -> tuple[bytes, str, str] | None:
     """Content, media type and ETag of one of the page's files."""
     found = {path.name: path for path in _FOLDER.iterdir() if path.suffix in _TYPES}
-    plotly = find_spec("plotly")  # not imported, which would take longer than everything else here
-    if plotly is not None and plotly.origin is not None:
-        found[_PLOTLY] = Path(plotly.origin).parent / "package_data" / _PLOTLY
+    for module, folder, names in _OF_PACKAGES:
+        package = find_spec(module)  # not imported, which would take longer than everything else here
+        if package is not None and package.origin is not None:
+            found |= {file: Path(package.origin).parent / folder / file for file in names}
     if name not in found:
         return None
     data = found[name].read_bytes()
     return data, f"{_TYPES[found[name].suffix]}; charset=utf-8", f'"{hashlib.sha256(data).hexdigest()[:32]}"'
 
 
-@router.api_route("/", methods=["GET", "HEAD"])
+@router.get("/")
 def show_page(if_none_match: Annotated[str | None, Header()] = None) -> Response:
     """The page."""
-    return _answer("index.html", if_none_match)
+    return answer("index.html", if_none_match)
 
 
-@router.api_route("/page/{name}", methods=["GET", "HEAD"])
+@router.get("/page/{name}")
 def get_file(name: str, if_none_match: Annotated[str | None, Header()] = None) -> Response:
     """One of its files; asked for again each time, and then 304 until an upgrade changes it."""
-    return _answer(name, if_none_match)
+    return answer(name, if_none_match)
 
 
-def _answer(name: str, known: str | None) -> Response:
+def answer(name: str, known: str | None) -> Response:
+    """One of the page's files, or that it is the one known already by its ETag."""
     file = _file(name)
     if file is None:
         return problem(404, "not_found", f"the page has no file {name}")

@@ -77,7 +77,7 @@ def _given(fields: ImmutableMultiDict[str, Any]) -> dict[str, Any]:
 
 
 @router.get("/neighbours", response_model=NeighboursBody, openapi_extra={"parameters": query_parameters(ImageQuery)})
-def neighbours_of_image(request: Request) -> Response:
+def find_neighbours(request: Request) -> Response:
     """The images most similar to a stored one, best first, without itself."""
     started = time.perf_counter()
     # Of the request itself: FastAPI's resolving of dependencies and parameters takes longer than the search.
@@ -90,7 +90,7 @@ def neighbours_of_image(request: Request) -> Response:
 
 
 @router.post("/neighbours", response_model=NeighboursBody | BatchBody, openapi_extra=_QUERY)
-async def neighbours_of_anything(request: Request, context: Ctx) -> NeighboursBody | BatchBody:
+async def query_neighbours(request: Request, context: Ctx) -> NeighboursBody | BatchBody:
     """The images most similar to an uploaded image (multipart), or to what a JSON query names: ``image_ids``, a ``vector``,
     or ``positive`` and ``negative`` examples. ``{"queries": [...]}`` asks up to 256 at once, all of one model at one moment."""
     kind = media_type(request)
@@ -171,7 +171,7 @@ def classify_file(
 
 
 @router.get("/datasets/{dataset_id}/leave-one-out")
-def leave_one_out(
+def judge_labels(
     dataset_id: str,
     context: Ctx,
     k: Annotated[Voters | None, Query(description="Number of voters; by default the most accurate of several.")] = None,

@@ -7,6 +7,7 @@ from core.keys import Scope
 from service.auth import COOKIE, Keyring
 from service.context import Ctx
 from service.errors import problem
+from service.prefix import prefix_of
 from service.schemas import SessionBody, SessionRequest
 
 router = APIRouter(tags=["session"])
@@ -22,12 +23,13 @@ async def open_session(body: SessionRequest, request: Request, context: Ctx) -> 
     if scope is None:
         return problem(401, "unauthorized", "this key is wrong or was revoked")
     response = JSONResponse(SessionBody(required=True, scope=scope).model_dump())
-    response.set_cookie(COOKIE, body.key, httponly=True, samesite="strict", secure=request.url.scheme == "https")
+    https, path = request.url.scheme == "https", prefix_of(request) or "/"
+    response.set_cookie(COOKIE, body.key, path=path, httponly=True, samesite="strict", secure=https)
     return response
 
 
 @router.get("/session")
-async def show_session(request: Request) -> SessionBody:
+async def get_session(request: Request) -> SessionBody:
     """Whether a key is needed here, and what the cookie's key may do."""
     keyring: Keyring = request.app.state.keyring
     if not await keyring.required():
@@ -37,8 +39,8 @@ async def show_session(request: Request) -> SessionBody:
 
 
 @router.delete("/session", status_code=204)
-async def close_session() -> Response:
+async def close_session(request: Request) -> Response:
     """Forget the cookie."""
     response = Response(status_code=204)
-    response.delete_cookie(COOKIE, httponly=True, samesite="strict")
+    response.delete_cookie(COOKIE, path=prefix_of(request) or "/", httponly=True, samesite="strict")
     return response

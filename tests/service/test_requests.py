@@ -229,7 +229,7 @@ def test_a_stream_of_a_job_that_is_over_is_not_connected_to_again(api: httpx.Cli
     assert earlier.text.startswith(f"id: {last}\n")
     assert api.get(f"/jobs/{job}/events", headers={"Last-Event-ID": last}).json()["data"] != []
     assert api.get(f"/jobs/{job}/events?after={2**31 - 1}").json()["data"] == []
-    problem(api.get(f"/jobs/{job}/events?after={2**31}"), 422, "bad_request")
+    problem(api.get(f"/jobs/{job}/events?after={2**31}"), 422, "bad_cursor")
 
 
 def test_the_end_of_a_training_is_counted_from_its_newest_epoch(api: httpx.Client, db: Database, dataset: str) -> None:
