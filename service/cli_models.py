@@ -7,7 +7,9 @@ import click
 from PIL import Image
 
 from anchorhood import ApiError
-from service.cli_client import dataset_line, emit, evaluation_lines, json_option, service
+from anchorhood.models import writing
+from service.cli_names import dataset_id, model_id
+from service.console import dataset_line, emit, evaluation_lines, json_option, service
 
 
 @click.group()
@@ -24,7 +26,7 @@ def list_models(dataset: str | None, as_json: bool) -> None:
     Example: anchorhood models list
     """
     with service() as client:
-        found = list(client.models.list(dataset))
+        found = list(client.models.list(dataset_id(client, dataset)))
         emit(
             as_json,
             found,
@@ -42,7 +44,7 @@ def use_model(dataset: str, model: str, as_json: bool) -> None:
     Example: anchorhood models use ds_3f9c0e2b7a61d845 mdl_7c1f0a9e8b6d5432
     """
     with service() as client:
-        found = client.datasets.use_model(dataset, model)
+        found = client.datasets.use_model(dataset_id(client, dataset), model_id(client, model))
         emit(as_json, found, [dataset_line(found)])
 
 
@@ -55,8 +57,9 @@ def delete_model(model: str, as_json: bool) -> None:
     Example: anchorhood models delete mdl_7c1f0a9e8b6d5432
     """
     with service() as client:
-        client.models.delete(model)
-        emit(as_json, {"deleted": model}, [f"{model}: deleted"])
+        id_ = model_id(client, model)
+        client.models.delete(id_)
+        emit(as_json, {"deleted": id_}, [f"{id_}: deleted"])
 
 
 @click.command()
@@ -72,35 +75,38 @@ def export(dataset: str, out: Path, model: str | None, as_json: bool) -> None:
     if out.suffix not in (".npz", ".csv"):
         raise click.BadParameter(f"{out}: the name must end in .npz or .csv", param_hint="--out")
     with service() as client:
-        model = model or client.models.current(dataset)
-        part = out.with_name(out.name + ".part")
-        with open(part, "wb") as file:
+        model = model_id(client, model) or client.models.current(dataset_id(client, dataset))
+        with writing(out) as file:
             client.models.export(model, file, out.suffix[1:])
-        part.replace(out)
         emit(as_json, {"model_id": model, "out": str(out)}, [f"{out}: embeddings by {model}"])
 
 
 @click.command()
 @click.argument("dataset")
-@click.option("-k", type=int, default=200, show_default=True, help="Number of voters.")
+@click.option("-k", type=int, help="Number of voters.  [default: chosen by leave-one-out]")
 @json_option
-def evaluate(dataset: str, k: int, as_json: bool) -> None:
+def evaluate(dataset: str, k: int | None, as_json: bool) -> None:
     """How good a dataset's model is: by its training's evaluation, and by the labels given since.
 
     Example: anchorhood evaluate ds_3f9c0e2b7a61d845
     """
     with service() as client:
-        judged = (client.models.get(client.models.current(dataset)).manifest or {}).get("evaluation")
+        id_ = dataset_id(client, dataset)
+        model = client.models.get(client.models.current(id_))
+        judged = (model.manifest or {}).get("evaluation")
+        verdict = client.jobs.get(model.job_id).verdict
         try:
-            labels = client.datasets.leave_one_out(dataset, k)
+            labels = client.datasets.leave_one_out(id_, k)
         except ApiError as error:
             if error.status != 409:
                 raise
             labels = None
-        lines = evaluation_lines(judged)
-        if labels:
+        lines = [*evaluation_lines(judged), *([verdict["sentence"]] if verdict else [])]
+        if labels and labels.accuracy is not None:
             lines.append(f"leave-one-out accuracy of the labels now: {labels.accuracy:.1%} of {labels.judged:,}, K {labels.k}")
-        emit(as_json, {"training": judged, "labels": labels}, lines)
+        elif labels and labels.abstained:
+            lines.append(f"no leave-one-out accuracy of the labels now: {labels.abstained}")
+        emit(as_json, {"training": judged, "verdict": verdict, "labels": labels}, lines)
 
 
 @click.command()
@@ -116,13 +122,14 @@ def attention(image: int, out: Path, model: str | None, as_json: bool) -> None:
     if out.suffix != ".png":
         raise click.BadParameter(f"{out}: the name must end in .png", param_hint="--out")
     with service() as client:
-        model = model or client.models.current(client.image(image).dataset_id)
-        client.models.compute_attention(model, [image]).wait()
-        found = client.models.attention(model, image)
-        maps = [Image.open(io.BytesIO(client.models.attention_map(model, image, one.round))) for one in found.rounds]
-        strip = Image.new("RGB", (sum(map_.width for map_ in maps), maps[0].height))
-        for number, map_ in enumerate(maps):
-            strip.paste(map_, (number * map_.width, 0))
-        strip.save(out)
+        model = model_id(client, model) or client.models.current(client.image(image).dataset_id)
+        with writing(out) as file:
+            client.models.compute_attention(model, [image]).wait()
+            found = client.models.attention(model, image)
+            maps = [Image.open(io.BytesIO(client.models.attention_map(model, image, one.round))) for one in found.rounds]
+            strip = Image.new("RGB", (sum(map_.width for map_ in maps), maps[0].height))
+            for number, map_ in enumerate(maps):
+                strip.paste(map_, (number * map_.width, 0))
+            strip.save(file, "PNG")
         rounds = ", ".join(f"round {one.round} {one.similarity:.2f}" for one in found.rounds)
         emit(as_json, found, [f"{out}: similarity to image {found.neighbour_id}: {rounds}"])

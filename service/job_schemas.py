@@ -16,6 +16,7 @@ def _finite(value: dict[str, Any]) -> dict[str, Any]:
     return value
 
 
+Preset = Literal["paper", "released", "quick"]
 Metadata = Annotated[dict[str, Any], AfterValidator(_finite)]
 
 
@@ -24,7 +25,7 @@ class Params(BaseModel):
 
     model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"preset": "quick", "seed": 0}]})
 
-    preset: Literal["paper", "released", "quick"] | None = Field(None, description="Default: paper with a GPU, quick without.")
+    preset: Preset | None = Field(None, description="Default: paper with a GPU, quick without.")
     method: Literal["and", "instance", "random_anchors", "all_anchors"] | None = None
     backbone: Literal["resnet10", "resnet18", "resnet34", "resnet50"] | None = None
     image_size: int | None = Field(None, ge=8, le=512, description="Side in pixels; default: chosen from the data.")
@@ -77,6 +78,14 @@ class JobRequest(BaseModel):
     params: Params = Params()
     name: Text | None = Field(None, max_length=200)
     metadata: Metadata = {}
+
+
+class ParamsCheck(BaseModel):
+    """Training parameters to look at."""
+
+    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"params": {"preset": "quick"}}]})
+
+    params: Params = Params()
 
 
 class Progress(BaseModel):
