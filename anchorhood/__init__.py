@@ -9,19 +9,17 @@ for found in client.neighbours("query.jpg", k=5):
     print(found.score, found.path)
 """
 
+from anchorhood.arrays import Attention, AttentionRound, Embeddings, Map
 from anchorhood.client import Client
+from anchorhood.packing import LeftOut
 from anchorhood.records import (
-    Attention,
-    AttentionRound,
     Classification,
     ClassProbability,
     Dataset,
-    Embeddings,
     Event,
     Image,
     Job,
     LeaveOneOut,
-    Map,
     Model,
     Neighbour,
     Neighbours,
@@ -43,6 +41,7 @@ __all__ = [
     "Job",
     "JobFailed",
     "LeaveOneOut",
+    "LeftOut",
     "Map",
     "Model",
     "Neighbour",

@@ -10,13 +10,15 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from anchorhood.arrays import Embeddings
 from anchorhood.datasets import Datasets, id_of
 from anchorhood.jobs import Jobs
 from anchorhood.models import Models
-from anchorhood.records import Classification, ClassProbability, Dataset, Embeddings, Image, Neighbours, record
-from anchorhood.transport import Transport
+from anchorhood.records import Classification, ClassProbability, Dataset, Image, Neighbours, record
+from anchorhood.transport import Transport, at
+from anchorhood.values import is_number, sendable, vector, whole, wholes
 
-Query = int | str | os.PathLike[str] | bytes | NDArray[np.floating]
+Query = int | np.integer | str | os.PathLike[str] | bytes | NDArray[np.floating] | Sequence[float]
 
 
 class Client:
@@ -25,7 +27,11 @@ class Client:
     GET, PUT, DELETE and searches are tried up to four times where the service does not answer or says 503; so is
     ``jobs.create``, with an idempotency key, so that it makes one job. Uploads are sent once.
 
+    Numbers and arrays may be NumPy's, or of any library whose values have ``tolist``. Of the proxies that the environment
+    names none is asked for a service on this machine.
+
     Raises:
+        ValueError: a URL, a key or a proxy that cannot be used; from methods, a value that cannot be sent.
         ApiError: from every method, where the service refuses.
         Unreachable: from every method, where it does not answer.
     """
@@ -48,15 +54,15 @@ class Client:
 
     def image(self, image_id: int) -> Image:
         """A stored image's path, label, size, and how the current model learned it."""
-        return record(Image, self.transport.json("GET", f"/images/{image_id}"))
+        return record(Image, self.transport.json("GET", at("images", whole(image_id, "image_id"))))
 
     def image_file(self, image_id: int) -> bytes:
         """The bytes of a stored image, as they were uploaded."""
-        return self.transport.send("GET", f"/images/{image_id}/file", again=True).content
+        return self.transport.send("GET", at("images", whole(image_id, "image_id"), "file"), again=True).content
 
     def delete_image(self, image_id: int) -> None:
         """Delete an image: out of every answer at once."""
-        self.transport.json("DELETE", f"/images/{image_id}")
+        self.transport.json("DELETE", at("images", whole(image_id, "image_id")))
 
     def neighbours(
         self,
@@ -85,18 +91,18 @@ class Client:
         if (image is None) == (positive is None):
             raise ValueError("give exactly one of image and positive")
         if positive is not None:
-            body = {"positive": list(positive), "negative": list(negative), "k": k, **where}
+            body = {"positive": wholes(positive, "positive"), "negative": wholes(negative, "negative"), "k": k, **where}
             return self._ask("/neighbours", json=body)
-        if isinstance(image, int | np.integer):
-            answer = self.transport.json("GET", "/neighbours", params={"image_id": int(image), "k": k, **where})
-            return Neighbours.of(answer)
-        if isinstance(image, np.ndarray):
-            return self._ask("/neighbours", json={"vector": image.astype(float).tolist(), "k": k, **where})
-        return self._ask("/neighbours", data={"k": k, **where}, files={"file": _file(image)})
+        if is_number(image):
+            asked = {"image_id": whole(image, "image"), "k": k, **where}
+            return Neighbours.of(self.transport.json("GET", "/neighbours", params=asked))
+        if _is_file(image):
+            return self._ask("/neighbours", data={"k": k, **where}, files={"file": _file(image)})
+        return self._ask("/neighbours", json={"vector": vector(image), "k": k, **where})
 
     def classify(
         self,
-        image: int | str | os.PathLike[str] | bytes,
+        image: int | np.integer | str | os.PathLike[str] | bytes,
         *,
         k: int = 200,
         temperature: float = 0.1,
@@ -109,8 +115,8 @@ class Client:
         abstains unless two classes have ``min_labels`` labelled images each."""
         how = {"k": k, "temperature": temperature, "min_confidence": min_confidence, "min_labels": min_labels}
         asked = _present(**how, dataset_id=id_of(dataset), model_id=model)
-        if isinstance(image, int | np.integer):
-            answer = self.transport.json("GET", "/classify", params={"image_id": int(image), **asked})
+        if not _is_file(image):
+            answer = self.transport.json("GET", "/classify", params={"image_id": whole(image, "image"), **asked})
         else:
             answer = self.transport.json("POST", "/classify", again=True, data=asked, files={"file": _file(image)})
         classes = [record(ClassProbability, found) for found in answer.pop("classes")]
@@ -134,4 +140,11 @@ def _present(**values: Any) -> dict[str, Any]:
 
 def _file(image: Any) -> tuple[str, bytes]:
     """Read whole, so that a question can be asked again."""
-    return ("image", image) if isinstance(image, bytes) else (Path(image).name, Path(image).read_bytes())
+    if not isinstance(image, str | os.PathLike):
+        return "image", bytes(image)
+    path = Path(os.fsdecode(image))
+    return sendable(path.name), path.read_bytes()
+
+
+def _is_file(image: Any) -> bool:
+    return isinstance(image, str | os.PathLike | bytes | bytearray | memoryview)

@@ -1,19 +1,26 @@
 """``client.datasets``."""
 
+import errno
+import logging
 import os
-import tarfile
+import re
+import stat
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any, cast
 
-from tqdm import tqdm
-
+from anchorhood.packing import LeftOut, pack, shown
+from anchorhood.progress import Counted, Progress
 from anchorhood.records import Dataset, Image, Job, LeaveOneOut, Rejection, record
+from anchorhood.transport import ApiError, at
+from anchorhood.values import label_rows, sendable, wholes
 
 if TYPE_CHECKING:
     from anchorhood.client import Client
+
+log = logging.getLogger("anchorhood")
 
 
 def id_of(thing: Any) -> Any:
@@ -30,55 +37,82 @@ class Datasets:
     def upload(
         self, path: str | os.PathLike[str], *, name: str | None = None, labels: str = "none", progress: bool = False
     ) -> Dataset:
-        """Upload a folder, or a zip, tar or tar.gz.
+        """Upload a folder, or a zip, tar or tar.gz. What cannot be taken of a folder is logged and in ``Dataset.left_out``.
 
         Args:
             path: the folder or the archive.
             name: by default that of the folder or file.
             labels: ``folders``: the top folder is the class, for evaluation and classification only; or ``none``.
-            progress: show a bar of the bytes sent.
+            progress: show how much is sent.
+
+        Raises:
+            OSError: the path cannot be read.
+            ValueError: a folder without a file that can be.
         """
-        with _archive(Path(path), progress) as file:
-            form = {"name": name or Path(path).resolve().name, "labels": labels}
-            files = {"file": (Path(path).resolve().name, file)}
-            return self._dataset(self._transport.json("POST", "/datasets", data=form, files=files))
+        source = Path(os.fsdecode(path))
+        with archive(source, self._ignored, progress) as (file, left_out):
+            form = {"name": name or _name(source), "labels": labels}
+            answer = self._transport.json("POST", "/datasets", data=form, files={"file": (_name(source), file)})
+        return record(Dataset, answer, client=self._client, left_out=tuple(left_out))
 
-    def add(self, dataset: Dataset | str, path: str | os.PathLike[str]) -> Job:
+    def add(self, dataset: Dataset | str, path: str | os.PathLike[str], *, progress: bool = False) -> Job:
         """Add images later: one, a folder or an archive; found by searches when the job has succeeded."""
-        with _archive(Path(path), False) as file:
-            files = {"file": (Path(path).resolve().name, file)}
-            answer = self._transport.json("POST", f"/datasets/{id_of(dataset)}/images", files=files)
-        return record(Job, answer, client=self._client)
+        source = Path(os.fsdecode(path))
+        with archive(source, self._ignored, progress) as (file, left_out):
+            files = {"file": (_name(source), file)}
+            answer = self._transport.json("POST", at("datasets", id_of(dataset), "images"), files=files)
+        return record(Job, answer, client=self._client, left_out=tuple(left_out))
 
-    def list(self) -> Iterator[Dataset]:
-        """All datasets."""
-        return (self._dataset(found) for found in self._transport.pages("/datasets"))
+    def list(self, *, name: str | None = None) -> Iterator[Dataset]:
+        """All datasets, or those of a name."""
+        found = (self._dataset(found) for found in self._transport.pages("/datasets", name=name))
+        return (dataset for dataset in found if name is None or dataset.name == name)
 
     def get(self, dataset_id: str) -> Dataset:
         """One dataset as it is now."""
-        return self._dataset(self._transport.json("GET", f"/datasets/{dataset_id}"))
+        return self._dataset(self._transport.json("GET", at("datasets", dataset_id)))
+
+    def update(self, dataset: Dataset | str, *, name: str | None = None, metadata: dict[str, Any] | None = None) -> Dataset:
+        """Give it another name, or other metadata of yours (all of it, as JSON); what is ``None`` stays."""
+        changes = {key: value for key, value in (("name", name), ("metadata", metadata)) if value is not None}
+        return self._dataset(self._transport.json("PATCH", at("datasets", id_of(dataset)), again=True, json=changes))
 
     def delete(self, dataset: Dataset | str) -> None:
         """Delete it with its images, jobs and models."""
-        self._transport.json("DELETE", f"/datasets/{id_of(dataset)}")
+        self._transport.json("DELETE", at("datasets", id_of(dataset)))
 
     def images(self, dataset: Dataset | str, *, label: str | None = None, unlabelled: bool | None = None) -> Iterator[Image]:
         """Its images, oldest first."""
-        found = self._transport.pages(f"/datasets/{id_of(dataset)}/images", limit=1000, label=label, unlabelled=unlabelled)
+        found = self._transport.pages(at("datasets", id_of(dataset), "images"), limit=1000, label=label, unlabelled=unlabelled)
         return (record(Image, image) for image in found)
 
-    def rejections(self, dataset: Dataset | str) -> Iterator[Rejection]:
-        """The files that are not in it, and why."""
-        return (record(Rejection, found) for found in self._transport.pages(f"/datasets/{id_of(dataset)}/rejections", limit=1000))
+    def rejections(self, dataset: Dataset | str, *, job: Job | str | None = None) -> Iterator[Rejection]:
+        """The files that are not in it, and why, of a failed one too; perhaps only those that an addition brought."""
+        job_id = id_of(job)
+        path = at("datasets", id_of(dataset), "rejections")
+        found = (record(Rejection, one) for one in self._transport.pages(path, limit=1000, job_id=job_id))
+        return (one for one in found if job_id is None or one.job_id in (job_id, None))
 
     def label(self, dataset: Dataset | str, labels: Mapping[str, str | None] | Mapping[int, str | None]) -> dict[str, int]:
         """Give images, by path or by id, their labels; ``None`` takes one away. All or nothing.
 
         Returns:
             Counts ``set``, ``removed`` and ``ignored``.
+
+        Raises:
+            ValueError: a label that is neither a text nor ``None``, such as a NaN of a table; its path is named.
         """
-        rows = [{"image_id" if isinstance(key, int) else "path": key, "label": label} for key, label in labels.items()]
-        counts: dict[str, int] = self._transport.json("PUT", f"/datasets/{id_of(dataset)}/labels", json=rows)
+        rows = label_rows(labels)
+        counts: dict[str, int] = self._transport.json("PUT", at("datasets", id_of(dataset), "labels"), json=rows)
+        return counts
+
+    def label_table(self, dataset: Dataset | str, path: str | os.PathLike[str]) -> dict[str, int]:
+        """The same from a table with the columns ``path`` (or ``image_id``) and ``label``, sent as its bytes are: the
+        service reads UTF-8, or UTF-16 with a byte order mark, with commas, semicolons or tabs. An empty label takes one away."""
+        table = Path(os.fsdecode(path)).read_bytes()
+        headers = {"Content-Type": "text/csv"}
+        where = at("datasets", id_of(dataset), "labels")
+        counts: dict[str, int] = self._transport.json("PUT", where, content=table, headers=headers)
         return counts
 
     def leave_one_out(self, dataset: Dataset | str, k: int | None = None, min_labels: int = 3) -> LeaveOneOut:
@@ -88,46 +122,60 @@ class Datasets:
             k: number of voters; by default the most accurate of several.
             min_labels: labelled images that each of two classes must have, else nothing is judged.
         """
-        asked = {"min_labels": min_labels} if k is None else {"k": k, "min_labels": min_labels}
-        return record(LeaveOneOut, self._transport.json("GET", f"/datasets/{id_of(dataset)}/leave-one-out", params=asked))
+        asked = {"min_labels": min_labels, **({} if k is None else {"k": k})}
+        return record(LeaveOneOut, self._transport.json("GET", at("datasets", id_of(dataset), "leave-one-out"), params=asked))
 
     def classify(self, dataset: Dataset | str, k: int | None = None, min_confidence: float = 0.0, min_labels: int = 3) -> Job:
         """Classify every image by the labelled ones, as a job; ``jobs.classifications`` reads its table, and the job's
         ``progress`` has the ``k`` that was chosen, or why the votes ``abstained``. Arguments as of ``leave_one_out``."""
         asked = {"k": k, "min_confidence": min_confidence, "min_labels": min_labels}
-        return self._client.jobs.post(f"/datasets/{id_of(dataset)}/classifications", asked)
+        return self._client.jobs.post(at("datasets", id_of(dataset), "classifications"), asked)
 
     def delete_images(self, dataset: Dataset | str, image_ids: Sequence[int]) -> int:
         """Delete many images, all of them or none: out of every answer at once. Returns how many."""
-        path = f"/datasets/{id_of(dataset)}/deletions"
-        deleted: int = self._transport.json("POST", path, json={"image_ids": [*image_ids]})["deleted"]
+        path = at("datasets", id_of(dataset), "deletions")
+        deleted: int = self._transport.json("POST", path, json={"image_ids": wholes(image_ids, "image_ids")})["deleted"]
         return deleted
 
     def compact(self, dataset: Dataset | str) -> Job:
         """Take what was added and deleted into the model's files, as a job; the service does it by itself when enough changed."""
-        answer = self._transport.json("POST", f"/datasets/{id_of(dataset)}/compactions", again=True)
+        answer = self._transport.json("POST", at("datasets", id_of(dataset), "compactions"), again=True)
         return record(Job, answer, client=self._client)
 
     def use_model(self, dataset: Dataset | str, model_id: str) -> Dataset:
         """Answer from another of its models."""
-        return self._dataset(self._transport.json("PUT", f"/datasets/{id_of(dataset)}/model", json={"model_id": model_id}))
+        return self._dataset(self._transport.json("PUT", at("datasets", id_of(dataset), "model"), json={"model_id": model_id}))
 
     def _dataset(self, data: dict[str, Any]) -> Dataset:
         return record(Dataset, data, client=self._client)
 
+    def _ignored(self) -> re.Pattern[str] | None:
+        """Paths that the service passes over; an older one does not say."""
+        try:
+            return re.compile(self._transport.json("GET", "/formats")["ignored"])
+        except ApiError as error:
+            if error.status == 404:
+                return None
+            raise
+
 
 @contextmanager
-def _archive(path: Path, progress: bool) -> Iterator[IO[bytes]]:
-    """An archive or an image as it is, or a folder packed as a tar in the temporary folder."""
-    if not path.exists():
-        raise FileNotFoundError(f"{path}: no such file or folder")
-    with tempfile.TemporaryFile() if path.is_dir() else open(path, "rb") as file:
-        if path.is_dir():
-            with tarfile.open(fileobj=file, mode="w", dereference=True) as archive:
-                for found in sorted(path.rglob("*")):
-                    if found.is_file():
-                        archive.add(found, found.relative_to(path).as_posix(), recursive=False)
-            file.seek(0)
+def archive(
+    path: Path, ignored: Callable[[], re.Pattern[str] | None], progress: bool
+) -> Iterator[tuple[IO[bytes], list[LeftOut]]]:
+    """An archive or an image as it is, or a folder packed as a tar in the temporary folder, with what was left out of it."""
+    kind = path.stat().st_mode  # FileNotFoundError names the path
+    if not stat.S_ISDIR(kind) and not stat.S_ISREG(kind):
+        raise OSError(errno.EINVAL, "is neither a file nor a folder", str(path))
+    with tempfile.TemporaryFile() if stat.S_ISDIR(kind) else open(path, "rb") as file:
+        left_out = pack(path, file, ignored()) if stat.S_ISDIR(kind) else []
         size = os.fstat(file.fileno()).st_size
-        with tqdm.wrapattr(file, "read", total=size, desc="uploading", disable=not progress) as counted:
-            yield counted
+        with Progress("uploading", progress) as bar:
+            yield cast(IO[bytes], Counted(file, size, bar)), left_out
+    for line in shown(left_out):
+        log.warning("%s", line)
+
+
+def _name(path: Path) -> str:
+    """A file's name as a text that can be sent."""
+    return sendable(path.resolve().name)

@@ -2,23 +2,23 @@
 
 import csv
 import io
-import json
 import time
 import uuid
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import httpx
-from tqdm import tqdm
 
 from anchorhood.datasets import id_of
+from anchorhood.progress import Progress
 from anchorhood.records import Dataset, Event, Job, record
-from anchorhood.transport import Unreachable, refused
+from anchorhood.transport import Unreachable, at
 
 if TYPE_CHECKING:
     from anchorhood.client import Client
 
 _RECONNECT_SECONDS, _GIVE_UP_SECONDS = 1.0, 120.0
+_LOOK_SECONDS = 0.5  # between two looks at where a job stands
 
 
 class Jobs:
@@ -48,6 +48,15 @@ class Jobs:
         request = {"dataset_id": id_of(dataset), "evaluation_dataset_id": id_of(evaluation), "params": params}
         return self.post("/jobs", {**request, "name": name, "metadata": metadata or {}})
 
+    def check(self, /, **params: Any) -> dict[str, Any]:
+        """Training parameters as ``create`` would take them, before anything is uploaded for them.
+
+        Raises:
+            ApiError: one is unknown or not allowed; the message names what is.
+        """
+        checked: dict[str, Any] = self._transport.json("POST", "/jobs/check", again=True, json={"params": params})["params"]
+        return checked
+
     def post(self, path: str, request: dict[str, Any]) -> Job:
         """Ask for a job once, however often that has to be sent."""
         key = {"Idempotency-Key": uuid.uuid4().hex}
@@ -60,11 +69,11 @@ class Jobs:
 
     def get(self, job_id: str) -> Job:
         """One job as it stands."""
-        return self._job(self._transport.json("GET", f"/jobs/{job_id}"))
+        return self._job(self._transport.json("GET", at("jobs", job_id)))
 
     def cancel(self, job: Job | str) -> Job:
         """Ask a job to stop; one that waits ends at once."""
-        return self._job(self._transport.json("POST", f"/jobs/{id_of(job)}/cancel", again=True))
+        return self._job(self._transport.json("POST", at("jobs", id_of(job), "cancel"), again=True))
 
     def continue_(self, job: Job | str, add_rounds: int | None = None) -> Job:
         """Go on from the checkpoints of a training job that is over, in a new job with the same images.
@@ -77,7 +86,7 @@ class Jobs:
 
     def events(self, job: Job | str) -> Iterator[Event]:
         """What happened so far, in order."""
-        return (record(Event, found) for found in self._transport.pages(f"/jobs/{id_of(job)}/events", limit=1000))
+        return (record(Event, found) for found in self._transport.pages(at("jobs", id_of(job), "events"), limit=1000))
 
     def classifications(self, job: Job | str) -> Sequence[dict[str, str]]:
         """The table of a classification job: ``image_id``, ``path``, ``label``, ``predicted``, ``confidence``."""
@@ -85,12 +94,12 @@ class Jobs:
 
     def classifications_csv(self, job: Job | str) -> str:
         """The same as the CSV text that the service made."""
-        return self._transport.send("GET", f"/jobs/{id_of(job)}/classifications", again=True).text
+        return self._transport.send("GET", at("jobs", id_of(job), "classifications"), again=True).text
 
     def follow(self, job_id: str, progress: bool = False) -> Job:
         """Wait for a job's end, through lost connections; returns it as it ended."""
         seen, answered = 0, time.monotonic()
-        with tqdm(desc=job_id, unit="epoch", mininterval=1, disable=not progress) as bar:
+        with Progress(job_id, progress) as shown:
             while True:
                 try:
                     job = self.get(job_id)
@@ -98,29 +107,26 @@ class Jobs:
                     if time.monotonic() - answered > _GIVE_UP_SECONDS:
                         raise
                     continue
+                show(shown, job)
                 if job.over:
                     return job
-                seen = self._stream(job_id, seen, bar)
+                seen = self._stream(job_id, seen, shown if progress else None)
                 answered = time.monotonic()
 
-    def _stream(self, job_id: str, seen: int, bar: "tqdm[Any]") -> int:
-        """Show events until the stream ends or breaks; returns the number of the last one."""
+    def _stream(self, job_id: str, seen: int, shown: Progress | None) -> int:
+        """Read events until the stream ends or breaks, and show where the job stands; returns the number of the last one."""
         headers = {"Accept": "text/event-stream", **({"Last-Event-ID": str(seen)} if seen else {})}
         silence = httpx.Timeout(_GIVE_UP_SECONDS, connect=10)  # the service says something every 15 s
+        looked = 0.0
         try:
-            with self._transport.http.stream("GET", f"/jobs/{job_id}/events", headers=headers, timeout=silence) as response:
-                if response.is_error:
-                    response.read()
-                    raise refused(response)
-                kind = ""
+            with self._transport.stream(at("jobs", job_id, "events"), headers=headers, timeout=silence) as response:
                 for line in response.iter_lines():
                     name, _, value = line.partition(": ")
                     if name == "id":
                         seen = int(value)
-                    elif name == "event":
-                        kind = value
-                    elif name == "data":
-                        show(bar, kind, json.loads(value))
+                    if shown is not None and not line and time.monotonic() - looked > _LOOK_SECONDS:
+                        show(shown, self.get(job_id))
+                        looked = time.monotonic()
         except httpx.TransportError:
             time.sleep(_RECONNECT_SECONDS)
         return seen
@@ -129,17 +135,21 @@ class Jobs:
         return record(Job, data, client=self._client)
 
 
-def show(bar: "tqdm[Any]", kind: str, data: dict[str, Any]) -> None:
-    """Put an event of a training job on a progress bar of its epochs."""
-    if kind == "started":
-        config = data["config"]
-        bar.reset(config["epochs_first"] + (config["rounds"] - 1) * config["epochs"])
-    elif kind == "epoch":
-        done = data["epoch"] + 1
-        if data["round"] and bar.total:
-            done += bar.total - (data["rounds"] - data["round"]) * data["epochs"]
-        speed = f"{data['images_per_second']:.0f} images/s"
-        bar.set_postfix_str(f"round {data['round']} loss {data['loss']:.2f} anchors {data['anchors']:.0%} {speed}")
-        bar.update(done - bar.n)
-    elif kind == "evaluating":
-        bar.set_postfix_str("evaluating every round, an untrained encoder and raw pixels")
+def show(shown: Progress, job: Job) -> None:
+    """Say how far a job is: its phase, round and epoch, speed and what is left."""
+    now = job.progress or {}
+    words = [now.get("phase") or job.status]
+    if now.get("epoch") is not None:
+        words.append(f"round {now['round'] + 1} of {now['rounds']}, epoch {now['epoch'] + 1} of {now['epochs']}")
+        words += [f"loss {now['loss']:.2f}"] if now.get("loss") is not None else []
+        words += [f"{now['images_per_second']:.0f} images/s"] if now.get("images_per_second") else []
+    if now.get("eta_seconds") is not None and not job.over:
+        words.append(f"{left(now['eta_seconds'])} left")
+    shown.show(1.0 if job.status == "succeeded" else now.get("fraction"), ", ".join(words), news=job.over)
+
+
+def left(seconds: float) -> str:
+    """A time in words."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

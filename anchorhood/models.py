@@ -2,15 +2,18 @@
 
 import os
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 import httpx
 import numpy as np
 
+from anchorhood.arrays import Attention, AttentionRound, Map
 from anchorhood.datasets import id_of
-from anchorhood.records import Attention, AttentionRound, Dataset, Job, Map, Model, record
-from anchorhood.transport import ApiError, refused
+from anchorhood.records import Dataset, Job, Model, record
+from anchorhood.transport import ApiError, at
+from anchorhood.values import whole, wholes
 
 if TYPE_CHECKING:
     from anchorhood.client import Client
@@ -28,7 +31,7 @@ class Models:
 
     def get(self, model_id: str) -> Model:
         """One model with its manifest."""
-        return record(Model, self._transport.json("GET", f"/models/{model_id}"))
+        return record(Model, self._transport.json("GET", at("models", model_id)))
 
     def current(self, dataset: Dataset | str | None = None) -> str:
         """The id of a dataset's current model; without a dataset, of the only dataset that has one.
@@ -47,17 +50,17 @@ class Models:
 
     def download(self, model_id: str, name: str, path: str | os.PathLike[str]) -> Path:
         """One of a model's files, such as ``encoder.onnx``, written to ``path``."""
-        with open(path, "wb") as file:
-            self._copy(f"/models/{model_id}/files/{name}", file)
-        return Path(path)
+        with writing(path) as file:
+            self._copy(at("models", model_id, "files", name), file)
+        return Path(os.fsdecode(path))
 
     def export(self, model_id: str, file: IO[bytes], format: str = "npz") -> None:
         """Write all embeddings with their images' ids, paths and labels, as ``npz`` or ``csv``, to an open file."""
-        self._copy(f"/models/{model_id}/embeddings", file, format=format)
+        self._copy(at("models", model_id, "embeddings"), file, format=format)
 
     def map(self, model_id: str) -> Map:
         """Where all images lie in two dimensions, and how they were learned."""
-        found = self._transport.json("GET", f"/models/{model_id}/map")
+        found = self._transport.json("GET", at("models", model_id, "map"))
         names = np.array([*found["names"], ""])  # the index -1, no label, is the last
         return Map(
             ids=np.array(found["ids"], np.int64),
@@ -69,30 +72,51 @@ class Models:
 
     def compute_attention(self, model_id: str, image_ids: Sequence[int]) -> Job:
         """See, as a job, where the encoder of each round of the model looks in up to 256 images."""
-        return self._client.jobs.post(f"/models/{model_id}/attention", {"image_ids": [*image_ids]})
+        return self._client.jobs.post(at("models", model_id, "attention"), {"image_ids": wholes(image_ids, "image_ids")})
 
     def attention(self, model_id: str, image_id: int) -> Attention:
         """The rounds of which there are maps of an image; ``ApiError`` 404 before ``compute_attention``."""
-        found = self._transport.json("GET", f"/images/{image_id}/attention", params={"model_id": model_id})
+        found = self._transport.json("GET", at("images", whole(image_id, "image_id"), "attention"), params={"model_id": model_id})
         rounds = [record(AttentionRound, one) for one in found.pop("rounds")]
         return record(Attention, found, rounds=rounds)
 
     def attention_map(self, model_id: str, image_id: int, round: int) -> bytes:
         """A PNG of 224 x 224 pixels: the image under the map of a round, red where its encoder looks most."""
-        path = f"/images/{image_id}/attention/{round}"
+        path = at("images", whole(image_id, "image_id"), "attention", whole(round, "round"))
         return self._transport.send("GET", path, again=True, params={"model_id": model_id}).content
 
     def delete(self, model_id: str) -> None:
         """Delete a model that is not its dataset's current one."""
-        self._transport.json("DELETE", f"/models/{model_id}")
+        self._transport.json("DELETE", at("models", model_id))
 
     def _copy(self, path: str, file: IO[bytes], **params: Any) -> None:
         try:
-            with self._transport.http.stream("GET", path, params=params) as response:
-                if response.is_error:
-                    response.read()
-                    raise refused(response)
+            with self._transport.stream(path, params=params) as response:
                 for part in response.iter_bytes(1 << 20):
                     file.write(part)
         except httpx.TransportError as error:
             raise self._transport.unreachable(error) from error
+
+
+@contextmanager
+def writing(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
+    """A file to write that appears at ``path`` when it is whole, and not at all where that fails.
+
+    Raises:
+        OSError: it cannot be written; it is named.
+    """
+    target = Path(os.path.realpath(os.fsdecode(path)))
+    apart = not target.exists() or target.is_file()  # a device or a pipe is written to as it is
+    aside = target.with_name(f"{target.name}.part") if apart else target
+    try:
+        with open(aside, "wb") as file:
+            yield file
+        if apart:
+            os.replace(aside, target)
+    except BaseException as error:
+        if apart:
+            with suppress(OSError):
+                aside.unlink()
+        if isinstance(error, OSError):
+            raise OSError(error.errno, error.strerror or str(error), str(path)) from error
+        raise

@@ -2,13 +2,11 @@
 
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
-import numpy as np
-from numpy.typing import NDArray
-
+from anchorhood.packing import LeftOut
 from anchorhood.transport import JobFailed
 
 if TYPE_CHECKING:
@@ -22,13 +20,14 @@ def record(kind: type[R], data: dict[str, Any], **more: Any) -> R:
     """A record from JSON; what this version of the client does not know is left out."""
     names = {known.name for known in fields(kind)}  # type: ignore[arg-type]
     given = {name: value for name, value in {**data, **more}.items() if name in names}
-    times = {name: datetime.fromisoformat(value) for name, value in given.items() if name.endswith("_at") and value}
+    times = {name: datetime.fromisoformat(value) for name, value in given.items() if name.endswith(("_at", "_finish")) and value}
     return kind(**{**given, **times})
 
 
 @dataclass(frozen=True)
 class Dataset:
-    """A collection; ``status`` is ``validating``, ``ready`` or ``failed``, the counts are of files."""
+    """A collection; ``status`` is ``validating``, ``ready`` or ``failed``, the counts are of files. ``notices`` (``code``,
+    ``message``, ``count``) tell what validation did though it refused nothing, ``left_out`` what an upload could not take."""
 
     id: str
     name: str
@@ -42,9 +41,12 @@ class Dataset:
     created_at: datetime
     error: dict[str, str] | None
     client: "Client" = field(repr=False, compare=False)
+    metadata: dict[str, Any] = field(default_factory=dict)
+    notices: list[dict[str, Any]] = field(default_factory=list)
+    left_out: tuple[LeftOut, ...] = field(default=(), compare=False)
 
     def wait(self) -> "Dataset":
-        """Wait until it is validated.
+        """Wait until it is validated. What an upload left out of a folder stays with it.
 
         Raises:
             JobFailed: it cannot be used.
@@ -55,7 +57,7 @@ class Dataset:
             dataset = self.client.datasets.get(self.id)
         if dataset.status == "failed":
             raise JobFailed(self.id, "failed", dataset.error)
-        return dataset
+        return replace(dataset, left_out=self.left_out)
 
 
 @dataclass(frozen=True)
@@ -94,8 +96,10 @@ class Job:
     metadata: dict[str, Any]
     client: "Client" = field(repr=False, compare=False)
     verdict: dict[str, Any] | None = None
+    estimated_finish: datetime | None = None
     continues: str | None = None
     continuation: str | None = None
+    left_out: tuple[LeftOut, ...] = field(default=(), compare=False)
 
     @property
     def over(self) -> bool:
@@ -110,7 +114,7 @@ class Job:
         job = self.client.jobs.follow(self.id, progress)
         if job.status != "succeeded":
             raise JobFailed(job.id, job.status, job.error)
-        return job
+        return replace(job, left_out=self.left_out)
 
     def cancel(self) -> "Job":
         """Ask it to stop."""
@@ -141,6 +145,7 @@ class Rejection:
     path: str
     code: str
     reason: str
+    job_id: str | None = None
 
 
 @dataclass(frozen=True)
@@ -216,43 +221,3 @@ class LeaveOneOut:
     confusion: list[list[int]]
     by_k: list[dict[str, float]]
     abstained: str | None
-
-
-@dataclass(frozen=True)
-class Embeddings:
-    """``vectors`` float32 (N, d) unit rows, with ``ids`` int64 (N,), ``paths`` and ``labels`` (N,) of text ("": none)."""
-
-    vectors: NDArray[np.float32]
-    ids: NDArray[np.int64]
-    paths: NDArray[np.str_]
-    labels: NDArray[np.str_]
-
-
-@dataclass(frozen=True)
-class AttentionRound:
-    """``similarity``: the cosine similarity of image and neighbour at the end of the round."""
-
-    round: int
-    similarity: float
-
-
-@dataclass(frozen=True)
-class Attention:
-    """The rounds of which a model has maps of an image, and the neighbour whose similarity they are about."""
-
-    model_id: str
-    image_id: int
-    neighbour_id: int
-    rounds: list[AttentionRound]
-
-
-@dataclass(frozen=True)
-class Map:
-    """A model's images in two dimensions: ``ids`` int64 (N,), ``places`` float32 (N, 2), ``labels`` (N,) of text ("": none),
-    ``entropy`` float32 (rounds, N) in nats (NaN: added since), ``anchor_round`` int64 (N,) (0: never an anchor)."""
-
-    ids: NDArray[np.int64]
-    places: NDArray[np.float32]
-    labels: NDArray[np.str_]
-    entropy: NDArray[np.float32]
-    anchor_round: NDArray[np.int64]

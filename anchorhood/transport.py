@@ -2,9 +2,14 @@
 
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
+from urllib.parse import quote
 
 import httpx
+
+from anchorhood.address import key_header, proxy_of, service_url
+from anchorhood.values import plain, sendable
 
 _TRIES = 4
 _FIRST_PAUSE = 0.5  # seconds, doubled after each try
@@ -32,12 +37,33 @@ class JobFailed(Exception):
         super().__init__(f"{job_id} {status}: {self.detail}")
 
 
+def at(*parts: object) -> str:
+    """A path of these parts, whatever characters they hold."""
+    return "".join(f"/{quote(sendable(str(part)), safe='')}" for part in parts)
+
+
 class Transport:
-    """One connection pool. GET, PUT and DELETE, questions, and posts with an idempotency key are tried again."""
+    """One connection pool. GET, PUT and DELETE, questions, and posts with an idempotency key are tried again.
+
+    Raises:
+        ValueError: a URL, a key or a proxy that cannot be used.
+    """
 
     def __init__(self, url: str, key: str | None) -> None:
-        headers = {"Authorization": f"Bearer {key}"} if key else {}
-        self.http = httpx.Client(base_url=url, headers=headers, timeout=_TIMEOUT)
+        base = service_url(url)
+        headers, proxy = key_header(key), proxy_of(base)
+        self._through = ""
+        if proxy:
+            shown = httpx.URL(proxy).copy_with(userinfo=b"") if "@" in proxy else proxy
+            self._through = f" through the proxy {shown}"
+        try:
+            # A transport of its own: the environment's proxies are looked up above, and nowhere else.
+            pool = httpx.HTTPTransport(proxy=proxy)
+        except (ValueError, httpx.InvalidURL) as error:
+            raise ValueError(f"no way{self._through}: {error}") from error
+        except ImportError as error:
+            raise ValueError(f"no way{self._through}: SOCKS needs the package socksio (pip install 'httpx[socks]')") from error
+        self.http = httpx.Client(base_url=base, headers=headers, timeout=_TIMEOUT, transport=pool)
 
     def json(self, method: str, path: str, *, again: bool | None = None, **request: Any) -> Any:
         """Send a request; its answer's JSON, or ``None`` where there is none.
@@ -50,10 +76,15 @@ class Transport:
             Unreachable: no answer.
         """
         response = self.send(method, path, again=method != "POST" if again is None else again, **request)
-        return response.json() if response.content else None
+        try:
+            return response.json() if response.content else None
+        except ValueError as error:
+            raise self._foreign(response) from error
 
     def send(self, method: str, path: str, *, again: bool, **request: Any) -> httpx.Response:
         """As ``json``, with the answer as it came."""
+        for name in request.keys() & {"json", "params", "data"}:
+            request[name] = plain(request[name], name)
         for number in range(_TRIES):
             last = not again or number == _TRIES - 1
             try:
@@ -65,9 +96,18 @@ class Transport:
                 if response.is_success:
                     return response
                 if last or response.status_code not in _PASSING:
-                    raise refused(response)
+                    raise self.refused(response)
             time.sleep(_FIRST_PAUSE * 2**number)
         raise AssertionError
+
+    @contextmanager
+    def stream(self, path: str, **request: Any) -> Iterator[httpx.Response]:
+        """An answer to read while it comes; ``httpx.TransportError`` where it ends too early."""
+        with self.http.stream("GET", path, **request) as response:
+            if not response.is_success:
+                response.read()
+                raise self.refused(response)
+            yield response
 
     def pages(self, path: str, **params: Any) -> Iterator[dict[str, Any]]:
         """The items of a list, page by page."""
@@ -82,13 +122,16 @@ class Transport:
 
     def unreachable(self, error: Exception) -> Unreachable:
         """What to raise where no answer came."""
-        return Unreachable(f"no answer from {self.http.base_url}: {error or type(error).__name__}")
+        return Unreachable(f"no answer from {self.http.base_url}{self._through}: {error or type(error).__name__}")
 
+    def refused(self, response: httpx.Response) -> ApiError:
+        """The error that a problem document (RFC 9457) tells of."""
+        try:
+            problem = response.json()
+            return ApiError(response.status_code, problem["code"], problem["detail"])
+        except (ValueError, KeyError, TypeError):
+            return self._foreign(response)
 
-def refused(response: httpx.Response) -> ApiError:
-    """The error that a problem document (RFC 9457) tells of."""
-    try:
-        problem = response.json()
-        return ApiError(response.status_code, problem["code"], problem["detail"])
-    except (ValueError, KeyError, TypeError):
-        return ApiError(response.status_code, "not_anchorhood", f"an answer that is not Anchorhood's: {response.text[:200]}")
+    def _foreign(self, response: httpx.Response) -> ApiError:
+        said = " ".join((response.headers.get("location") or response.text).split())[:200]
+        return ApiError(response.status_code, "not_anchorhood", f"an answer{self._through} that is not Anchorhood's: {said}")

@@ -1,7 +1,7 @@
 """Labels given after the upload, by path or by image id."""
 
-import csv
-import io
+import json
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -10,16 +10,16 @@ from pydantic_core import from_json
 from sqlalchemy import delete, insert, select
 from sqlalchemy.orm import Session
 
-from core import datasets
+from core import datasets, label_tables
 from core.db import BATCH, Database
 from core.errors import BadLabels
+from core.label_text import label_text
 from core.models import Dataset, DatasetStatus, Image, Label, Rejection
 
 T = TypeVar("T")
 _NAMED = 5  # unknown paths that an error names
 _MAX_LABEL = 200  # characters
 _MAX_ID = 2**63 - 1  # what a database's integers hold
-_COLUMNS = ({"path", "label"}, {"image_id", "label"})
 
 
 @dataclass(frozen=True)
@@ -31,66 +31,80 @@ class LabelCounts:
     ignored: int
 
 
-def parse_csv(data: bytes) -> dict[str | int, str | None]:
-    """A table with the columns ``path`` (or ``image_id``) and ``label``; an empty label removes one.
+class Given(dict[str | int, str | None]):
+    """Labels by path or image id, ``None`` to take one away; ``places`` says where the request names each."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.places: dict[str | int, str] = {}
+
+
+def parse_csv(data: bytes) -> Given:
+    """A table (``label_tables``) with the columns ``path`` or ``image_id`` and ``label``; an empty label removes one.
 
     Raises:
-        BadLabels: no such table; the message names the line.
+        BadLabels: no such table; the message names row and column.
     """
-    try:
-        table = csv.DictReader(io.StringIO(data.decode("utf-8-sig")), strict=True)
-        if set(table.fieldnames or []) not in _COLUMNS:
-            raise BadLabels("the first line of the CSV must be path,label or image_id,label")
-        # What a short row lacks is None there; it must not pass for the empty label that removes one.
-        return _checked((table.line_num, {} if None in row.values() else row) for row in table)
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise BadLabels(f"not a CSV file in UTF-8: {error}") from error
+    return _checked(((f"row {number}, column ", entry) for number, entry in label_tables.rows(data)), named=True)
 
 
-def parse_json(data: bytes) -> dict[str | int, str | None]:
+def parse_json(data: bytes) -> Given:
     """``[{"path" or "image_id", "label"}]`` or ``{path: label}``; a label of null removes one.
 
     Raises:
         BadLabels: neither of them.
     """
     try:
-        given = from_json(data)  # refuses half characters and deep nesting
+        from_json(data)  # refuses half characters and deep nesting
+        given = json.loads(data, object_pairs_hook=_once)
     except ValueError as error:
         raise BadLabels(f"not JSON: {error}") from error
     if isinstance(given, dict):
         given = [{"path": path, "label": label} for path, label in given.items()]
     if not isinstance(given, list):
         raise BadLabels('must be a list of {"path" or "image_id", "label"} or an object {path: label}')
-    return _checked(enumerate(given, start=1))
+    return _checked((f"entry {number}", entry) for number, entry in enumerate(given, start=1))
 
 
-def _checked(entries: Iterable[tuple[int, Any]]) -> dict[str | int, str | None]:
-    result: dict[str | int, str | None] = {}
-    for number, entry in entries:
-        if not isinstance(entry, dict) or set(entry) not in _COLUMNS:
-            raise BadLabels(f"entry {number}: must hold path or image_id, and label")
-        label = None if entry["label"] == "" else entry["label"]
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object; of a name that it holds twice, Python would take the last."""
+    found: dict[str, Any] = {}
+    for name, value in pairs:
+        if name in found and found[name] != value:
+            raise BadLabels(f"{name} has two labels" if name not in ("path", "image_id", "label") else f"{name}: is given twice")
+        found[name] = value
+    return found
+
+
+def _checked(entries: Iterable[tuple[str, Any]], named: bool = False) -> Given:
+    """What the entries say; errors begin with their place, and in a table (``named``) with the column's name after it."""
+    result = Given()
+    for place, entry in entries:
+        if not isinstance(entry, dict) or set(entry) not in label_tables.COLUMNS:
+            raise BadLabels(f"{place}: must hold path or image_id, and label")
+        key_name = "path" if "path" in entry else "image_id"
+        at_key, at_label = (f"{place}{name}" if named else place for name in (key_name, "label"))
+        key = entry["path"] if key_name == "path" else _id(at_key, entry["image_id"])
+        if key_name == "path" and (not isinstance(key, str) or not key or "\0" in key):
+            raise BadLabels(f"{at_key}: the path must be a text without NUL, and not empty")
+        label = entry["label"]
         if label is not None and (not isinstance(label, str) or len(label) > _MAX_LABEL or "\0" in label):
-            raise BadLabels(f"entry {number}: the label must be a text of at most {_MAX_LABEL} characters without NUL")
-        key = _id(number, entry["image_id"]) if "image_id" in entry else entry["path"]
-        if (isinstance(key, str) and "\0" in key) or not isinstance(key, str | int):
-            raise BadLabels(f"entry {number}: the path must be a text without NUL")
+            raise BadLabels(f"{at_label}: the label of {key} must be a text of at most {_MAX_LABEL} characters without NUL")
+        label = None if label is None else label_text(label)
         if result.get(key, label) != label:
-            raise BadLabels(f"entry {number}: {key} has two labels")
-        result[key] = label
+            here, before = (repr(one) if one else "none" for one in (label, result[key]))
+            raise BadLabels(f"{at_label}: {key} has two labels, {here} here and {before} in {result.places[key]}")
+        result[key], result.places[key] = label, at_key
     if not result:
         raise BadLabels("no label given")
     return result
 
 
-def _id(number: int, given: object) -> int:
+def _id(place: str, given: object) -> int:
     """An image id, as a number or, as in a CSV, as its digits."""
-    try:
-        id_ = int(given) if isinstance(given, str) else given
-    except ValueError:
-        id_ = None
+    id_ = int(given) if isinstance(given, str) and re.fullmatch(r"[ ]*[0-9]{1,19}[ ]*", given) else given
     if not isinstance(id_, int) or isinstance(id_, bool) or not 0 <= id_ <= _MAX_ID:
-        raise BadLabels(f"entry {number}: image_id must be a whole number from 0 to {_MAX_ID}")
+        raise BadLabels(f"{place}: image_id must be a whole number from 0 to {_MAX_ID}")
     return id_
 
 
@@ -110,7 +124,8 @@ def change(db: Database, dataset_id: str, given: Mapping[str | int, str | None])
         refused = _refused(session, dataset_id, unknown)
     unknown = [key for key in unknown if key not in refused]
     if unknown:
-        some = ", ".join(map(str, unknown[:_NAMED]))
+        places = given.places if isinstance(given, Given) else {}
+        some = ", ".join(f"{key} ({places[key]})" if key in places else str(key) for key in unknown[:_NAMED])
         raise BadLabels(f"{len(unknown)} of {len(given)} are not in {dataset_id}, so nothing was changed: {some}")
     wanted: dict[int, str | None] = {}
     for key, id_ in ids.items():

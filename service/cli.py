@@ -9,18 +9,20 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from anchorhood import ApiError, JobFailed, Unreachable
 from core import migrate as migrations
-from core.errors import AnchorhoodError
+from core.errors import AnchorhoodError, BadSettings
 from core.models import Queue
 from core.processes import die_with_parent
 from core.settings import Settings
 from service.cli_backup import backup, restore
-from service.cli_client import classify, emit, json_option, neighbours, train
+from service.cli_client import classify, neighbours, train
 from service.cli_collections import datasets, jobs
 from service.cli_keys import keys, secrets
 from service.cli_models import attention, evaluate, export, models
+from service.console import emit, fail, json_option, prepare
 
 
-@click.group()
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="anchorhood")
 @click.option("--url", envvar="ANCHORHOOD_URL", default="http://127.0.0.1:8000", show_default=True, help="Of a running service.")
 @click.option("--key", envvar="ANCHORHOOD_KEY", help="An API key, where the service asks for one.")
 def commands(url: str, key: str | None) -> None:
@@ -119,12 +121,14 @@ for command in (backup, restore, keys, secrets, train, datasets, jobs, models, n
 
 
 def main() -> None:
-    """Run a command; a domain error is one line on stderr and exit code 1."""
+    """Run a command; what goes wrong with what a user gave is one line on stderr and exit code 1."""
+    prepare()
     try:
-        commands()
-    except (AnchorhoodError, ApiError, JobFailed, Unreachable) as error:
-        click.echo(f"error: {error}", err=True)
-        sys.exit(1)
+        commands(prog_name="anchorhood")
+    except (AnchorhoodError, ApiError, JobFailed, Unreachable, OSError) as error:
+        fail(error)
+    except SQLAlchemyError as error:
+        fail(BadSettings(f"ANCHORHOOD_DATABASE_URL: cannot use the database: {getattr(error, 'orig', None) or error}"))
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ from sqlalchemy.exc import OperationalError
 
 from core.errors import BadSettings
 from core.settings import Settings
-from service.cli_client import emit, json_option
+from service.console import emit, json_option
 
 
 @click.command()

@@ -1,92 +1,24 @@
 """The commands that speak to a running service, by the Python client."""
 
 import csv
-import dataclasses
+import errno
 import io
 import json
+import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
-from datetime import datetime
+from contextlib import ExitStack
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, get_args
 
 import click
 
-from anchorhood import ApiError, Client, Dataset, Job, JobFailed, Unreachable
-from core.verdict import verdict
+from anchorhood.models import writing
+from service.cli_names import dataset_id, model_id
+from service.console import dataset_line, emit, explained, json_option, notice_lines, plain, say, service, verdict_lines
+from service.job_schemas import ParamsCheck, Preset
 
-UNREACHABLE = 3  # exit code where no service answers
-F = TypeVar("F", bound=Callable[..., Any])
 _ID_OR_FILE = "IMAGE is an image file, or the id of a stored image."
-
-
-@contextmanager
-def service() -> Iterator[Client]:
-    """The client of the service that ``--url`` and ``--key`` name; its errors are one line and an exit code."""
-    given = click.get_current_context().find_root().params
-    try:
-        with Client(given["url"], given["key"]) as client:
-            yield client
-    except Unreachable as error:
-        click.echo(f"error: {error}; is it running? `anchorhood serve` starts one", err=True)
-        sys.exit(UNREACHABLE)
-    except (ApiError, JobFailed, FileNotFoundError) as error:
-        click.echo(f"error: {error}", err=True)
-        sys.exit(1)
-
-
-def json_option(command: F) -> F:
-    """``--json``: print the result as JSON, and nothing else, on stdout."""
-    return click.option("--json", "as_json", is_flag=True, help="Print JSON.")(command)
-
-
-def emit(as_json: bool, result: Any, lines: Iterable[str]) -> None:
-    """Print a result, as JSON or as text."""
-    click.echo(json.dumps(_plain(result)) if as_json else "\n".join(lines))
-
-
-def _plain(value: Any) -> Any:
-    """What JSON can hold of records, without their client."""
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        names = [known.name for known in dataclasses.fields(value) if known.name != "client"]
-        return {name: _plain(getattr(value, name)) for name in names}
-    if isinstance(value, dict):
-        return {key: _plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
-    return value.isoformat() if isinstance(value, datetime) else value
-
-
-def dataset_line(dataset: Dataset) -> str:
-    counts = ", ".join(f"{getattr(dataset, name):,} {name}" for name in ("images", "classes", "rejected", "duplicates"))
-    return f"{dataset.id}  {dataset.status:10}  {counts}  {dataset.model_id or 'no model':20}  {dataset.name}"
-
-
-def job_line(job: Job) -> str:
-    progress = job.progress or {}
-    where = f"round {progress['round']} epoch {progress['epoch']}" if progress.get("epoch") is not None else ""
-    return f"{job.id}  {job.kind:8}  {job.status:9}  {where:20}  {job.model_id or '':20}  {job.name or ''}".rstrip()
-
-
-def accuracy_lines(judged: dict[str, Any]) -> list[str]:
-    """A training's kNN accuracy beside that of an untrained encoder and of raw pixels."""
-    of = "held-out images" if judged["held_out"] else "training images, each left out of its own vote"
-    names = {"this embedding": "knn", "an untrained encoder": "untrained", "raw pixels": "raw_pixel"}
-    return [
-        f"kNN accuracy, K {judged['k']}, on {judged['queries']:,} {of}:",
-        *(f"  {name:<22}{judged[f'{key}_accuracy']:7.1%}" for name, key in names.items()),
-    ]
-
-
-def evaluation_lines(judged: dict[str, Any] | None) -> list[str]:
-    """What a training's evaluation found, or why there is none."""
-    found = verdict(judged)
-    said = [found.sentence] if found else []
-    if not judged or judged.get("knn_accuracy") is None:
-        return ["no labels, so no accuracy: upload with --labels folders, or label some images", *said]
-    return [*accuracy_lines(judged), *said, *(f"warning: {warning}" for warning in judged["warnings"])]
 
 
 def _parameters(given: tuple[str, ...]) -> dict[str, Any]:
@@ -95,6 +27,8 @@ def _parameters(given: tuple[str, ...]) -> dict[str, Any]:
         name, found, value = text.partition("=")
         if not found:
             raise click.BadParameter(f"{text!r} is not NAME=VALUE", param_hint="--param")
+        if name in params:
+            raise click.BadParameter(f"{name} is given twice", param_hint="--param")
         try:
             params[name] = json.loads(value)
         except ValueError:
@@ -111,7 +45,7 @@ def _parameters(given: tuple[str, ...]) -> dict[str, Any]:
 @click.option(
     "--eval", "held_out", type=click.Path(path_type=Path, exists=True), help="Labelled images to judge on, in class folders."
 )
-@click.option("--preset", help="paper, released or quick.  [default: by the device]")
+@click.option("--preset", type=click.Choice(get_args(Preset)), help="[default: by the device]")
 @click.option("--param", multiple=True, metavar="NAME=VALUE", help="A training parameter (docs/presets.md); repeatable.")
 @click.option("--out", type=click.Path(path_type=Path), help="A folder for the model's files.")
 @click.option("--local", is_flag=True, help="Train here, without a service; needs --out.")
@@ -131,29 +65,52 @@ def train(
 
     Example: anchorhood train photos/ --preset quick --out model/
     """
-    params = _parameters(param) | ({"preset": preset} if preset else {})
+    params = _parameters((*param, *([f"preset={preset}"] if preset else [])))
+    if local and (out is None or held_out is not None):
+        raise click.UsageError("--local needs --out, and judges nothing: `python -m trainer evaluate` does")
+    if out:
+        _make(out)  # before anything is sent or trained
     if local:
-        if out is None or held_out is not None:
-            raise click.UsageError("--local needs --out, and judges nothing: `python -m trainer evaluate` does")
+        assert out is not None
         _train_here(path, out, params, as_json)
         return
     with service() as client:
         show = not as_json
+        client.jobs.check(**params)
         dataset = client.datasets.upload(path, name=name, labels=labels, progress=show)
-        judge = client.datasets.upload(held_out, labels="folders", progress=show) if held_out else None
-        dataset, judge = dataset.wait(), judge.wait() if judge else None
-        if show:
-            click.echo(dataset_line(dataset))
-        job = client.jobs.create(dataset, evaluation=judge, name=name, **params).wait(progress=show)
-        assert job.model_id is not None
-        if out:
-            out.mkdir(parents=True, exist_ok=True)
-            for file in ["manifest.json", *(client.models.get(job.model_id).manifest or {})["files"]]:
-                client.models.download(job.model_id, file, out / file)
-        emit(as_json, job, [*evaluation_lines(job.evaluation), f"model {job.model_id} of {job.dataset_id}"])
+        with ExitStack() as at_the_end:
+            at_the_end.enter_context(explained(client, dataset.id, dataset.left_out))
+            judge = client.datasets.upload(held_out, labels="folders", progress=show) if held_out else None
+            dataset = dataset.wait()
+            if judge:
+                with explained(client, judge.id, judge.left_out):
+                    judge = judge.wait()
+            if show:
+                say("\n".join([dataset_line(dataset), *notice_lines(dataset)]))
+            job = client.jobs.create(dataset, evaluation=judge, name=name, **params).wait(progress=show)
+            assert job.model_id is not None
+            if out:
+                for file in ["manifest.json", *(client.models.get(job.model_id).manifest or {})["files"]]:
+                    client.models.download(job.model_id, file, out / file)
+            emit(as_json, job, [*verdict_lines(job), f"model {job.model_id} of {job.dataset_id}"])
+
+
+def _make(folder: Path) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(folder))
 
 
 def _train_here(path: Path, out: Path, params: dict[str, Any], as_json: bool) -> None:
+    from fastapi.exceptions import RequestValidationError
+
+    from service.uploads import validated
+
+    try:
+        validated(ParamsCheck, {"params": params})
+    except RequestValidationError as error:
+        first = error.errors()[0]
+        raise click.BadParameter(f"{first['loc'][-1]}: {first['msg']}", param_hint="--param") from error
     options = [part for key, value in params.items() for part in (f"--{key.replace('_', '-')}", *_words(value))]
     command = [sys.executable, "-m", "trainer", "run", str(path), "--out", str(out), *options]
     code = subprocess.run(command, stdout=sys.stderr if as_json else None, check=False).returncode
@@ -194,7 +151,8 @@ def neighbours(
     """
     with service() as client:
         only: dict[str, Any] = {"label": list(label)} if label else {}
-        found = client.neighbours(image_of(image), k, dataset=dataset, model=model, min_score=min_score, **only)
+        where: dict[str, Any] = {"dataset": dataset_id(client, dataset), "model": model_id(client, model)}
+        found = client.neighbours(image_of(image), k, min_score=min_score, **where, **only)
         result = {"model_id": found.model_id, "neighbours": list(found)}
         emit(as_json, result, [f"{n.score:7.4f}  {n.image_id:>8}  {n.label or '-':16}  {n.path}" for n in found])
 
@@ -226,17 +184,17 @@ def classify(
         raise click.UsageError("give images, or --all DATASET with --out FILE")
     with service() as client:
         if dataset_all and out:
-            job = client.datasets.classify(dataset_all, k, min_confidence, min_labels).wait()
+            with writing(out) as file:
+                job = client.datasets.classify(dataset_id(client, dataset_all), k, min_confidence, min_labels).wait()
+                text = client.jobs.classifications_csv(job)
+                file.write(text.encode())
             how = job.progress or {}
-            text = client.jobs.classifications_csv(job)
-            out.write_text(text, encoding="utf-8", newline="")
             count = sum(1 for _ in csv.reader(io.StringIO(text, newline=""))) - 1
             lines = [f"{out}: {count:,} images, " + (how["abstained"] or f"K {how['k']}")]
             emit(as_json, {"job_id": job.id, "out": str(out), **how}, lines)
             return
-        asked: dict[str, Any] = {"k": k or 200, "min_confidence": min_confidence, "min_labels": min_labels}
-        found = [client.classify(image_of(i), **asked, dataset=dataset) for i in images]
-        lines = [
-            f"{c.label or 'unknown':16}  {c.abstained or f'{c.confidence:6.1%}'}  {i}" for i, c in zip(images, found, strict=True)
-        ]
-        emit(as_json, [{"image": i, **_plain(c)} for i, c in zip(images, found, strict=True)], lines)
+        where = dataset_id(client, dataset)
+        how = {"k": k or 200, "min_confidence": min_confidence, "min_labels": min_labels, "dataset": where}
+        both = [(i, client.classify(image_of(i), **how)) for i in images]
+        lines = [f"{c.label or 'unknown':16}  {c.abstained or f'{c.confidence:6.1%}'}  {i}" for i, c in both]
+        emit(as_json, [{"image": i, **plain(c)} for i, c in both], lines)

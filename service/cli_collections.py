@@ -1,11 +1,25 @@
 """``anchorhood datasets`` and ``anchorhood jobs``."""
 
-import csv
+import json
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import click
 
-from service.cli_client import dataset_line, emit, evaluation_lines, job_line, json_option, service
+from core.models import JobKind, JobStatus
+from service.cli_names import dataset_id, job_id
+from service.console import (
+    dataset_line,
+    emit,
+    explained,
+    job_line,
+    json_option,
+    notice_lines,
+    refused_lines,
+    service,
+    verdict_lines,
+)
 
 
 @click.group()
@@ -29,13 +43,14 @@ def list_datasets(as_json: bool) -> None:
 @click.argument("dataset")
 @json_option
 def show_dataset(dataset: str, as_json: bool) -> None:
-    """One dataset, and the files that were refused.
+    """One dataset, by its id or its name, and the files that were refused.
 
     Example: anchorhood datasets show ds_3f9c0e2b7a61d845
     """
     with service() as client:
-        found, refused = client.datasets.get(dataset), list(client.datasets.rejections(dataset))
-        lines = [dataset_line(found), *(f"  refused {one.path}: {one.reason} ({one.code})" for one in refused)]
+        found = client.datasets.get(dataset_id(client, dataset))
+        refused = list(client.datasets.rejections(found))
+        lines = [dataset_line(found), *notice_lines(found), *refused_lines(refused)]
         emit(as_json, {"dataset": found, "rejections": refused}, lines)
 
 
@@ -52,8 +67,10 @@ def upload(path: Path, name: str | None, labels: str, as_json: bool) -> None:
     Example: anchorhood datasets upload photos/ --labels folders
     """
     with service() as client:
-        dataset = client.datasets.upload(path, name=name, labels=labels, progress=not as_json).wait()
-        emit(as_json, dataset, [dataset_line(dataset)])
+        dataset = client.datasets.upload(path, name=name, labels=labels, progress=not as_json)
+        with explained(client, dataset.id, dataset.left_out):
+            dataset = dataset.wait()
+            emit(as_json, dataset, [dataset_line(dataset), *notice_lines(dataset)])
 
 
 @datasets.command()
@@ -66,9 +83,12 @@ def add(dataset: str, path: Path, as_json: bool) -> None:
     Example: anchorhood datasets add ds_3f9c0e2b7a61d845 more/
     """
     with service() as client:
-        client.datasets.add(dataset, path).wait()
-        found = client.datasets.get(dataset)
-        emit(as_json, found, [dataset_line(found)])
+        id_ = dataset_id(client, dataset)
+        job = client.datasets.add(id_, path, progress=not as_json)
+        with explained(client, id_, job.left_out, job):
+            job.wait()
+            found = replace(client.datasets.get(id_), left_out=job.left_out)
+            emit(as_json, found, [dataset_line(found), *notice_lines(found)])
 
 
 @datasets.command()
@@ -76,23 +96,42 @@ def add(dataset: str, path: Path, as_json: bool) -> None:
 @click.argument("table", type=click.Path(path_type=Path, exists=True, dir_okay=False))
 @json_option
 def label(dataset: str, table: Path, as_json: bool) -> None:
-    """Give labels from a CSV with the columns path (or image_id) and label; an empty label removes one.
+    """Give labels from a table with the columns path (or image_id) and label; an empty label removes one.
+
+    The table is in UTF-8, or UTF-16 with a byte order mark, with commas, semicolons or tabs between its cells.
 
     Example: anchorhood datasets label ds_3f9c0e2b7a61d845 labels.csv
     """
-    with open(table, newline="", encoding="utf-8-sig") as file:
-        rows = list(csv.DictReader(file))
-    if not rows or not {"path", "image_id"} & set(rows[0]) or "label" not in rows[0]:
-        raise click.BadParameter(f"{table}: a CSV with the columns path (or image_id) and label is needed", param_hint="TABLE")
-    key = "path" if "path" in rows[0] else "image_id"
-    if key == "image_id" and not all((row[key] or "").isdigit() for row in rows):
-        raise click.BadParameter(f"{table}: image_id must be whole numbers", param_hint="TABLE")
     with service() as client:
-        if key == "path":
-            counts = client.datasets.label(dataset, {row["path"]: row["label"] or None for row in rows})
-        else:
-            counts = client.datasets.label(dataset, {int(row["image_id"]): row["label"] or None for row in rows})
+        counts = client.datasets.label_table(dataset_id(client, dataset), table)
         emit(as_json, counts, [", ".join(f"{count:,} {name}" for name, count in counts.items())])
+
+
+@datasets.command()
+@click.argument("dataset")
+@click.option("--name", help="A new name.")
+@click.option("--metadata", metavar="JSON", help="New metadata of yours, an object; it takes the place of all of the old.")
+@json_option
+def update(dataset: str, name: str | None, metadata: str | None, as_json: bool) -> None:
+    """Give a dataset another name or other metadata.
+
+    Example: anchorhood datasets update ds_3f9c0e2b7a61d845 --name photographs
+    """
+    if name is None and metadata is None:
+        raise click.UsageError("give --name, --metadata or both")
+    with service() as client:
+        found = client.datasets.update(dataset_id(client, dataset), name=name, metadata=_object(metadata))
+        emit(as_json, found, [dataset_line(found)])
+
+
+def _object(text: str | None) -> dict[str, Any] | None:
+    try:
+        value = None if text is None else json.loads(text)
+    except ValueError as error:
+        raise click.BadParameter(f"is not JSON: {error}", param_hint="--metadata") from error
+    if value is not None and not isinstance(value, dict):
+        raise click.BadParameter("is not a JSON object", param_hint="--metadata")
+    return value
 
 
 @datasets.command()
@@ -104,7 +143,7 @@ def compact(dataset: str, as_json: bool) -> None:
     Example: anchorhood datasets compact ds_3f9c0e2b7a61d845
     """
     with service() as client:
-        job = client.datasets.compact(dataset).wait()
+        job = client.datasets.compact(dataset_id(client, dataset)).wait()
         emit(as_json, job, [job_line(job)])
 
 
@@ -118,8 +157,9 @@ def delete_dataset(dataset: str, as_json: bool) -> None:
     Example: anchorhood datasets delete ds_3f9c0e2b7a61d845 --yes
     """
     with service() as client:
-        client.datasets.delete(dataset)
-        emit(as_json, {"deleted": dataset}, [f"{dataset}: deleted"])
+        id_ = dataset_id(client, dataset)
+        client.datasets.delete(id_)
+        emit(as_json, {"deleted": id_}, [f"{id_}: deleted"])
 
 
 @click.group()
@@ -128,8 +168,8 @@ def jobs() -> None:
 
 
 @jobs.command("list")
-@click.option("--kind", help="Such as train.")
-@click.option("--status", help="queued, running, succeeded, failed or cancelled.")
+@click.option("--kind", type=click.Choice([kind.value for kind in JobKind]))
+@click.option("--status", type=click.Choice([status.value for status in JobStatus]))
 @click.option("--dataset", help="Of this dataset.")
 @json_option
 def list_jobs(kind: str | None, status: str | None, dataset: str | None, as_json: bool) -> None:
@@ -138,7 +178,7 @@ def list_jobs(kind: str | None, status: str | None, dataset: str | None, as_json
     Example: anchorhood jobs list --status running
     """
     with service() as client:
-        found = list(client.jobs.list(kind=kind, status=status, dataset=dataset))
+        found = list(client.jobs.list(kind=kind, status=status, dataset=dataset_id(client, dataset)))
         emit(as_json, found, map(job_line, found))
 
 
@@ -151,10 +191,9 @@ def show_job(job: str, as_json: bool) -> None:
     Example: anchorhood jobs show job_0b54c3d2e1f0a987
     """
     with service() as client:
-        found = client.jobs.get(job)
+        found = client.jobs.get(job_id(client, job))
         error = [f"error: {found.error['message']} ({found.error['code']})"] if found.error else []
-        judged = evaluation_lines(found.evaluation) if found.evaluation else []
-        emit(as_json, found, [job_line(found), *error, *judged])
+        emit(as_json, found, [job_line(found), *error, *verdict_lines(found)])
 
 
 @jobs.command()
@@ -166,8 +205,8 @@ def follow(job: str, as_json: bool) -> None:
     Example: anchorhood jobs follow job_0b54c3d2e1f0a987
     """
     with service() as client:
-        found = client.jobs.get(job).wait(progress=not as_json)
-        emit(as_json, found, [job_line(found), *(evaluation_lines(found.evaluation) if found.evaluation else [])])
+        found = client.jobs.get(job_id(client, job)).wait(progress=not as_json)
+        emit(as_json, found, [job_line(found), *verdict_lines(found)])
 
 
 @jobs.command("continue")
@@ -194,5 +233,5 @@ def cancel(job: str, as_json: bool) -> None:
     Example: anchorhood jobs cancel job_0b54c3d2e1f0a987
     """
     with service() as client:
-        found = client.jobs.cancel(job)
+        found = client.jobs.cancel(job_id(client, job))
         emit(as_json, found, [job_line(found)])

@@ -1,6 +1,7 @@
 """``anchorhood keys`` and ``secrets``: on the machine of the service, with its database."""
 
 import os
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from secrets import token_urlsafe
@@ -11,9 +12,10 @@ import click
 from core import keys as keyring
 from core import migrate
 from core.db import Database
+from core.errors import BadRequest
 from core.models import ApiKey
 from core.settings import Settings
-from service.cli_client import emit, json_option
+from service.console import emit, json_option
 
 
 @click.command()
@@ -55,7 +57,7 @@ def create_key(name: str, scope: str, key_file: Path | None, as_json: bool) -> N
 
     Example: anchorhood keys create laptop --scope write
     """
-    text = key_file.read_text().strip() if key_file else keyring.generate()
+    text = _key_in(key_file) if key_file else keyring.generate()
     with _database() as db, db.write() as session:
         key = keyring.add(session, name, keyring.Scope(scope), text)
     shown = f"{key.id}: valid since {key.created_at:%Y-%m-%d}" if key_file else text
@@ -75,16 +77,31 @@ def list_keys(as_json: bool) -> None:
 
 
 @keys.command("revoke")
-@click.argument("id")
+@click.argument("key")
 @json_option
-def revoke_key(id: str, as_json: bool) -> None:
-    """End a key's validity, within a second in every process.
+def revoke_key(key: str, as_json: bool) -> None:
+    """End a key's validity, by its id or its name, within a second in every process.
 
     Example: anchorhood keys revoke 0123456789ab
     """
     with _database() as db, db.write() as session:
-        key = keyring.revoke(session, id)
-    emit(as_json, _described(key), [f"{id}: revoked"])
+        revoked = keyring.revoke(session, _id_of(key, keyring.every(session)))
+    emit(as_json, _described(revoked), [f"{revoked.id}: revoked"])
+
+
+def _key_in(file: Path) -> str:
+    try:
+        return file.read_text(encoding="ascii").strip()
+    except UnicodeDecodeError as error:
+        raise BadRequest(f"{file}: holds no key: {error.reason}") from error
+
+
+def _id_of(text: str, keys: Sequence[ApiKey]) -> str:
+    """An id as it is, or that of the only valid key of a name."""
+    ids = [key.id for key in keys if key.name == text and key.revoked_at is None]
+    if len(ids) > 1 and text not in {key.id for key in keys}:
+        raise BadRequest(f"{len(ids)} keys are called {text}; name one by its id: {', '.join(ids)}")
+    return ids[0] if ids and text not in {key.id for key in keys} else text
 
 
 def _described(key: ApiKey) -> dict[str, Any]:

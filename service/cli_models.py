@@ -6,7 +6,9 @@ from pathlib import Path
 import click
 from PIL import Image
 
-from service.cli_client import dataset_line, emit, evaluation_lines, json_option, service
+from anchorhood.models import writing
+from service.cli_names import dataset_id, model_id
+from service.console import dataset_line, emit, evaluation_lines, json_option, service
 
 
 @click.group()
@@ -23,7 +25,7 @@ def list_models(dataset: str | None, as_json: bool) -> None:
     Example: anchorhood models list
     """
     with service() as client:
-        found = list(client.models.list(dataset))
+        found = list(client.models.list(dataset_id(client, dataset)))
         emit(
             as_json,
             found,
@@ -41,7 +43,7 @@ def use_model(dataset: str, model: str, as_json: bool) -> None:
     Example: anchorhood models use ds_3f9c0e2b7a61d845 mdl_7c1f0a9e8b6d5432
     """
     with service() as client:
-        found = client.datasets.use_model(dataset, model)
+        found = client.datasets.use_model(dataset_id(client, dataset), model_id(client, model))
         emit(as_json, found, [dataset_line(found)])
 
 
@@ -54,8 +56,9 @@ def delete_model(model: str, as_json: bool) -> None:
     Example: anchorhood models delete mdl_7c1f0a9e8b6d5432
     """
     with service() as client:
-        client.models.delete(model)
-        emit(as_json, {"deleted": model}, [f"{model}: deleted"])
+        id_ = model_id(client, model)
+        client.models.delete(id_)
+        emit(as_json, {"deleted": id_}, [f"{id_}: deleted"])
 
 
 @click.command()
@@ -71,11 +74,9 @@ def export(dataset: str, out: Path, model: str | None, as_json: bool) -> None:
     if out.suffix not in (".npz", ".csv"):
         raise click.BadParameter(f"{out}: the name must end in .npz or .csv", param_hint="--out")
     with service() as client:
-        model = model or client.models.current(dataset)
-        part = out.with_name(out.name + ".part")
-        with open(part, "wb") as file:
+        model = model_id(client, model) or client.models.current(dataset_id(client, dataset))
+        with writing(out) as file:
             client.models.export(model, file, out.suffix[1:])
-        part.replace(out)
         emit(as_json, {"model_id": model, "out": str(out)}, [f"{out}: embeddings by {model}"])
 
 
@@ -89,14 +90,17 @@ def evaluate(dataset: str, k: int | None, as_json: bool) -> None:
     Example: anchorhood evaluate ds_3f9c0e2b7a61d845
     """
     with service() as client:
-        judged = (client.models.get(client.models.current(dataset)).manifest or {}).get("evaluation")
-        labels = client.datasets.leave_one_out(dataset, k)
-        lines = evaluation_lines(judged)
+        id_ = dataset_id(client, dataset)
+        model = client.models.get(client.models.current(id_))
+        judged = (model.manifest or {}).get("evaluation")
+        verdict = client.jobs.get(model.job_id).verdict
+        labels = client.datasets.leave_one_out(id_, k)
+        lines = [*evaluation_lines(judged), *([verdict["sentence"]] if verdict else [])]
         if labels.accuracy is None:
-            lines.append(f"leave-one-out accuracy of the labels now: {labels.abstained}")
+            lines.append(f"no leave-one-out accuracy of the labels now: {labels.abstained}")
         else:
             lines.append(f"leave-one-out accuracy of the labels now: {labels.accuracy:.1%} of {labels.judged:,}, K {labels.k}")
-        emit(as_json, {"training": judged, "labels": labels}, lines)
+        emit(as_json, {"training": judged, "verdict": verdict, "labels": labels}, lines)
 
 
 @click.command()
@@ -112,13 +116,14 @@ def attention(image: int, out: Path, model: str | None, as_json: bool) -> None:
     if out.suffix != ".png":
         raise click.BadParameter(f"{out}: the name must end in .png", param_hint="--out")
     with service() as client:
-        model = model or client.models.current(client.image(image).dataset_id)
-        client.models.compute_attention(model, [image]).wait()
-        found = client.models.attention(model, image)
-        maps = [Image.open(io.BytesIO(client.models.attention_map(model, image, one.round))) for one in found.rounds]
-        strip = Image.new("RGB", (sum(map_.width for map_ in maps), maps[0].height))
-        for number, map_ in enumerate(maps):
-            strip.paste(map_, (number * map_.width, 0))
-        strip.save(out)
+        model = model_id(client, model) or client.models.current(client.image(image).dataset_id)
+        with writing(out) as file:
+            client.models.compute_attention(model, [image]).wait()
+            found = client.models.attention(model, image)
+            maps = [Image.open(io.BytesIO(client.models.attention_map(model, image, one.round))) for one in found.rounds]
+            strip = Image.new("RGB", (sum(map_.width for map_ in maps), maps[0].height))
+            for number, map_ in enumerate(maps):
+                strip.paste(map_, (number * map_.width, 0))
+            strip.save(file, "PNG")
         rounds = ", ".join(f"round {one.round} {one.similarity:.2f}" for one in found.rounds)
         emit(as_json, found, [f"{out}: similarity to image {found.neighbour_id}: {rounds}"])

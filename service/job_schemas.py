@@ -9,13 +9,15 @@ from core.models import JobKind
 from core.votes import MIN_LABELS
 from service.schemas import Error, Metadata, Page, Text
 
+Preset = Literal["paper", "released", "quick"]
+
 
 class Params(BaseModel):
     """Training parameters; what is left out comes from the preset. ``docs/presets.md`` explains each."""
 
     model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"preset": "quick", "seed": 0}]})
 
-    preset: Literal["paper", "released", "quick"] | None = Field(None, description="Default: paper with a GPU, quick without.")
+    preset: Preset | None = Field(None, description="Default: paper with a GPU, quick without.")
     method: Literal["and", "instance", "random_anchors", "all_anchors"] | None = None
     backbone: Literal["resnet10", "resnet18", "resnet34", "resnet50"] | None = None
     image_size: int | None = Field(None, ge=8, le=512, description="Side in pixels; default: chosen from the data.")
@@ -68,6 +70,14 @@ class JobRequest(BaseModel):
     params: Params = Params()
     name: Text | None = Field(None, max_length=200)
     metadata: Metadata = {}
+
+
+class ParamsCheck(BaseModel):
+    """Training parameters to look at."""
+
+    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"params": {"preset": "quick"}}]})
+
+    params: Params = Params()
 
 
 class Progress(BaseModel):

@@ -4,6 +4,7 @@ import os
 import re
 from contextlib import suppress
 from dataclasses import dataclass, field
+from difflib import get_close_matches
 from pathlib import Path
 from typing import TypeVar
 
@@ -70,12 +71,29 @@ async def json_value(request: Request, max_bytes: int) -> object:
     return parse_json(await read_body(request, max_bytes))
 
 
-def validated(kind: type[M], given: object, where: str = "body") -> M:
-    """What a request holds as a model; what is wrong is reported as FastAPI does."""
+def validated(kind: type[M], given: object, where: str | None = "body") -> M:
+    """What a request holds as a model; what is wrong is reported as FastAPI does, and of an unknown name the nearest one."""
     try:
         return kind.model_validate(given)
     except ValidationError as error:
-        raise RequestValidationError([{**item, "loc": (where, *item["loc"])} for item in error.errors()]) from error
+        found = [{**item, "loc": (*([where] if where else []), *item["loc"])} for item in error.errors()]
+        for item, known in zip(found, error.errors(), strict=True):
+            if known["type"] == "extra_forbidden":
+                item["msg"] = _unknown(kind, known["loc"])
+        raise RequestValidationError(found) from error
+
+
+def _unknown(kind: type[BaseModel], place: tuple[int | str, ...]) -> str:
+    """What to say of a name that a model, or one of those in it, does not have."""
+    *above, name = place
+    for part in above:
+        inner = kind.model_fields[str(part)].annotation
+        if not (isinstance(inner, type) and issubclass(inner, BaseModel)):
+            return "is not known here"
+        kind = inner
+    what = "is not a parameter" if above[-1:] == ["params"] else "is not known here"
+    near = get_close_matches(str(name), kind.model_fields, 1)
+    return f"{what}; did you mean {near[0]}?" if near else f"{what}; there are {', '.join(kind.model_fields)}"
 
 
 async def json_body(request: Request, kind: type[M], max_bytes: int = _FIELD_BYTES) -> M:

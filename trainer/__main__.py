@@ -1,6 +1,7 @@
 """``python -m trainer run|evaluate|attention|fetch``: training and evaluation without the service."""
 
 import argparse
+import io
 import json
 import os
 import signal
@@ -24,12 +25,16 @@ from trainer.run_command import open_and_report, read_json, run_command
 from trainer.sources import SourceError
 from trainer.train import Stopped
 
+EXIT_FAILED = 1
 EXIT_BAD_INPUT = 2
 EXIT_STOPPED = 75  # EX_TEMPFAIL: stopped by SIGTERM after a checkpoint; run again to go on
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Parse the command line and run it. Exit codes: 0 done, 1 failed, 2 bad input, 75 stopped with a checkpoint."""
+    for stream in (sys.stdout, sys.stderr):  # what a console cannot show is escaped
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     arguments = _parser().parse_args(argv)
     if arguments.parent_pipe is not None:
         _die_with_parent(arguments.parent_pipe)
@@ -42,6 +47,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     except InputError as error:
         log.error("%s", error)
         return EXIT_BAD_INPUT
+    except OSError as error:
+        # A worker keeps the traceback in its log; for a person the file and the reason are enough.
+        if arguments.log_context is not None or error.filename is None:
+            raise
+        log.error("%s: %s", error.filename, error.strerror)
+        return EXIT_FAILED
     except Stopped:
         log.info("stopped; the same command goes on from here")
         return EXIT_STOPPED

@@ -8,6 +8,7 @@ import json
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -71,8 +72,10 @@ class TrainConfig:
             raise ConfigError(f"preset: {preset!r} is not one of {', '.join(PRESETS)}")
         unknown = sorted(set(given) - {field.name for field in fields(cls)})
         if unknown:
-            allowed = ", ".join(field.name for field in fields(cls))
-            raise ConfigError(f"unknown parameter {', '.join(unknown)}; allowed: {allowed}")
+            names = [field.name for field in fields(cls)]
+            near = get_close_matches(unknown[0], names, 1)
+            meant = f"; did you mean {near[0]}?" if near else ""
+            raise ConfigError(f"unknown parameter {', '.join(unknown)}; allowed: {', '.join(names)}{meant}")
         checked = {name: _check(name, value) for name, value in given.items()}
         config = cls(**{**PRESETS[preset], **checked, "preset": preset})
         if config.crop_scale[0] > config.crop_scale[1]:

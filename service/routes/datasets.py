@@ -226,8 +226,9 @@ def list_rejections(dataset_id: str, session: Reading, limit: Limit = 100, after
 
 @router.put("/datasets/{dataset_id}/labels", openapi_extra=_LABELS)
 async def change_labels(dataset_id: str, request: Request, context: Ctx) -> LabelsBody:
-    """Give labels after the upload: a CSV with ``path,label`` or ``image_id,label``, or JSON. Images that are not named keep
-    theirs; an empty label removes one. All names must be known, or nothing changes."""
+    """Give labels after the upload: a table with ``path,label`` or ``image_id,label``, or JSON. The table's bytes are sent as
+    they are: UTF-8, or UTF-16 with a byte order mark; commas, semicolons or tabs. Images that are not named keep theirs; an
+    empty label removes one. All names must be known, or nothing changes."""
     data = await read_body(request, MAX_BODY_BYTES)
     kind = media_type(request)
     if kind not in ("text/csv", "application/json"):

@@ -54,6 +54,12 @@ def test_an_unknown_name_changes_nothing(db: Database, dataset: str) -> None:
         labels.change(db, "ds_none", {"0.png": "a"})
 
 
+def test_an_unknown_name_of_a_table_is_named_with_its_row(db: Database, dataset: str) -> None:
+    with pytest.raises(BadLabels, match=r"1 of 2 are not in .*: no.png \(row 3, column path\)"):
+        labels.change(db, dataset, labels.parse_csv(b"path,label\n0.png,a\nno.png,b\n"))
+    assert stored(db, dataset) == {}
+
+
 def test_a_path_and_an_id_of_one_image_must_agree(db: Database, dataset: str) -> None:
     with db.read() as session:
         first = session.scalars(select(Image.id).where(Image.path == "0.png")).one()
@@ -106,10 +112,18 @@ def test_labels_given_at_once_while_images_are_deleted(db: Database, settings: S
         ("path,label\na.png,cat\nb.png,\n", {"a.png": "cat", "b.png": None}),
         ('\ufefflabel,path\n"a, b","x ""y"".png"\n', {'x "y".png': "a, b"}),
         ("image_id,label\n7,cat\n", {7: "cat"}),
+        ('"path";"label"\r\na.png;Käfer\r\nb,c.png;""\r\n', {"a.png": "Käfer", "b,c.png": None}),
+        ("Path\tLabel\ra.png\tcat; dog\r", {"a.png": "cat; dog"}),
+        ("\n\npath,label\n\na.png,cat\n   \n,\nb.png,dog", {"a.png": "cat", "b.png": "dog"}),
+        ('path,label\na.png,5" pipe\n', {"a.png": '5" pipe'}),
+        ("path,label\na.png,cat\na.png, cat\u200b \nb.png,\u200b\n", {"a.png": "cat", "b.png": None}),
+        ("path,label\na\u2028b.png,cat\n", {"a\u2028b.png": "cat"}),  # ends no line
     ],
 )
-def test_csv(text: str, expected: dict[str | int, str | None]) -> None:
-    assert labels.parse_csv(text.encode()) == expected
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16-le", "utf-16-be"])
+def test_csv(text: str, expected: dict[str | int, str | None], encoding: str) -> None:
+    mark = "\ufeff" if encoding.startswith("utf-16") else ""
+    assert labels.parse_csv((mark + text.removeprefix("\ufeff")).encode(encoding)) == expected
 
 
 def test_json() -> None:
@@ -120,18 +134,43 @@ def test_json() -> None:
 @pytest.mark.parametrize(
     ("data", "message"),
     [
-        (b"a.png,cat\n", "first line of the CSV must be path,label"),
+        (b"a.png,cat\n", "row 1, column 1: the first line of the CSV must be path,label"),
+        (b"", "row 1, column 1: the first line of the CSV must be path,label"),
+        (b"path|label\na.png|cat\n", "row 1, column 1: the first line"),
+        (b"\npath\na.png\n", "row 2, column 1: the first line"),
+        (b"path,label,split\na.png,cat,train\n", "row 1, column 3: .*'split' is one column too many"),
+        (b"path,label,label\na.png,cat,dog\n", "row 1, column 3: .*'label' is one column too many"),
+        (b"image_id;path;label\n1;a.png;cat\n", "row 1, column 3: .*too many"),
         (b"path,label\n", "no label given"),
-        (b"path,label\nb.png,\n\na.png\n", "entry 4: must hold"),
-        (b"path,label\na.png,cat,dog\n", "entry 2: must hold"),
-        (b"path,label\na.png,cat\na.png,dog\n", "entry 3: a.png has two labels"),
-        (b"image_id,label\nx,cat\n", "entry 2: image_id must be a whole number"),
-        (b"path,label\n\xff,cat\n", "not a CSV file in UTF-8"),
-        (b"path,label\na\x00b,cat\n", "entry 2: the path must be a text without NUL"),
-        (b"image_id,label\n1" + b"0" * 30 + b",cat\n", "entry 2: image_id must be a whole number"),
+        (b"path,label\nb.png,\n\na.png\n", "row 4, column label: is missing"),
+        (b"label;path\ncat;a.png\ndog\n", "row 3, column path: is missing"),
+        (b"path,label\na.png,cat,dog\n", "row 2, column 3: the first line names no such column"),
+        (
+            b"path,label\na.png,cat\nb.png,cat\na.png,dog\n",
+            "row 4, column label: a.png has two labels, 'dog' here and 'cat' in row 2",
+        ),
+        (b"path,label\na.png,\na.png,dog\n", "row 3, column label: a.png has two labels, 'dog' here and none in row 2"),
+        (b'path,label\na.png,"cat\nb.png,dog\n', "row 2, column label: a quote that does not end in its line"),
+        (b'path,label\na.png,"cat\nb.png,dog"\n', "row 2, column label: a quote that does not end in its line"),
+        (b'path,label\n"a.png,cat\n', "row 2, column path: a quote that does not end in its line"),
+        (b'path,label\n"a"b.png,cat\n', "row 2, column path: "),
+        (b'path,label\n"a,b.png","cat"s\n', "row 2, column label: "),
+        (b"image_id,label\nx,cat\n", "row 2, column image_id: image_id must be a whole number"),
+        (b"image_id,label\n1_0,cat\n", "row 2, column image_id: image_id must be a whole number"),
+        (b"path,label\n\xff,cat\n", "row 2, column path: the byte 0xff is not UTF-8"),
+        (b"path,label\r\na.png,cat\r\nb.png,K\xe4fer\r\n", "row 3, column label: the byte 0xe4 is not UTF-8"),
+        ("path,label\na.png,cat\n".encode("utf-16-le"), "row 1, column 1: NUL is not allowed; .*byte order mark"),
+        ("path,label\na.png,cat\n".encode("utf-32"), "row 1, column 1: NUL is not allowed; .*byte order mark"),
+        ("\ufeffpath,label\na.png,cat".encode("utf-16-be") + b"\0", "row 2, column label: half of a character"),
+        (b"path,label\n,cat\n", "row 2, column path: the path must be a text without NUL, and not empty"),
+        (b"path,label\na\x00b,cat\n", "row 2, column path: NUL"),
+        (b"path,label\na.png," + b"x" * 201, "row 2, column label: the label of a.png must be a text of at most 200"),
+        (b"path,label\na.png," + b"x" * 200_000, "row 2, column path: a row of more than"),
+        (b"x" * 200_000, "row 1, column 1: the first line"),
+        (b"image_id,label\n1" + b"0" * 30 + b",cat\n", "row 2, column image_id: image_id must be a whole number"),
     ],
 )
-def test_bad_csv_is_named_by_its_line(data: bytes, message: str) -> None:
+def test_a_bad_table_is_named_by_row_and_column(data: bytes, message: str) -> None:
     with pytest.raises(BadLabels, match=message):
         labels.parse_csv(data)
 
@@ -145,6 +184,10 @@ def test_bad_csv_is_named_by_its_line(data: bytes, message: str) -> None:
         (b'[{"path": "a", "label": 3}]', "must be a text"),
         (b'[{"path": "a", "label": "x\\u0000"}]', "without NUL"),
         (b"[]", "no label given"),
+        (b'{"a": "x", "b": "x", "a": "y"}', "a has two labels"),
+        (b'[{"path": "a", "label": "x", "label": "y"}]', "label: is given twice"),
+        (b'[{"path": "a", "label": NaN}]', "entry 1: the label of a must be a text"),
+        (b'[{"path": 7, "label": "x"}]', "entry 1: the path must be a text"),
         (b'{"a": "\\ud800"}', "not JSON"),
         (b'{"a\\ud800": "b"}', "not JSON"),
         (b'{"a\\u0000": "b"}', "entry 1: the path must be a text without NUL"),

@@ -13,11 +13,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from anchorhood import Dataset
 from core import migrate
 from core.settings import Settings
 from service.cli import commands
 from tests.conftest import image_bytes, picture_zip
 from tests.live import Live, wait_for
+from tests.service.commands import Quiet, answering
 from tests.service.conftest import Published
 
 ROOT = Path(__file__).parents[2]
@@ -121,9 +123,28 @@ def test_datasets(shell: Shell, tmp_path: Path) -> None:
     shown = shell.json("datasets", "show", dataset)
     assert (shown["dataset"]["classes"], shown["rejections"]) == (2, [])
     (tmp_path / "bad.csv").write_text("name,kind\nx,y\n")
-    assert "path (or image_id) and label" in shell.run("datasets", "label", dataset, str(tmp_path / "bad.csv"), code=2)
-    shell.run("datasets", "delete", dataset, "--yes")
+    assert "path,label or image_id,label" in shell.run("datasets", "label", dataset, str(tmp_path / "bad.csv"), code=1)
+    shell.run("datasets", "delete", "mine", "--yes")
     assert "no dataset" in shell.run("datasets", "show", dataset, code=1)
+
+
+@pytest.mark.slow
+def test_what_could_not_be_taken_or_used_is_named(shell: Shell, tmp_path: Path) -> None:
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    (folder / "a.png").write_bytes(image_bytes(24_000, 16))
+    (folder / "gone.png").symlink_to(tmp_path / "nowhere")
+    done = subprocess.run(
+        [sys.executable, "-m", "service.cli", "datasets", "upload", str(folder), "--json"],
+        env=shell.env, capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    dataset = json.loads(done.stdout)
+    assert (dataset["images"], [one["path"] for one in dataset["left_out"]]) == (1, ["gone.png"])
+    assert done.stderr.splitlines()[0] == "left out 1 of the folder:" and "  gone.png: a link that leads nowhere" in done.stderr
+    (folder / "a.png").write_text("no image")
+    said = shell.run("datasets", "upload", str(folder), code=1).splitlines()
+    assert said[-1].startswith("error: ds_") and "failed" in said[-1]
+    assert "left out 1 of the folder:" in said
 
 
 @pytest.mark.slow
@@ -140,6 +161,23 @@ def test_training_without_a_service(tmp_path: Path) -> None:
     alone.run("train", str(archive), "--local", "--out", str(tmp_path / "run"), *SHORT)
     assert (tmp_path / "run" / "model" / "encoder.onnx").exists()
     assert "--local needs --out" in alone.run("train", str(archive), "--local", code=2)
+
+
+class Renaming(Quiet):
+    """Datasets that take every change."""
+
+    def do_PATCH(self) -> None:
+        body = dict.fromkeys(Dataset.__dataclass_fields__, 0) | {"id": self.path, "status": "ready", "created_at": None}
+        self.answer(200, json.dumps(body | self.read_json()).encode())
+
+
+def test_a_dataset_is_renamed(tmp_path: Path) -> None:
+    with answering(Renaming) as address:
+        alone = Shell(f"http://{address}", tmp_path)
+        changed = alone.json("datasets", "update", "ds_1", "--name", "photographs", "--metadata", '{"a": 1}')
+        assert (changed["id"], changed["name"], changed["metadata"]) == ("/datasets/ds_1", "photographs", {"a": 1})
+    assert "not a JSON object" in alone.run("datasets", "update", "ds_1", "--metadata", "[]", code=2)
+    assert "--name, --metadata" in alone.run("datasets", "update", "ds_1", code=2)
 
 
 def test_exit_codes(tmp_path: Path) -> None:

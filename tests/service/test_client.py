@@ -51,7 +51,8 @@ def test_a_folder_is_uploaded_looked_at_labelled_and_deleted(client: Client, fol
     images = list(client.datasets.images(dataset))
     assert {(image.path, image.label) for image in images} == {(f"class-{i % 2}/{i}.png", f"class-{i % 2}") for i in range(6)}
     assert client.datasets.label(dataset, {images[0].id: "other", images[1].id: None}) == {"set": 1, "removed": 1, "ignored": 0}
-    assert client.datasets.label(dataset, {images[2].path: "other"})["set"] == 1
+    (folder.parent / "table.csv").write_bytes(f"path;label\r\n{images[2].path};other\r\n".encode("utf-16"))
+    assert client.datasets.label_table(dataset, folder.parent / "table.csv") == {"set": 1, "removed": 0, "ignored": 0}
     assert [image.id for image in client.datasets.images(dataset, label="other")] == [images[0].id, images[2].id]
     assert [image.id for image in client.datasets.images(dataset, unlabelled=True)] == [images[1].id]
     (folder / "new.png").write_bytes(image_bytes(7000, 16))
@@ -88,6 +89,7 @@ def test_what_cannot_be_used_says_why(client: Client, tmp_path: Path) -> None:
 def test_a_job_is_created_followed_and_its_model_used(client: Client, tmp_path: Path) -> None:
     dataset = client.datasets.upload(picture_zip(tmp_path / "a.zip", 24, first=8000), labels="folders")
     judge = client.datasets.upload(picture_zip(tmp_path / "b.zip", 8, first=9000), labels="folders").wait()
+    assert client.jobs.check(preset="quick", rounds=np.int64(2)) == {"preset": "quick", "rounds": 2}
     job = client.jobs.create(dataset, evaluation=judge, name="mine", metadata={"of": "me"}, preset="quick", **PARAMS)
     done = job.wait(progress=True)
     assert (done.status, done.name, done.metadata, done.over) == ("succeeded", "mine", {"of": "me"}, True)
@@ -209,6 +211,24 @@ def test_following_survives_a_broken_stream() -> None:
     client.transport.http = httpx.Client(base_url="http://service", transport=httpx.MockTransport(answer))
     assert client.jobs.follow("job_1", progress=True).status == "succeeded"
     assert seen == [None, "5"]
+
+
+def test_a_dataset_is_changed() -> None:
+    asked: list[tuple[str, str, bytes]] = []
+    kept = dict.fromkeys(anchorhood.Dataset.__dataclass_fields__) | {"id": "ds_1", "created_at": "2026-01-01T00:00:00Z"}
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        asked.append((request.method, request.url.path, request.content))
+        return httpx.Response(200, json={**kept, **json.loads(request.content)})
+
+    client = Client("http://service")
+    client.transport.http = httpx.Client(base_url="http://service", transport=httpx.MockTransport(answer))
+    assert client.datasets.update("ds_1", name="new").name == "new"
+    assert client.datasets.update("ds_1", metadata={"numbers": np.arange(2)}).metadata == {"numbers": [0, 1]}
+    assert [(method, path, json.loads(body)) for method, path, body in asked] == [
+        ("PATCH", "/datasets/ds_1", {"name": "new"}),
+        ("PATCH", "/datasets/ds_1", {"metadata": {"numbers": [0, 1]}}),
+    ]
 
 
 def test_every_public_method_is_documented_and_used_here() -> None:
