@@ -99,7 +99,7 @@ def add(document: dict[str, Any]) -> dict[str, Any]:
                     if given is None and (kind in _TEXTS or "schema" in content):
                         given = _TEXTS.get(kind) or example(content["schema"], schemas)
                     if status == "202" and operation["operationId"] in _JOBS:
-                        given |= {"kind": _JOBS[operation["operationId"]], **_QUEUED}
+                        given = {**given, "kind": _JOBS[operation["operationId"]], **_QUEUED}
                     if given is not None:
                         content["example"] = given
         for parameter in operation.get("parameters", []):
