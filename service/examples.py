@@ -98,8 +98,8 @@ def add(document: dict[str, Any]) -> dict[str, Any]:
                     given = None if status and kind not in _TEXTS else _OF_OPERATION.get((operation["operationId"], kind))
                     if given is None and (kind in _TEXTS or "schema" in content):
                         given = _TEXTS.get(kind) or example(content["schema"], schemas)
-                    if status == "202" and operation["operationId"] in _JOBS:
-                        given = (given or {}) | {"kind": _JOBS[operation["operationId"]], **_QUEUED}
+                    if given is not None and status == "202" and operation["operationId"] in _JOBS:
+                        given = {**given, "kind": _JOBS[operation["operationId"]], **_QUEUED}
                     if given is not None:
                         content["example"] = given
         for parameter in operation.get("parameters", []):

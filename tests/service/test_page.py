@@ -84,3 +84,18 @@ def test_a_wheel_has_every_file() -> None:
     globs = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["package-data"]["service"]
     for file in FILES:
         assert any(fnmatch.fnmatch(f"page/{file.name}", glob) for glob in globs), file.name
+
+
+def test_the_documentation_asks_nobody_else_and_has_the_pages_policy(client: httpx.Client) -> None:
+    answer = client.get("/docs")
+    assert (answer.status_code, answer.headers["content-type"]) == (200, "text/html; charset=utf-8")
+    assert answer.headers["content-security-policy"] == client.get("/").headers["content-security-policy"]
+    assert "<script>" not in answer.text
+    named = re.findall(r'(?:src|href)="([^"]+)"', answer.text)
+    assert {"page/swagger-ui-bundle.js", "page/swagger-ui.css", "page/docs.js"} <= set(named)
+    for name in named:
+        assert name.startswith("page/"), "relative, so that it is found below a path of a proxy"
+        assert client.get(f"/{name}").status_code == 200, name
+    assert b"SwaggerUIBundle" in client.get("/page/swagger-ui-bundle.js").content
+    assert client.get("/openapi.json").json()["openapi"].startswith("3.1")
+    assert client.get("/redoc").status_code == 401  # as whatever is not there
