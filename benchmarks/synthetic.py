@@ -41,6 +41,7 @@ def publish(db: Database, settings: Settings, vectors: NDArray[np.float32], name
     nobody = np.full(count, -1)
     entropy = np.zeros((1, count), np.float32)
     np.savez(staged / "neighbourhoods.npz", entropy=entropy, anchor_round=nobody, neighbours=nobody[:, None])
+    np.save(staged / "projection.npy", np.zeros((count, 2), np.float32))
     (staged / "encoder.onnx").touch()  # nothing is encoded
     built = index.build(vectors, staged / "index.faiss")
     manifest.write(staged, {})

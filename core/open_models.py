@@ -21,7 +21,8 @@ from core.texts import PATHS, Texts
 
 T = TypeVar("T")
 EXACT_ROWS = 20_000  # allowed rows up to which they are simply all compared
-_DEPTHS = (64, 256, 1024)  # results that an approximate index is asked for; beyond, comparing all rows is hardly slower
+_DEPTHS = (64, 128, 256, 512, 1024)  # results that the index is asked for; beyond, comparing all rows is hardly slower
+_MORE = 4  # and how many beyond those wanted, to see where equal ones end
 _AT_ODDS = 2  # how many times fewer of the nearest pass a filter than of all rows, where the index is of no help
 _DENSE = 3  # rows that are compared for each one wanted, rather than copy those wanted
 _BLOCK = 65_536  # rows whose vectors are copied at one time
@@ -109,61 +110,77 @@ class OpenModel:
     def nearest(
         self, vector: Vector, count: int, allowed: Rows | None = None, skip: int = 0, without: Rows = NONE
     ) -> tuple[Rows, Vector]:
-        """Rows and similarities of the ``count`` most similar rows after the first ``skip``, best first; arguments as of
-        ``ranked``, of whose order these places are."""
-        rows, scores = self.ranked(vector, skip + count, allowed, without)
-        return in_order(rows[skip:], scores[skip:])
-
-    def ranked(self, vector: Vector, count: int, allowed: Rows | None = None, without: Rows = NONE) -> tuple[Rows, Vector]:
-        """The first ``count`` rows, and their similarities, of an order of all rows that the vector alone decides: no row is
-        on two pages, and none is on no page.
-
-        That is by similarity, equal ones by row, where all rows are compared. Where the index is approximate, first comes what
-        it surely finds at a small depth, then what it finds deeper, and last all other rows by comparison.
+        """Rows and similarities of the ``count`` most similar rows after the first ``skip``, best first.
 
         Args:
             vector: unit vector (d,).
             count: results wanted; fewer only where no more are allowed.
             allowed: ascending rows to choose from, all by default.
+            skip: how many of the best to pass over.
             without: a few rows to leave out, ascending.
         """
-        found, scores, placed = NONE, np.zeros(0, np.float32), NONE
-        near = slack(len(vector))
+        rows, scores = self.ranked(vector, count, allowed, skip, without)
+        rows, scores = rows[skip:], scores[skip:]
+        return in_order(rows, scores) if (scores[1:] > scores[:-1]).any() else (rows, scores)
+
+    def ranked(
+        self, vector: Vector, count: int, allowed: Rows | None = None, skip: int = 0, without: Rows = NONE
+    ) -> tuple[Rows, Vector]:
+        """The first ``skip + count`` rows, and their similarities, of an order of all rows in which ``skip`` has no part: none
+        is on two pages, and none is on no page. Arguments as of ``nearest``.
+
+        The order is by similarity, equal ones by row, where all rows are compared. Where the index is approximate, first comes
+        what it finds when asked for a page, then what it finds when asked for more, and last all others by comparison.
+        """
+        wanted, near = skip + count, slack(len(vector))
+        depths = self._depths(count + len(without), allowed)
 
         def exactly(rows: Rows) -> Vector:
             return compare(self.embeddings[rows], vector)
 
-        for depth in self._depths(allowed):
+        if allowed is None and depths and (most := wanted + len(without)) < depths[0]:  # usually that is enough
+            asked = most + _MORE if depths[0] == _DEPTHS[0] else depths[0]  # fewer are the first of the same ones
+            rows, proposed = index.search(self.index, vector, min(asked, depths[0]))
+            if len(rows) > most and proposed[most - 1] > proposed[-1] + near:
+                close = int(np.searchsorted(-proposed, near - proposed[most - 1], "right"))
+                rows, scores = in_order(rows[:close], exactly(rows[:close]))
+                if len(without):
+                    others = ~holds(without, rows[:most])
+                    rows, scores = rows[:most][others], scores[:most][others]
+                return rows[:wanted], scores[:wanted]
+        found, scores, placed = NONE, np.zeros(0, np.float32), NONE
+        for depth in depths:
             rows, proposed = index.search(self.index, vector, depth)
-            sure = int(np.count_nonzero(proposed > proposed[-1] + near)) if len(rows) == depth else 0  # others may equal the last
-            sure = min(sure, depth // 2)
+            sure = np.count_nonzero(proposed > proposed[-1] + near) if len(rows) == depth else 0  # others may equal the last
             if allowed is None:
-                sure = min(sure, count + len(without))
+                sure = min(sure, wanted + len(without))
             rows, some = best(rows, proposed, sure, near, exactly)
-            new = ~holds(placed, rows)
+            new = ~holds(without, rows)
             if allowed is not None:
                 passed = holds(allowed, rows)
-                if _AT_ODDS * passed.sum() * len(self.ids) < len(rows) * len(allowed):
+                if _AT_ODDS * np.count_nonzero(passed) * len(self.ids) < len(rows) * len(allowed):
                     break
                 new &= passed
-            placed = np.sort(np.concatenate([placed, rows[new]]))
-            new &= ~holds(without, rows)
+            if len(placed):
+                new &= ~holds(placed, rows)
             found, scores = np.concatenate([found, rows[new]]), np.concatenate([scores, some[new]])
-            if len(found) >= count:
-                return found[:count], scores[:count]
+            if len(found) >= wanted:
+                return found[:wanted], scores[:wanted]
+            placed = np.sort(np.concatenate([placed, rows]))
         rest = np.arange(len(self.ids)) if allowed is None else allowed
         proposed = self.similarities(rest, vector[None])[:, 0]
-        done = np.concatenate([placed, without[~holds(placed, without)]])
+        done = np.union1d(placed, without)
         done = np.searchsorted(rest, done[holds(rest, done)])
         proposed[done] = -np.inf
-        rows, some = best(rest, proposed, min(count - len(found), len(rest) - len(done)), near, exactly)
+        rows, some = best(rest, proposed, min(wanted - len(found), len(rest) - len(done)), near, exactly)
         return np.concatenate([found, rows]), np.concatenate([scores, some])
 
-    def _depths(self, allowed: Rows | None) -> list[int]:
-        """How deep the index is asked, one after the other, before all rows are compared."""
-        if isinstance(self.index, faiss.IndexFlat) or (allowed is not None and len(allowed) <= EXACT_ROWS):
-            return []
-        return [depth for depth in _DEPTHS if depth < len(self.ids)]
+    def _depths(self, page: int, allowed: Rows | None) -> tuple[int, ...]:
+        """How many results the index is asked for, one after the other, before all rows are compared."""
+        if allowed is not None and len(allowed) <= EXACT_ROWS:
+            return ()
+        depths = tuple(depth for depth in _DEPTHS if page < depth < len(self.ids))
+        return depths[:1] if isinstance(self.index, faiss.IndexFlat) else depths
 
     def similarities(self, rows: Rows, queries: Vector) -> Vector:
         """Cosine similarities (len(rows), Q) of ascending rows with unit vectors (Q, d), in the memory of the result; as

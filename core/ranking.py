@@ -24,8 +24,10 @@ def slack(dim: int) -> float:
 def compare(vectors: Vector, query: Vector) -> Vector:
     """Similarities (n,) of vectors (n, d) with one (d,): summed in float64 row by row, so that equal vectors have equal ones
     and the other rows do not matter."""
-    result = np.empty(len(vectors), np.float32)
     wide = query.astype(np.float64)
+    if len(vectors) <= _BLOCK:
+        return (vectors * wide).sum(axis=1).astype(np.float32)  # type: ignore[no-any-return]
+    result = np.empty(len(vectors), np.float32)
     for start in range(0, len(vectors), _BLOCK):
         result[start : start + _BLOCK] = (vectors[start : start + _BLOCK] * wide).sum(axis=1)
     return result

@@ -166,7 +166,7 @@ class Searcher:
         if query.vector is not None:
             vector = _unit(query.vector, view.dim)
         elif len(named) == 1:
-            vector = self.vector_of(view, named[0])
+            vector = seen.vector(own.item()) if len(own) else self.vector_of(view, named[0])
         else:
             good = np.stack([self.vector_of(view, id_) for id_ in query.positive])
             bad = np.stack([self.vector_of(view, id_) for id_ in query.negative]) if query.negative else None
@@ -179,8 +179,10 @@ class Searcher:
 
     @staticmethod
     def _answer(seen: Snapshot, query: Query, rows: Rows, scores: Vector) -> list[Neighbour]:
-        enough = scores.astype(np.float64) >= query.min_score
-        return seen.described(rows[enough], scores[enough])
+        if query.min_score > -2:
+            enough = scores.astype(np.float64) >= query.min_score
+            rows, scores = rows[enough], scores[enough]
+        return seen.described(rows, scores)
 
     def leave_one_out(self, view: View, k: int | None, temperature: float, min_labels: int) -> LeaveOneOut:
         """How well the labels given so far predict each other under the model; kept until anything changes. Arguments as of

@@ -172,7 +172,7 @@ class Snapshot:
         added = np.setdiff1d(added, without, assume_unique=True) if len(added) else added
         if not len(added):
             return self.model.nearest(vector, count, old, skip, without)
-        rows, scores = self.model.ranked(vector, skip + count, old, without)
+        rows, scores = self.model.ranked(vector, count, old, skip, without)
         proposed, most = self._added[added - self._base] @ vector, min(skip + count, len(added))
         added, more = best(added, proposed, most, slack(len(vector)), lambda rows: self.compare(rows, vector))
         places = np.minimum.accumulate(scores)  # what an approximate index found late stays behind
