@@ -70,7 +70,11 @@ class Event:
 
 @dataclass(frozen=True)
 class Job:
-    """Work that was asked for; ``status`` is ``queued``, ``running``, ``succeeded``, ``failed`` or ``cancelled``."""
+    """Work that was asked for; ``status`` is ``queued``, ``running``, ``succeeded``, ``failed`` or ``cancelled``.
+
+    ``verdict`` says in a sentence what the ``evaluation`` found; ``continues`` is the job that this one goes on from, and
+    ``continuation`` how this one can be continued: ``resume``, ``more_rounds`` or ``None``.
+    """
 
     id: str
     kind: str
@@ -89,6 +93,9 @@ class Job:
     finished_at: datetime | None
     metadata: dict[str, Any]
     client: "Client" = field(repr=False, compare=False)
+    verdict: dict[str, Any] | None = None
+    continues: str | None = None
+    continuation: str | None = None
 
     @property
     def over(self) -> bool:

@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 import click
 
 from anchorhood import ApiError, Client, Dataset, Job, JobFailed, Unreachable
+from core.verdict import verdict
 
 UNREACHABLE = 3  # exit code where no service answers
 F = TypeVar("F", bound=Callable[..., Any])
@@ -81,9 +82,11 @@ def accuracy_lines(judged: dict[str, Any]) -> list[str]:
 
 def evaluation_lines(judged: dict[str, Any] | None) -> list[str]:
     """What a training's evaluation found, or why there is none."""
+    found = verdict(judged)
+    said = [found.sentence] if found else []
     if not judged or judged.get("knn_accuracy") is None:
-        return ["no labels, so no accuracy: upload with --labels folders, or label some images"]
-    return [*accuracy_lines(judged), *(f"warning: {warning}" for warning in judged["warnings"])]
+        return ["no labels, so no accuracy: upload with --labels folders, or label some images", *said]
+    return [*accuracy_lines(judged), *said, *(f"warning: {warning}" for warning in judged["warnings"])]
 
 
 def _parameters(given: tuple[str, ...]) -> dict[str, Any]:

@@ -170,6 +170,21 @@ def follow(job: str, as_json: bool) -> None:
         emit(as_json, found, [job_line(found), *(evaluation_lines(found.evaluation) if found.evaluation else [])])
 
 
+@jobs.command("continue")
+@click.argument("job")
+@click.option("--add-rounds", type=click.IntRange(1, 20), help="More rounds for a job that succeeded.")
+@json_option
+def continue_(job: str, add_rounds: int | None, as_json: bool) -> None:
+    """Go on from the checkpoints of a training job that is over: one that failed or was cancelled from where it was, one that
+    succeeded with more rounds.
+
+    Example: anchorhood jobs continue job_0b54c3d2e1f0a987 --add-rounds 2
+    """
+    with service() as client:
+        found = client.jobs.continue_(job, add_rounds)
+        emit(as_json, found, [job_line(found)])
+
+
 @jobs.command()
 @click.argument("job")
 @json_option

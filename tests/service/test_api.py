@@ -40,11 +40,16 @@ def test_the_job_tells_how_it_went(published: Published) -> None:
     assert set(job) == {
         *("id", "kind", "dataset_id", "evaluation_dataset_id", "status", "name", "params", "progress", "evaluation"),
         *("attempt", "error", "model_id", "created_at", "started_at", "finished_at", "estimated_finish", "metadata"),
+        *("verdict", "continues", "continuation"),
     }
     assert job["estimated_finish"] is None
     assert set(job["progress"]) == {
         *("round", "rounds", "epoch", "epochs", "loss", "images_per_second", "anchors", "eta_seconds"),
+        *("phase", "phase_fraction", "fraction", "told_at"),
     }
+    assert [job["progress"][name] for name in ("phase", "phase_fraction", "fraction", "eta_seconds")] == ["publishing", 1, 1, 0]
+    assert "on 8 judged images" in job["verdict"]["sentence"]
+    assert job["continuation"] == "more_rounds"
     judged = job["evaluation"]
     assert judged["held_out"]
     assert judged["queries"] == 8
@@ -294,9 +299,8 @@ def test_training_starts_from_an_earlier_model(published: Published) -> None:
 
 def test_a_held_out_set_of_images_trained_on_is_refused_before_training(published: Published) -> None:
     copy = published.live.upload(published.zip)
-    job = published.live.finished(published.live.train(published.dataset, copy))
-    assert job["error"]["code"] == "bad_parameters"
-    assert "started" not in [event["type"] for event in published.live.events(job["id"])]
+    request = {"dataset_id": published.dataset, "evaluation_dataset_id": copy}
+    problem(published.live.client.post("/jobs", json=request), 422, "bad_parameters")
 
 
 def test_openapi_describes_every_route_with_an_example(published: Published) -> None:
