@@ -1,7 +1,7 @@
 // Which view is shown: the address after # says it, so that a reload and the browser's back button work.
 
 import { get } from "./api.js";
-import { h } from "./dom.js";
+import { h, sentence } from "./dom.js";
 import { may, openSession } from "./session.js";
 import { keepDrops } from "./uploads.js";
 
@@ -30,10 +30,11 @@ function address() {
   const [name, ...rest] = (cut < 0 ? text : text.slice(0, cut)).split("/");
   const query = new URLSearchParams(cut < 0 ? "" : text.slice(cut + 1));
   const where = { name: name || "datasets", id: rest[0] || null, query, wrong: null };
-  const takes = where.name in BELONGS || OF_A_DATASET.includes(where.name);
-  if (!(where.name in VIEWS) || rest.length > (takes ? 1 : 0) || !/^\w*$/.test(where.id ?? "")) {
+  const one = Object.hasOwn(BELONGS, where.name);
+  const takes = one || OF_A_DATASET.includes(where.name);
+  if (!Object.hasOwn(VIEWS, where.name) || rest.length > (takes ? 1 : 0) || !/^\w*$/.test(where.id ?? "")) {
     where.wrong = `The address ${location.hash} leads to no view of this page.`;
-  } else if (where.name in BELONGS && !where.id) where.wrong = `The address ${location.hash} does not say which ${where.name}.`;
+  } else if (one && !where.id) where.wrong = `The address ${location.hash} does not say which ${where.name}.`;
   return where;
 }
 
@@ -53,10 +54,9 @@ async function anyDataset() {
 }
 
 function lost(name, message) {
-  const home = BELONGS[name] ?? (name in TITLES ? name : "datasets");
-  const [key, text] = home === "jobs" ? ["jobs", "jobs"] : ["datasets", "datasets"];
+  const home = name === "job" ? "jobs" : "datasets";
   return [h("h1", {}, "There is nothing here"), h("p", { class: "error" }, message),
-    h("p", {}, h("a", { class: "button primary", href: `#/${key}` }, `To all ${text}`))];
+    h("p", {}, h("a", { class: "button primary", href: `#/${home}` }, `To all ${home}`))];
 }
 
 async function show() {
@@ -71,7 +71,9 @@ async function show() {
     document.title = `${where.wrong ? "Nothing here" : TITLES[BELONGS[where.name] ?? where.name]} – Anchorhood`;
     const away = new AbortController();
     leave = () => away.abort();
-    const page = where.wrong ? lost(where.name, where.wrong) : await (await VIEWS[where.name]()).show(where.id, where.query, away.signal);
+    const page = where.wrong
+      ? lost(where.name, where.wrong)
+      : await (await VIEWS[where.name]()).show(where.id, where.query, away.signal);
     if (turn !== shown) return;
     if (where.id?.startsWith("ds_") && current !== where.id) {
       current = where.id;  // it is there: the view has read it
@@ -81,7 +83,7 @@ async function show() {
   } catch (error) {
     if (turn !== shown || error.name === "AbortError") return;
     if (where.id === current) current = null;
-    if (error.status === 404) main.replaceChildren(...lost(where.name, `${error.message}.`));
+    if (error.status === 404) main.replaceChildren(...lost(where.name, `${sentence(error.message)}.`));
     else {
       main.replaceChildren(h("h1", {}, "That did not work"), h("p", { class: "error" }, error.message),
         h("button", { type: "button", onclick: show }, "Try again"));

@@ -1,7 +1,7 @@
 // One dataset: how its validation went, what was refused, and a wall of its images.
 
 import { at, get, remove, rows } from "./api.js";
-import { bytes, confirmed, facts, guarded, h, number, when } from "./dom.js";
+import { bytes, confirmed, facts, guarded, h, number, sentence, when } from "./dom.js";
 import { repeat } from "./live.js";
 import { refused } from "./refused.js";
 import { may } from "./session.js";
@@ -34,7 +34,8 @@ function watch(dataset, page, signal) {
     const { progress } = jobs.data[0] ?? {};
     const counts = Object.entries(COUNTED).filter(([name]) => progress?.[name] !== undefined);
     if (progress?.fraction !== null && progress?.fraction !== undefined) bar.value = progress.fraction;
-    if (counts.length) told.textContent = `${counts.map(([name, words]) => `${number(progress[name])} ${words}`).join(", ")}.`;
+    const texts = counts.map(([name, words]) => `${number(progress[name])} ${words}`);
+    if (texts.length) told.textContent = `${texts.join(", ")}.`;
     return true;
   };
   repeat(LOOK, look, signal, (error) => { told.textContent = `${error.message}; trying again`; });
@@ -46,13 +47,15 @@ async function result(dataset, page, signal) {
   const notices = (dataset.notices ?? []).map(({ message }) => h("p", { class: "soft remark" }, message));
   if (dataset.status === "failed") {
     const none = left && dataset.error?.code === "bad_archive";
-    const why = none ? "None of its files can be used. Below it says why." : (dataset.error?.message ?? "The validation failed.");
-    page.replaceChildren(h("p", { class: "error", id: "why" }, why), buttons, ...notices, ...(left ? [left] : []));
+    const why = none ? "None of its files can be used; below it says why." : sentence(dataset.error?.message ?? "it failed");
+    const reason = none ? h("details", { class: "soft" }, h("summary", {}, "More"), dataset.error.message) : null;
+    page.replaceChildren(h("p", { class: "error", id: "why" }, why), buttons, ...notices, ...[left, reason].filter(Boolean));
     return;
   }
   const { wall, filling } = images(dataset, signal);
   page.replaceChildren(
-    facts([["Images", number(dataset.images)], ["Refused files", number(dataset.rejected)], ["Duplicates", number(dataset.duplicates)],
+    facts([["Images", number(dataset.images)], ["Refused files", number(dataset.rejected)],
+      ["Duplicates", number(dataset.duplicates)],
       ["Classes", number(dataset.classes)], ["Size", bytes(dataset.bytes)], ["Uploaded", when(dataset.created_at)]]),
     buttons, ...notices, ...(left ? [left] : []), h("h2", {}, "Images"), wall.element);
   filling();
@@ -68,8 +71,9 @@ function actions(dataset, signal) {
   });
   const link = (href, text, primary) => h("a", { class: primary ? "button primary" : "button", href }, text);
   const trained = dataset.model_id !== null;
+  const views = [["look", "Look"], ["map", "Map"], ["label", "Label"]];
   return [
-    trained ? [["look", "Look"], ["map", "Map"], ["label", "Label"]].map(([view, text]) => link(`#/${view}/${dataset.id}`, text, true)) : null,
+    trained ? views.map(([view, text]) => link(`#/${view}/${dataset.id}`, text, true)) : null,
     dataset.status === "ready" && may("write") ? link(`#/train?dataset=${dataset.id}`, "Train on it", !trained) : null,
     link(`#/jobs?dataset=${dataset.id}`, "Its jobs"),
     may("admin") ? h("button", { type: "button", class: "danger", onclick: erase }, "Delete") : null];

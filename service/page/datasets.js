@@ -24,7 +24,8 @@ export async function show(_id, _query, signal) {
 }
 
 const introduction = () => h("p", {},
-  "A dataset is a collection of images. ", may("write") ? "Drop one above; then train an encoder on it, and look at what it found alike." : "There is none yet.");
+  "A dataset is a collection of images. ",
+  may("write") ? "Drop one above; then train an encoder on it, and look at what it found alike." : "There is none yet.");
 
 const reading = () => h("p", { class: "soft" }, "The key in use may read: uploading and training need one that may write.");
 
@@ -37,7 +38,7 @@ function shown(datasets) {
     h("td", { class: "figure" }, number(dataset.classes)),
     h("td", { class: "figure" }, bytes(dataset.bytes)),
     h("td", {}, dataset.model_id ? "yes" : "–"),
-    h("td", {}, when(dataset.created_at)));
+    h("td", { class: "time" }, when(dataset.created_at)));
   const heads = ["Name", "State", "Images", "Refused", "Classes", "Size", "Trained", "Uploaded"];
   const newest = [...datasets].sort((a, b) => (a.created_at < b.created_at ? 1 : -1));
   return table("Datasets", heads, newest.map(row));
@@ -45,7 +46,8 @@ function shown(datasets) {
 
 function uploader() {
   const labels = select([["none", "are only folders"], ["folders", "are classes, to judge by"]], "none");
-  const file = h("input", { type: "file", id: "archive", class: "hidden-input", accept: ".zip,.tar,.tgz,.gz,image/*", multiple: true });
+  const accept = ".zip,.tar,.tgz,.gz,image/*";
+  const file = h("input", { type: "file", id: "archive", class: "hidden-input", accept, multiple: true });
   const folder = h("input", { type: "file", id: "folder", class: "hidden-input", webkitdirectory: true });
   for (const input of [file, folder]) {
     input.addEventListener("change", () => {

@@ -68,16 +68,18 @@ export function confirmed({ title, text, yes, no = "Back", danger = false, contr
   });
 }
 
-/** A table with a caption for screen readers, that scrolls sideways in itself where it has to. */
+/** A table with a name for screen readers, that scrolls sideways in itself where it has to. */
 export function table(label, heads, rows, properties) {
   return h("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": label },
-    h("table", properties, h("thead", {}, h("tr", {}, heads.map((head) => h("th", { scope: "col" }, head)))), h("tbody", {}, rows)));
+    h("table", properties, h("thead", {}, h("tr", {}, heads.map((head) => h("th", { scope: "col" }, head)))),
+      h("tbody", {}, rows)));
 }
 
 /** Names and values, side by side. */
 export const facts = (pairs, properties) => h("dl", properties ?? { class: "facts" },
   pairs.map(([name, value]) => h("div", {}, h("dt", {}, name), h("dd", {}, value))));
 
+export const sentence = (text) => `${text.charAt(0).toUpperCase()}${text.slice(1)}`;
 export const number = (value) => (value === null || value === undefined ? "–" : value.toLocaleString("en-GB"));
 export const percent = (value, digits = 1) => (value === null || value === undefined ? "–" : `${(100 * value).toFixed(digits)} %`);
 export const when = (iso) => (iso ? new Date(iso).toLocaleString("en-GB", { dateStyle: "medium", timeStyle: "short" }) : "–");

@@ -35,7 +35,7 @@ async function gathered(queue, found, signal) {
         if (some.length) queue.push({ path, reader }, ...some.map((child) => ({ path: child.fullPath.slice(1), entry: child })));
       } else {
         const one = file ?? (await asked((done, failed) => entry.file(done, failed)));
-        await one.slice(0, 1).arrayBuffer();  // what cannot be read would break the whole upload later
+        await (one.size ? one.slice(0, 1) : one).arrayBuffer();  // what cannot be read would break the whole upload later
         entries.push({ path, file: one });
         found(entries.length);
       }

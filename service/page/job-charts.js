@@ -8,6 +8,12 @@ function figure(title, about) {
   return { place, element: h("figure", {}, h("figcaption", {}, h("strong", {}, title), ` ${about}`), place) };
 }
 
+function swatch(round) {
+  const square = h("span", { class: "swatch" });
+  square.style.background = roundColour(round);
+  return h("li", {}, square, `round ${round}`);
+}
+
 const LINE = { type: "scatter", mode: "lines+markers", marker: { size: 5 } };
 
 /** Charts of a job's `state` (`metrics, rounds, evaluation, images`); `update()` draws what has changed. */
@@ -15,8 +21,9 @@ export function jobCharts(state, signal) {
   const loss = figure("Loss", "how much it still gets wrong, epoch by epoch; it falls within a round");
   const anchors = figure("Anchors", "the share of the images that each round pulls to look-alikes");
   const entropy = figure("Entropy", "how many images are how sure of their place at the end of each round; left is sure");
-  const accuracy = figure("Accuracy", "of a vote of the nearest labelled images, judged at the end; labels never reach the training");
+  const accuracy = figure("Accuracy", "of a vote of the nearest labelled images, judged at the end; training sees no labels");
 
+  const axis = (rounds) => (rounds > 10 ? {} : { dtick: 1 });
   const perRound = () => {
     const rounds = new Map();
     state.metrics.forEach((row, at) => {
@@ -28,20 +35,23 @@ export function jobCharts(state, signal) {
     return rounds;
   };
   const judged = () => (state.evaluation?.rounds ?? []).filter((row) => row.knn_accuracy !== null);
+  const colours = h("ul", { class: "rounds", "aria-label": "Colours of the rounds" });
   const legend = { showlegend: true, legend: { orientation: "h", y: 1.15 } };
   const draws = [
     chart(loss.place, signal, "No epoch has ended yet.", () => [
       [...perRound()].map(([round, { x, y }]) => ({
-        ...LINE, mode: x.length < 60 ? "lines+markers" : "lines", x, y, name: `round ${round}`, line: { color: roundColour(round) },
-        marker: { color: roundColour(round), size: 5 },
+        ...LINE, mode: x.length < 60 ? "lines+markers" : "lines", x, y, name: `round ${round}`,
+        line: { color: roundColour(round) }, marker: { color: roundColour(round), size: 5 },
       })),
-      layout(["epoch", "loss"], { ...legend, xaxis: state.metrics.length < 10 ? { dtick: 1 } : {} })]),
+      layout(["epoch", "loss"], { xaxis: state.metrics.length < 10 ? { dtick: 1 } : {} })]),
     chart(anchors.place, signal, "No epoch has ended yet.", () => {
       const rounds = [...perRound()];
       return [rounds.length ? [{
         type: "bar", x: rounds.map(([round]) => round), y: rounds.map(([, one]) => one.anchors),
         marker: { color: rounds.map(([round]) => roundColour(round)) },
-      }] : [], layout(["round", "share of the images"], { xaxis: { dtick: 1 }, yaxis: { range: [0, 1], tickformat: ".0%" } })];
+      }] : [], layout(["round", "share of the images"], {
+        xaxis: axis(rounds.length), yaxis: { range: [0, 1], tickformat: ".0%" },
+      })];
     }),
     chart(entropy.place, signal, "No round has ended yet.", () => {
       const told = state.rounds.filter((round) => round.entropy_histogram);
@@ -50,22 +60,26 @@ export function jobCharts(state, signal) {
         type: "scatter", mode: "lines", fill: "tozeroy", fillcolor: `${roundColour(round)}22`, name: `round ${round}`,
         x: counts.map((_, bin) => ((bin + 0.5) * most) / counts.length), y: counts,
         line: { shape: "hvh", color: roundColour(round), width: 1.5 },
-      })), layout(["entropy, nats", "images"], legend)];
+      })), layout(["entropy, nats", "images"])];
     }),
     chart(accuracy.place, signal, "It is judged at the end, where images have labels.", () => {
       const rows = judged();
       const flat = (value, name) => ({
-        type: "scatter", mode: "lines+markers", name, x: rows.map((row) => row.round), y: rows.map(() => value), line: { dash: "dot" },
+        ...LINE, name, x: rows.map((row) => row.round), y: rows.map(() => value), line: { dash: "dot" },
       });
       const traces = rows.length ? [
         { ...LINE, name: "this encoder", x: rows.map((row) => row.round), y: rows.map((row) => row.knn_accuracy) },
         flat(state.evaluation.untrained_accuracy, "untrained"), flat(state.evaluation.raw_pixel_accuracy, "raw pixels")] : [];
-      return [traces, layout(["round", "accuracy"], { ...legend, xaxis: { dtick: 1 }, yaxis: { tickformat: ".0%", rangemode: "tozero" } })];
+      return [traces, layout(["round", "accuracy"], {
+        ...legend, xaxis: axis(rows.length), yaxis: { tickformat: ".0%", rangemode: "tozero" },
+      })];
     }),
   ];
   return {
-    elements: [loss, anchors, entropy, accuracy].map(({ element }) => element),
+    elements: [colours, h("div", { class: "plots" }, [loss, anchors, entropy, accuracy].map(({ element }) => element))],
     update() {
+      const rounds = new Set(state.metrics.map(({ round }) => round));
+      if (colours.children.length !== rounds.size) colours.replaceChildren(...[...rounds].map(swatch));
       for (const draw of draws) draw();
     },
   };

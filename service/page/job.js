@@ -1,7 +1,7 @@
 // One job, live: what has happened so far, and what happens while somebody looks.
 
 import { all, get, post } from "./api.js";
-import { clock, confirmed, facts, field, guarded, h, notice } from "./dom.js";
+import { clock, confirmed, facts, field, guarded, h, notice, sentence } from "./dom.js";
 import { jobCharts } from "./job-charts.js";
 import { details, figures, told } from "./job-words.js";
 import { share } from "./jobs.js";
@@ -47,7 +47,7 @@ function layout(state, signal) {
   const status = h("span", {});
   const link = h("span", { class: "lost", hidden: true, role: "status" }, "The connection is lost; trying again…");
   const bar = h("progress", { max: 1, "aria-label": "Progress" });
-  const phases = h("ol", { class: "phases", "aria-label": "Parts of the job", hidden: !training });
+  const phases = h("ol", { class: "phases", "aria-label": "Parts of the job" });
   const short = h("div", {});
   const verdict = h("p", { id: "verdict" });
   const long = h("div", {});
@@ -55,13 +55,12 @@ function layout(state, signal) {
   const problem = h("p", { class: "error" });
   const log = h("ol", { class: "log", id: "log", tabindex: 0, "aria-label": "Log" });
   const charts = training ? jobCharts(state, signal) : { elements: [], update() {} };
-  const title = job.name ?? `${KINDS[job.kind].charAt(0).toUpperCase()}${KINDS[job.kind].slice(1)}`;
   const cameFrom = job.continues ? h("a", { href: `#/job/${job.continues}` }, "The job that it goes on from") : null;
   const given = actions(state, signal, () => page.update());
   const page = {
-    elements: [h("h1", {}, title),
+    elements: [h("h1", {}, job.name ?? sentence(KINDS[job.kind])),
       h("p", { class: "line" }, status, link, h("a", { href: `#/dataset/${job.dataset_id}` }, dataset.name), cameFrom),
-      bar, phases, short, verdict, problem, next, h("div", { class: "plots" }, charts.elements),
+      bar, phases, short, verdict, problem, next, ...charts.elements,
       h("details", {}, h("summary", {}, "More: figures and parameters"), long), h("h2", {}, "Log"), log],
     connected: (open) => { link.hidden = open; },
     happened({ type, data, created_at: at, seq }) {
@@ -69,7 +68,8 @@ function layout(state, signal) {
       state.last = seq;
       if (type === "started") state.images = data.images;
       if (type === "round") state.rounds = [...state.rounds.filter(({ round }) => round !== data.round), data];
-      log.prepend(h("li", { class: type }, h("time", {}, clock(at)), " ", h("strong", {}, EVENTS[type] ?? type), " ", told(type, data)));
+      const what = h("strong", {}, EVENTS[type] ?? type);
+      log.prepend(h("li", { class: type }, h("time", {}, clock(at)), " ", what, " ", told(type, data)));
       while (log.children.length > LOGGED) log.lastChild.remove();
     },
     update() {
@@ -83,6 +83,7 @@ function layout(state, signal) {
       else bar.value = part ?? 0;
       bar.hidden = over && now.status !== "succeeded";
       phases.replaceChildren(...steps(now));
+      phases.hidden = !training || over;
       short.replaceChildren(facts(figures(now)));
       long.replaceChildren(facts(details(now), { class: "figures" }));
       verdict.textContent = now.verdict?.sentence ?? "";
@@ -99,18 +100,19 @@ function layout(state, signal) {
 }
 
 /** The parts of a training, which of them is being done, and how much of that. */
-function steps({ status, progress }) {
-  const at = status === "succeeded" ? PHASES.length : PHASES.findIndex(([code]) => code === progress?.phase);
+function steps({ progress }) {
+  const at = PHASES.findIndex(([code]) => code === progress?.phase);
   const part = progress?.phase_fraction;
   return PHASES.map(([, title, about], step) => h("li", {
     class: step < at ? "done" : step === at ? "now" : "", "aria-current": step === at ? "step" : null, title: about,
-  }, title, step < at ? " ✓" : step === at && part !== null && part !== undefined ? ` ${Math.floor(100 * part)} %` : ""));
+  }, title, step < at ? " ✓" : "", step === at && (part ?? null) !== null ? ` ${Math.floor(100 * part)} %` : ""));
 }
 
 /** What can be done with a job, as buttons; `given(job, over)` gives those that it allows now. */
 function actions(state, signal, changed) {
   const { id } = state.job;
-  const button = (name, kind, text, action) => h("button", { type: "button", id: name, class: kind, onclick: guarded(action) }, text);
+  const button = (name, kind, text, action) =>
+    h("button", { type: "button", id: name, class: kind, onclick: guarded(action) }, text);
   const goOn = async (request) => {
     const made = await post(`/jobs/${id}/continue`, request);
     location.hash = `#/job/${made.id}`;
@@ -119,7 +121,8 @@ function actions(state, signal, changed) {
     const text = state.job.kind === "train" && state.job.status === "running"
       ? "It stops within seconds. What it has learned until its last checkpoint is kept, and it can go on from there."
       : "It stops within seconds.";
-    if (!(await confirmed({ title: "Cancel this job?", text, yes: "Cancel the job", no: "Let it run", danger: true, signal }))) return;
+    const question = { title: "Cancel this job?", text, yes: "Cancel the job", no: "Let it run", danger: true, signal };
+    if (!(await confirmed(question))) return;
     state.job = await post(`/jobs/${id}/cancel`);
     notice("The job is being cancelled");
     changed();
@@ -127,8 +130,9 @@ function actions(state, signal, changed) {
   const resume = button("resume", "primary", "Go on from its checkpoint", () => goOn({}));
   const more = button("more", "", "More rounds", async () => {
     const rounds = h("input", { type: "number", min: 1, max: 20, value: 2, required: true, autofocus: true });
-    const control = field("Rounds to add", rounds, "1 to 20, each as long as the last one. It starts from what has been learned, as a job of its own.");
-    if (await confirmed({ title: "More rounds", yes: "Go on", control, signal })) await goOn({ add_rounds: Number(rounds.value) });
+    const control = field("Rounds to add", rounds, "1 to 20. It starts from what has been learned, as a job of its own.");
+    const sure = await confirmed({ title: "More rounds", yes: "Go on", control, signal });
+    if (sure) await goOn({ add_rounds: Number(rounds.value) });
   });
   const links = [["look", "Look"], ["map", "Map"], ["label", "Label"]].map(([view, text]) =>
     h("a", { class: "button primary", href: `#/${view}/${state.job.dataset_id}` }, text));

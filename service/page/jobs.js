@@ -1,7 +1,7 @@
 // Jobs, newest first, and how far each is.
 
-import { all, get } from "./api.js";
-import { field, h, percent, select, table, when } from "./dom.js";
+import { all, get, path } from "./api.js";
+import { field, h, percent, select, sentence, table, when } from "./dom.js";
 import { repeat } from "./live.js";
 import { KINDS, PHASES } from "./words.js";
 
@@ -13,9 +13,9 @@ const TITLES = Object.fromEntries(PHASES);
 
 export async function show(_id, query, signal) {
   const dataset = query.get("dataset");
-  const kinds = select(CHOICES, CHOICES.some(([key]) => key === query.get("kind")) ? query.get("kind") : "work", {
-    id: "kind", onchange: () => { location.hash = `#/jobs?${new URLSearchParams({ kind: kinds.value, ...(dataset ? { dataset } : {}) })}`; },
-  });
+  const asked = CHOICES.some(([key]) => key === query.get("kind")) ? query.get("kind") : "work";
+  const go = () => { location.hash = path("#/jobs", { kind: kinds.value, dataset }).slice(1); };
+  const kinds = select(CHOICES, asked, { id: "kind", onchange: go });
   const list = h("div", {});
   let names = new Map();
   let before = "";
@@ -31,30 +31,35 @@ export async function show(_id, query, signal) {
   await look();
   repeat(LOOK, look, signal);
   return [h("h1", {}, "Jobs"),
-    dataset ? h("p", {}, "Of ", h("a", { href: `#/dataset/${dataset}` }, names.get(dataset) ?? "one dataset"), "; ", h("a", { href: "#/jobs" }, "show all")) : "",
+    dataset
+      ? h("p", {}, "Of ", h("a", { href: `#/dataset/${dataset}` }, names.get(dataset) ?? "one dataset"), "; ",
+        h("a", { href: "#/jobs" }, "show all"))
+      : "",
     h("div", { class: "filters" }, field("Show", kinds)), list];
 }
 
 /** The newest of a choice of kinds, and whether there are more. */
 async function newest(choice, dataset, signal) {
-  const kinds = choice === "all" ? [null] : choice === "work" ? Object.keys(KINDS).filter((kind) => !QUICK.includes(kind)) : [choice];
-  const pages = await Promise.all(kinds.map((kind) => get("/jobs", { order: "newest", limit: SHOWN, dataset_id: dataset, kind }, signal)));
+  const work = Object.keys(KINDS).filter((kind) => !QUICK.includes(kind));
+  const kinds = choice === "all" ? [null] : choice === "work" ? work : [choice];
+  const common = { order: "newest", limit: SHOWN, dataset_id: dataset };
+  const pages = await Promise.all(kinds.map((kind) => get("/jobs", { ...common, kind }, signal)));
   const jobs = pages.flatMap(({ data }) => data).sort((a, b) => (a.created_at < b.created_at ? 1 : -1));
   return { jobs: jobs.slice(0, SHOWN), more: jobs.length > SHOWN || pages.some(({ next }) => next !== null) };
 }
 
 function shown(jobs, names, more) {
-  if (!jobs.length) return [h("p", {}, "No job of these yet. ", h("a", { href: "#/train" }, "Train"), " on a dataset.")];
+  if (!jobs.length) return [h("p", {}, "There are no such jobs yet.")];
+  const earlier = (job) => h("li", {}, h("a", { href: `#/job/${job.id}` }, when(job.created_at)), ` ${job.status}`);
   const row = ([job, ...others]) => h("tr", {},
-    h("th", { scope: "row" }, h("a", { href: `#/job/${job.id}` }, job.name ?? `${KINDS[job.kind]}`),
-      others.length ? h("details", {}, h("summary", {}, `and ${others.length} before it`),
-        h("ul", {}, others.map((one) => h("li", {}, h("a", { href: `#/job/${one.id}` }, when(one.created_at)), ` ${one.status}`)))) : null),
-    h("td", {}, names.get(job.dataset_id) ?? job.dataset_id),
-    h("td", {}, KINDS[job.kind]),
+    h("th", { scope: "row" }, h("a", { href: `#/job/${job.id}` }, job.name ?? sentence(KINDS[job.kind])),
+      others.length ? h("details", {}, h("summary", {}, `and ${others.length} before it`), h("ul", {}, others.map(earlier))) : null),
     h("td", {}, h("span", { class: `state ${job.status}` }, job.status)),
     h("td", {}, job.status === "running" ? stage(job.progress) : "–"),
-    h("td", {}, when(job.created_at)));
-  return [table("Jobs", ["Job", "Dataset", "What", "State", "Progress", "Submitted"], grouped(jobs).map(row)),
+    h("td", { class: "named" }, h("a", { href: `#/dataset/${job.dataset_id}` }, names.get(job.dataset_id) ?? job.dataset_id)),
+    h("td", {}, KINDS[job.kind]),
+    h("td", { class: "time" }, when(job.created_at)));
+  return [table("Jobs", ["Job", "State", "Progress", "Dataset", "What", "Submitted"], grouped(jobs).map(row)),
     more ? h("p", { class: "soft" }, `The newest ${SHOWN}; GET /jobs has all of them.`) : ""];
 }
 

@@ -24,5 +24,6 @@ export async function refused(dataset, signal) {
     reasons.size > 1 || data.length > OPEN
       ? h("ul", {}, [...reasons].map(([why, times]) => h("li", {}, `${number(times)}: ${why}`)))
       : null,
-    list, next ? h("p", { class: "soft" }, `These are the first ${number(data.length)}; GET /datasets/${dataset.id}/rejections has all of them.`) : null);
+    list,
+    next ? h("p", {}, `The first ${number(data.length)}; GET /datasets/${dataset.id}/rejections has all of them.`) : null);
 }

@@ -7,7 +7,7 @@ const SCOPES = ["read", "write", "admin"];  // each may do what those before it 
 let asking = null;
 let held = "admin";  // until the service says otherwise; it refuses what must not be
 
-/** Whether the key in use may do what needs this scope, as the API has it: write to change things, admin to delete a dataset or a model. */
+/** Whether the key in use may do what needs this scope: write to change things, admin to delete a dataset or a model. */
 export const may = (scope) => SCOPES.indexOf(held) >= SCOPES.indexOf(scope);
 
 /** Resolves when requests may be sent; `again` shows the view anew after a key was given in between. */
@@ -61,5 +61,5 @@ function offerToLeave(scope) {
     location.reload();
   });
   document.querySelector("header.top").append(
-    h("button", { type: "button", id: "leave", class: "plain", title: `This key may: ${scope}`, onclick: forget }, "Forget the key"));
+    h("button", { type: "button", id: "leave", class: "plain", title: `It may ${scope}`, onclick: forget }, "Forget the key"));
 }

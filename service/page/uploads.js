@@ -15,7 +15,7 @@ function counted(by) {
   else window.removeEventListener("beforeunload", asks);
 }
 
-/** Uploads what `gather(found, signal)` finds and goes to the dataset that it becomes, unless another view was opened meanwhile. */
+/** Uploads what `gather(found, signal)` finds and goes to the dataset that it becomes, unless another view is open by then. */
 export const send = guarded(async ({ gather, labels }) => {
   const stop = new AbortController();
   const before = location.hash;
@@ -31,10 +31,11 @@ export const send = guarded(async ({ gather, labels }) => {
     const ignored = await passedOver(stop.signal);
     const archive = packed(entries, ignored);
     const missed = unread.filter((path) => !ignored?.test(path));
-    if (!archive) throw new Error(missed.length ? `Nothing could be read: ${named(missed)}` : "There is no file in it that could be an image");
+    if (!archive && missed.length) throw new Error(`Nothing could be read: ${named(missed)}`);
+    if (!archive) throw new Error("There is no file in it that could be an image");
     title.textContent = archive.files ? `${archive.name}: ${number(archive.files)} files` : archive.name;
     const dataset = await upload("/datasets", form(archive, labels), telling(bar, told), stop.signal);
-    if (missed.length) notice(`${number(missed.length)} ${missed.length > 1 ? "files" : "file"} could not be read and left out: ${named(missed)}`, true);
+    if (missed.length) notice(`Left out, since it could not be read (${number(missed.length)}): ${named(missed)}`, true);
     if (location.hash === before) location.hash = `#/dataset/${dataset.id}`;
     else notice([`${dataset.name} has been uploaded: `, h("a", { href: `#/dataset/${dataset.id}` }, "look at it")]);
   } finally {
@@ -53,7 +54,10 @@ async function passedOver(signal) {
   }
 }
 
-const named = (paths) => paths.slice(0, NAMED).join(", ") + (paths.length > NAMED ? ` and ${number(paths.length - NAMED)} more` : "");
+function named(paths) {
+  const first = paths.slice(0, NAMED).join(", ");
+  return paths.length > NAMED ? `${first} and ${number(paths.length - NAMED)} more` : first;
+}
 
 function form(archive, labels) {
   const made = new FormData();

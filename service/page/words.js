@@ -1,5 +1,7 @@
 // The service's codes in a person's words.
 
+import { sentence } from "./dom.js";
+
 export const KINDS = {
   ingest: "checking an upload", train: "training", embed: "taking in new images", classify: "classes by votes",
   compact: "tidying up after deletions", attention: "where encoders look",
@@ -33,11 +35,11 @@ const REFUSED = {
 };
 
 /** Why a file was refused; what has no words here is said as the service says it. */
-export const whyRefused = ({ code, reason }) => REFUSED[code] ?? `${reason.charAt(0).toUpperCase()}${reason.slice(1)}.`;
+export const whyRefused = ({ code, reason }) => REFUSED[code] ?? `${sentence(reason)}.`;
 
 /** What happened, of a job. */
 export const EVENTS = {
-  queued: "waits", running: "begins", started: "started", epoch: "epoch", round: "round", warning: "warning", evaluating: "is judged",
-  exporting: "is exported", finished: "has learned", publishing: "is published", succeeded: "succeeded", failed: "failed",
-  cancelled: "cancelled",
+  queued: "waits", running: "begins", started: "has its images", epoch: "epoch", round: "round", warning: "warning",
+  evaluating: "is judged", exporting: "is exported", finished: "has learned", publishing: "is published", succeeded: "succeeded",
+  failed: "failed", cancelled: "cancelled",
 };

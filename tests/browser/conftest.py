@@ -65,7 +65,8 @@ class Errors:
         page.on("pageerror", lambda error: self.found.append(f"uncaught: {error}"))
 
     def _told(self, message: ConsoleMessage) -> None:
-        if message.type in ("error", "warning") and not message.location.get("url", "").endswith("/formats"):
+        missing = message.location.get("url", "").endswith("/formats")  # of a service that does not say what it passes over
+        if message.type in ("error", "warning") and not missing:
             self.found.append(f"{message.type}: {message.text} ({message.location.get('url')})")
 
 

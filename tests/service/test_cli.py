@@ -82,6 +82,10 @@ def test_from_a_folder_to_a_model(shell: Shell, published: Published, tmp_path: 
     assert shell.json("evaluate", dataset)["labels"]["judged"] == 24
     assert job["id"] in shell.run("jobs", "list", "--dataset", dataset, "--status", "succeeded")
     assert shell.json("jobs", "list", "--kind", "train", "--dataset", dataset)[0]["id"] == job["id"]
+    assert "no evidence, on" in shell.run("jobs", "show", job["id"])
+    longer = shell.json("jobs", "continue", job["id"], "--add-rounds", "1")
+    assert longer["continues"] == job["id"]
+    shell.run("jobs", "cancel", longer["id"])
     (model,) = shell.json("models", "list", "--dataset", dataset)
     assert shell.json("models", "use", dataset, model["id"])["model_id"] == model["id"]
     npz, csv = tmp_path / "all.npz", tmp_path / "all.csv"

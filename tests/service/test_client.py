@@ -98,7 +98,11 @@ def test_a_job_is_created_followed_and_its_model_used(client: Client, tmp_path: 
     assert len(list(client.jobs.events(job))) == len(list(done.events()))
     assert [event.seq for event in done.events()][:3] == [1, 2, 3]
     assert [found.id for found in client.jobs.list(kind="train", dataset=dataset)] == [job.id]
-    again = client.jobs.create(dataset, preset="quick", **PARAMS).wait()
+    assert done.continuation == "more_rounds" and done.verdict is not None and "no evidence" in done.verdict["sentence"]
+    again = client.jobs.continue_(done, add_rounds=1).wait()
+    assert (again.continues, len(again.evaluation["rounds"])) == (job.id, len(done.evaluation["rounds"]) + 1)  # type: ignore[index]
+    with pytest.raises(ApiError, match="add_rounds says how many"):
+        client.jobs.continue_(done)
     assert {model.id for model in client.models.list(dataset)} == {done.model_id, again.model_id}
     assert client.models.current(dataset) == again.model_id
     assert again.model_id and done.model_id
