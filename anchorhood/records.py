@@ -187,24 +187,28 @@ class ClassProbability:
 
 @dataclass(frozen=True)
 class Classification:
-    """A kNN vote; ``label`` is ``None`` below the confidence asked for."""
+    """A kNN vote; ``label`` is ``None`` below the confidence asked for, or where ``abstained`` says why none was held."""
 
     model_id: str
     label: str | None
     confidence: float
     classes: list[ClassProbability]
+    abstained: str | None
 
 
 @dataclass(frozen=True)
 class LeaveOneOut:
-    """How well the labels predict each other: ``confusion[i][j]`` counts images of ``classes[i]`` voted to be ``classes[j]``."""
+    """How well the labels predict each other by ``k`` votes: ``confusion[i][j]`` counts images of ``classes[i]`` voted to be
+    ``classes[j]``; ``by_k`` has the ``accuracy`` of each ``k`` tried. ``abstained`` says why nothing was judged."""
 
     model_id: str
-    k: int
+    k: int | None
     judged: int
-    accuracy: float
+    accuracy: float | None
     classes: list[str]
     confusion: list[list[int]]
+    by_k: list[dict[str, float]]
+    abstained: str | None
 
 
 @dataclass(frozen=True)

@@ -201,16 +201,18 @@ def neighbours(
 @click.option("--all", "dataset_all", metavar="DATASET", help="Classify a whole dataset instead; needs --out.")
 @click.option("--out", type=click.Path(path_type=Path, dir_okay=False), help="A CSV file for --all.")
 @click.option("--dataset", help="By whose labels.  [default: the image's own, or the only model]")
-@click.option("-k", type=int, default=200, show_default=True, help="Number of voters.")
+@click.option("-k", type=int, help="Number of voters.  [default: 200; with --all the most accurate by leave-one-out]")
 @click.option("--min-confidence", type=float, default=0.0, show_default=True, help="Unknown below it.")
+@click.option("--min-labels", type=int, default=3, show_default=True, help="Labels that each of two classes must have.")
 @json_option
 def classify(
     images: tuple[str, ...],
     dataset_all: str | None,
     out: Path | None,
     dataset: str | None,
-    k: int,
+    k: int | None,
     min_confidence: float,
+    min_labels: int,
     as_json: bool,
 ) -> None:
     """Classes by the votes of the labelled images.
@@ -221,12 +223,17 @@ def classify(
         raise click.UsageError("give images, or --all DATASET with --out FILE")
     with service() as client:
         if dataset_all and out:
-            job = client.datasets.classify(dataset_all, k, min_confidence).wait()
+            job = client.datasets.classify(dataset_all, k, min_confidence, min_labels).wait()
+            how = job.progress or {}
             text = client.jobs.classifications_csv(job)
             out.write_text(text, encoding="utf-8", newline="")
             count = sum(1 for _ in csv.reader(io.StringIO(text, newline=""))) - 1
-            emit(as_json, {"job_id": job.id, "out": str(out)}, [f"{out}: {count:,} images"])
+            lines = [f"{out}: {count:,} images, " + (how["abstained"] or f"K {how['k']}")]
+            emit(as_json, {"job_id": job.id, "out": str(out), **how}, lines)
             return
-        found = [client.classify(image_of(i), k=k, min_confidence=min_confidence, dataset=dataset) for i in images]
-        lines = [f"{c.label or 'unknown':16}  {c.confidence:6.1%}  {i}" for i, c in zip(images, found, strict=True)]
+        asked: dict[str, Any] = {"k": k or 200, "min_confidence": min_confidence, "min_labels": min_labels}
+        found = [client.classify(image_of(i), **asked, dataset=dataset) for i in images]
+        lines = [
+            f"{c.label or 'unknown':16}  {c.abstained or f'{c.confidence:6.1%}'}  {i}" for i, c in zip(images, found, strict=True)
+        ]
         emit(as_json, [{"image": i, **_plain(c)} for i, c in zip(images, found, strict=True)], lines)

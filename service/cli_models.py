@@ -6,7 +6,6 @@ from pathlib import Path
 import click
 from PIL import Image
 
-from anchorhood import ApiError
 from service.cli_client import dataset_line, emit, evaluation_lines, json_option, service
 
 
@@ -82,23 +81,20 @@ def export(dataset: str, out: Path, model: str | None, as_json: bool) -> None:
 
 @click.command()
 @click.argument("dataset")
-@click.option("-k", type=int, default=200, show_default=True, help="Number of voters.")
+@click.option("-k", type=int, help="Number of voters.  [default: the most accurate by leave-one-out]")
 @json_option
-def evaluate(dataset: str, k: int, as_json: bool) -> None:
+def evaluate(dataset: str, k: int | None, as_json: bool) -> None:
     """How good a dataset's model is: by its training's evaluation, and by the labels given since.
 
     Example: anchorhood evaluate ds_3f9c0e2b7a61d845
     """
     with service() as client:
         judged = (client.models.get(client.models.current(dataset)).manifest or {}).get("evaluation")
-        try:
-            labels = client.datasets.leave_one_out(dataset, k)
-        except ApiError as error:
-            if error.status != 409:
-                raise
-            labels = None
+        labels = client.datasets.leave_one_out(dataset, k)
         lines = evaluation_lines(judged)
-        if labels:
+        if labels.accuracy is None:
+            lines.append(f"leave-one-out accuracy of the labels now: {labels.abstained}")
+        else:
             lines.append(f"leave-one-out accuracy of the labels now: {labels.accuracy:.1%} of {labels.judged:,}, K {labels.k}")
         emit(as_json, {"training": judged, "labels": labels}, lines)
 
