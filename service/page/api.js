@@ -71,9 +71,9 @@ export async function* rows(base, query, signal) {
   } while (after !== null);
 }
 
-export async function all(base, query) {
+export async function all(base, query, signal) {
   const found = [];
-  for await (const page of rows(base, query)) found.push(...page);
+  for await (const page of rows(base, query, signal)) found.push(...page);
   return found;
 }
 

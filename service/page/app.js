@@ -2,7 +2,8 @@
 
 import { get } from "./api.js";
 import { h } from "./dom.js";
-import { openSession } from "./session.js";
+import { may, openSession } from "./session.js";
+import { keepDrops } from "./uploads.js";
 
 const VIEWS = {  // loaded when first wanted
   datasets: () => import("./datasets.js"),
@@ -15,21 +16,29 @@ const VIEWS = {  // loaded when first wanted
   label: () => import("./label.js"),
 };
 const TITLES = { datasets: "Datasets", train: "Train", jobs: "Jobs", look: "Look", map: "Map", label: "Label" };
-const BELONGS = { dataset: "datasets", job: "jobs" };
+const BELONGS = { dataset: "datasets", job: "jobs" };  // views of one of them, which have to say which
 const OF_A_DATASET = ["look", "map", "label"];
 
 let leave = () => {};
 let shown = 0;
 let current = null;  // the dataset that was looked at last
 
+/** What an address asks for, or what is wrong with it. */
 function address() {
-  const [path, query] = location.hash.slice(2).split("?");
-  const [name, id] = path.split("/");
-  return { name: name in VIEWS ? name : "datasets", id: id ?? null, query: new URLSearchParams(query) };
+  const text = location.hash.replace(/^#\/?/, "");
+  const cut = text.indexOf("?");
+  const [name, ...rest] = (cut < 0 ? text : text.slice(0, cut)).split("/");
+  const query = new URLSearchParams(cut < 0 ? "" : text.slice(cut + 1));
+  const where = { name: name || "datasets", id: rest[0] || null, query, wrong: null };
+  const takes = where.name in BELONGS || OF_A_DATASET.includes(where.name);
+  if (!(where.name in VIEWS) || rest.length > (takes ? 1 : 0) || !/^\w*$/.test(where.id ?? "")) {
+    where.wrong = `The address ${location.hash} leads to no view of this page.`;
+  } else if (where.name in BELONGS && !where.id) where.wrong = `The address ${location.hash} does not say which ${where.name}.`;
+  return where;
 }
 
 function navigation(name) {
-  const links = Object.entries(TITLES).map(([key, title]) => {
+  const links = Object.entries(TITLES).filter(([key]) => key !== "train" || may("write")).map(([key, title]) => {
     const id = current && (OF_A_DATASET.includes(key) ? `/${current}` : key === "train" ? `?dataset=${current}` : "");
     const here = key === (BELONGS[name] ?? name);
     return h("a", { href: `#/${key}${id || ""}`, "aria-current": here ? "page" : null }, title);
@@ -43,6 +52,13 @@ async function anyDataset() {
   return (data.find((dataset) => dataset.model_id) ?? data[0])?.id ?? null;
 }
 
+function lost(name, message) {
+  const home = BELONGS[name] ?? (name in TITLES ? name : "datasets");
+  const [key, text] = home === "jobs" ? ["jobs", "jobs"] : ["datasets", "datasets"];
+  return [h("h1", {}, "There is nothing here"), h("p", { class: "error" }, message),
+    h("p", {}, h("a", { class: "button primary", href: `#/${key}` }, `To all ${text}`))];
+}
+
 async function show() {
   const turn = ++shown;
   const main = document.getElementById("main");
@@ -50,24 +66,31 @@ async function show() {
   leave = () => {};
   const where = address();
   try {
-    if (OF_A_DATASET.includes(where.name) && !where.id) where.id = current ?? (await anyDataset());
-    if (where.id?.startsWith("ds_")) current = where.id;
-    navigation(where.name);
-    document.title = `${TITLES[BELONGS[where.name] ?? where.name]} – Anchorhood`;
-    const view = await VIEWS[where.name]();
+    if (OF_A_DATASET.includes(where.name) && !where.id && !where.wrong) where.id = current ?? (await anyDataset());
+    navigation(where.wrong ? "" : where.name);
+    document.title = `${where.wrong ? "Nothing here" : TITLES[BELONGS[where.name] ?? where.name]} – Anchorhood`;
     const away = new AbortController();
     leave = () => away.abort();
-    const page = await view.show(where.id, where.query, away.signal);
+    const page = where.wrong ? lost(where.name, where.wrong) : await (await VIEWS[where.name]()).show(where.id, where.query, away.signal);
     if (turn !== shown) return;
+    if (where.id?.startsWith("ds_") && current !== where.id) {
+      current = where.id;  // it is there: the view has read it
+      navigation(where.name);
+    }
     main.replaceChildren(...page);
   } catch (error) {
     if (turn !== shown || error.name === "AbortError") return;
-    main.replaceChildren(h("h1", {}, "That did not work"), h("p", { class: "error" }, error.message),
-      h("button", { type: "button", onclick: show }, "Try again"));
+    if (where.id === current) current = null;
+    if (error.status === 404) main.replaceChildren(...lost(where.name, `${error.message}.`));
+    else {
+      main.replaceChildren(h("h1", {}, "That did not work"), h("p", { class: "error" }, error.message),
+        h("button", { type: "button", onclick: show }, "Try again"));
+    }
   }
   if (turn > 1) main.focus({ preventScroll: true });  // so that a screen reader starts with the new view
 }
 
 window.addEventListener("hashchange", show);
 window.addEventListener("unauthorized", () => openSession(show));
+keepDrops();
 openSession(show).then(show);

@@ -1,6 +1,7 @@
 // Plotly, loaded when a view first plots, in the page's own colours.
 
 import { at } from "./api.js";
+import { h } from "./dom.js";
 
 let loading = null;
 
@@ -31,23 +32,44 @@ export function layout([x, y], more = {}) {
   };
 }
 
-export const CONFIG = { displaylogo: false, responsive: true, displayModeBar: false };
-export const SERIES = ["#3b8fc4", "#e07b39", "#3fa66b", "#c2528b", "#8a6fd1", "#b59a2d", "#4ab0b5", "#d1605e", "#7b8794", "#9c755f"];
-const ROUNDS = ["#9aa5b1", "#6fa8dc", "#3b8fc4", "#8a6fd1", "#c2528b", "#e07b39", "#b59a2d"];
-export const roundColour = (round) => ROUNDS[Math.min(round, ROUNDS.length - 1)];
+export const CONFIG = { displaylogo: false, displayModeBar: false };
+export const SERIES = ["#3b8fc4", "#e07b39", "#3fa66b", "#c2528b", "#8a6fd1", "#b59a2d", "#4ab0b5", "#d1605e", "#6b7d1f", "#9c755f"];
+const ROUNDS = [  // as far from each other, and from grey, as twenty can be that are seen on light and on dark ground
+  "#3c91c3", "#cd8255", "#009173", "#c305a5", "#8c8700", "#7d4baf", "#c80032", "#007300", "#ff3c9b", "#005fd2",
+  "#91551e", "#c869dc", "#00aa00", "#416982", "#ff3c1e", "#7878ff", "#af5f82", "#b900ff", "#6e2dff", "#ff00fa",
+];
+export const roundColour = (round) => ROUNDS[round % ROUNDS.length];
 
-/** Draws `make()` (traces and a layout) into an element, again on each call and when light changes to dark. */
-export function chart(element, signal, make) {
-  let last = null;
-  const draw = async () => {
+/**
+ * Draws `make()` (traces and a layout) into an element: on each call, when the element gets a size or another one, and when light
+ * changes to dark. Without a single point in it `empty` is said instead of axes around nothing.
+ */
+export function chart(element, signal, empty, make) {
+  let [drawn, size] = [null, ""];
+  const draw = async (anew = false) => {
+    const { clientWidth: width, clientHeight: height } = element;
+    if (signal.aborted || !width) return;  // not on the page or hidden: the observer calls again
+    const [traces, look] = make();
+    if (!traces.some(({ x }) => x.length)) {
+      if (drawn) window.Plotly.purge(element);
+      drawn = null;
+      element.replaceChildren(h("p", { class: "empty" }, empty));
+      return;
+    }
+    const [now, box] = [JSON.stringify(traces), `${width} ${height}`];
+    if (!anew && now === drawn && box === size) return;
     const Plotly = await plotly();
     if (signal.aborted) return;
-    const [traces, drawn] = make();
-    last = JSON.stringify(traces);
-    await Plotly.react(element, traces, drawn, CONFIG);
+    if (!drawn) element.replaceChildren();
+    [drawn, size] = [now, box];
+    await Plotly.react(element, traces, { ...look, width, height }, CONFIG);
   };
-  const theme = matchMedia("(prefers-color-scheme: dark)");
-  theme.addEventListener("change", draw, { signal });
-  signal.addEventListener("abort", () => window.Plotly?.purge(element));
-  return () => (JSON.stringify(make()[0]) === last ? undefined : draw());
+  const observer = new ResizeObserver(() => draw());
+  observer.observe(element);
+  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => draw(true), { signal });
+  signal.addEventListener("abort", () => {
+    observer.disconnect();
+    window.Plotly?.purge(element);
+  });
+  return () => draw();
 }

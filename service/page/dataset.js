@@ -1,11 +1,14 @@
 // One dataset: how its validation went, what was refused, and a wall of its images.
 
 import { at, get, remove, rows } from "./api.js";
-import { bytes, guarded, h, number, when } from "./dom.js";
+import { bytes, confirmed, facts, guarded, h, number, when } from "./dom.js";
+import { repeat } from "./live.js";
+import { refused } from "./refused.js";
+import { may } from "./session.js";
 import { Wall } from "./wall.js";
 
 const LOOK = 1000;  // milliseconds between two looks at a validation
-const REFUSED = 200;  // rows shown at once
+const COUNTED = { images: "images are in it", rejected: "files were refused", duplicates: "are there already" };
 
 export async function show(id, _query, signal) {
   const dataset = await get(`/datasets/${id}`, {}, signal);
@@ -16,70 +19,60 @@ export async function show(id, _query, signal) {
 }
 
 /** Follows the job that validates it. */
-async function watch(dataset, page, signal) {
-  const bar = h("progress", { "aria-label": "Validation" });
-  const told = h("p", { role: "status" }, "Waiting for a worker…");
-  page.replaceChildren(h("p", {}, "Every file is opened and decoded once, so that training meets no surprise."), bar, told);
-  while (!signal.aborted) {
-    try {
-      const [newest, jobs] = await Promise.all([
-        get(`/datasets/${dataset.id}`, {}, signal),
-        get("/jobs", { dataset_id: dataset.id, kind: "ingest", order: "newest", limit: 1 }, signal)]);
-      if (newest.status !== "validating") {
-        await result(newest, page, signal);
-        return;
-      }
-      const progress = jobs.data[0]?.progress;
-      if (progress) told.textContent = Object.entries(progress).map(([name, count]) => `${name}: ${number(count)}`).join(", ");
-    } catch (error) {
-      if (error.name === "AbortError") return;
-      told.textContent = `${error.message}; trying again`;
+function watch(dataset, page, signal) {
+  const bar = h("progress", { "aria-label": "Checking the upload" });
+  const told = h("p", { id: "told" }, "Waiting for a worker…");
+  page.replaceChildren(h("p", {}, "Every file is opened once, so that training meets no surprise."), bar, told);
+  const look = async () => {
+    const [newest, jobs] = await Promise.all([
+      get(`/datasets/${dataset.id}`, {}, signal),
+      get("/jobs", { dataset_id: dataset.id, kind: "ingest", order: "newest", limit: 1 }, signal)]);
+    if (newest.status !== "validating") {
+      await result(newest, page, signal);
+      return false;
     }
-    await new Promise((resolve) => setTimeout(resolve, LOOK));
-  }
+    const { progress } = jobs.data[0] ?? {};
+    const counts = Object.entries(COUNTED).filter(([name]) => progress?.[name] !== undefined);
+    if (progress?.fraction !== null && progress?.fraction !== undefined) bar.value = progress.fraction;
+    if (counts.length) told.textContent = `${counts.map(([name, words]) => `${number(progress[name])} ${words}`).join(", ")}.`;
+    return true;
+  };
+  repeat(LOOK, look, signal, (error) => { told.textContent = `${error.message}; trying again`; });
 }
 
 async function result(dataset, page, signal) {
+  const left = await refused(dataset, signal);
+  const buttons = h("div", { class: "buttons" }, actions(dataset, signal));
+  const notices = (dataset.notices ?? []).map(({ message }) => h("p", { class: "soft remark" }, message));
   if (dataset.status === "failed") {
-    page.replaceChildren(h("p", { class: "error" }, dataset.error?.message ?? "The validation failed."), ...(await refused(dataset)));
+    const none = left && dataset.error?.code === "bad_archive";
+    const why = none ? "None of its files can be used. Below it says why." : (dataset.error?.message ?? "The validation failed.");
+    page.replaceChildren(h("p", { class: "error", id: "why" }, why), buttons, ...notices, ...(left ? [left] : []));
     return;
   }
-  const facts = [["Images", number(dataset.images)], ["Refused files", number(dataset.rejected)],
-    ["Duplicates", number(dataset.duplicates)], ["Classes", number(dataset.classes)], ["Size", bytes(dataset.bytes)],
-    ["Uploaded", when(dataset.created_at)]];
-  const links = dataset.model_id
-    ? [["look", "Look"], ["map", "Map"], ["label", "Label"]].map(([view, text]) =>
-      h("a", { class: "button primary", href: `#/${view}/${dataset.id}` }, text))
-    : [];
-  const erase = guarded(async () => {
-    if (!confirm(`Delete ${dataset.name} with its images, jobs and models?`)) return;
-    await remove(`/datasets/${dataset.id}`);
-    location.hash = "#/datasets";
-  });
   const { wall, filling } = images(dataset, signal);
   page.replaceChildren(
-    h("dl", { class: "facts" }, facts.map(([name, value]) => h("div", {}, h("dt", {}, name), h("dd", {}, value)))),
-    h("div", { class: "buttons" }, links,
-      h("a", { class: dataset.model_id ? "button" : "button primary", href: `#/train?dataset=${dataset.id}` }, "Train on it"),
-      h("a", { class: "button", href: `#/jobs?dataset=${dataset.id}` }, "Its jobs"),
-      h("button", { type: "button", class: "danger", onclick: erase }, "Delete")),
-    ...(await refused(dataset)),
-    h("h2", {}, "Images"), wall.element);
+    facts([["Images", number(dataset.images)], ["Refused files", number(dataset.rejected)], ["Duplicates", number(dataset.duplicates)],
+      ["Classes", number(dataset.classes)], ["Size", bytes(dataset.bytes)], ["Uploaded", when(dataset.created_at)]]),
+    buttons, ...notices, ...(left ? [left] : []), h("h2", {}, "Images"), wall.element);
   filling();
 }
 
-async function refused(dataset) {
-  if (!dataset.rejected && !dataset.duplicates && dataset.status !== "failed") return [];
-  const { data, next } = await get(`/datasets/${dataset.id}/rejections`, { limit: REFUSED });
-  if (!data.length) return [];
-  const row = (file) => h("tr", {}, h("th", { scope: "row" }, file.path), h("td", {}, h("code", {}, file.code)), h("td", {}, file.reason));
-  return [h("details", { open: data.length <= 20 },
-    h("summary", {}, `Files that are not in it (${number(dataset.rejected)} refused, ${number(dataset.duplicates)} duplicates)`),
-    h("div", { class: "scroll low", tabindex: 0, role: "region", "aria-label": "Refused files" },
-      h("table", { id: "refused" },
-        h("thead", {}, h("tr", {}, ["File", "Code", "Why"].map((head) => h("th", { scope: "col" }, head)))),
-        h("tbody", {}, data.map(row)))),
-    next ? h("p", {}, `The first ${number(data.length)}; GET /datasets/${dataset.id}/rejections has all of them.`) : null)];
+/** What may be done with it by whoever looks at it. */
+function actions(dataset, signal) {
+  const erase = guarded(async () => {
+    const text = "Its images, jobs and models are deleted with it. That cannot be taken back.";
+    if (!(await confirmed({ title: `Delete ${dataset.name}?`, text, yes: "Delete", danger: true, signal }))) return;
+    await remove(`/datasets/${dataset.id}`);
+    location.hash = "#/datasets";
+  });
+  const link = (href, text, primary) => h("a", { class: primary ? "button primary" : "button", href }, text);
+  const trained = dataset.model_id !== null;
+  return [
+    trained ? [["look", "Look"], ["map", "Map"], ["label", "Label"]].map(([view, text]) => link(`#/${view}/${dataset.id}`, text, true)) : null,
+    dataset.status === "ready" && may("write") ? link(`#/train?dataset=${dataset.id}`, "Train on it", !trained) : null,
+    link(`#/jobs?dataset=${dataset.id}`, "Its jobs"),
+    may("admin") ? h("button", { type: "button", class: "danger", onclick: erase }, "Delete") : null];
 }
 
 /** A wall that asks for the list of images as far as it is scrolled. */
@@ -96,8 +89,8 @@ function images(dataset, signal) {
       if (wanted >= ids.length) wake();
     },
     act: (id) => {
-      location.hash = dataset.model_id ? `#/look/${dataset.id}?image=${id}` : location.hash;
-      if (!dataset.model_id) window.open(at(`/images/${id}/file`), "_blank", "noopener");
+      if (dataset.model_id) location.hash = `#/look/${dataset.id}?image=${id}`;
+      else window.open(at(`/images/${id}/file`), "_blank", "noopener");
     },
   });
   const filling = async () => {

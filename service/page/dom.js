@@ -50,6 +50,34 @@ export function guarded(action) {
   };
 }
 
+/**
+ * Asks in a dialog before something is done; resolves to whether it shall be. `signal` of a view that is left answers no.
+ * `control` is an element that stands between the question and its answers.
+ */
+export function confirmed({ title, text, yes, no = "Back", danger = false, control = null, signal = null }) {
+  return new Promise((resolve) => {
+    let answer = false;
+    const dialog = h("dialog", { "aria-labelledby": "ask-title", onclose: () => { dialog.remove(); resolve(answer); } },
+      h("form", { onsubmit: (event) => { event.preventDefault(); answer = true; dialog.close(); } },
+        h("h2", { id: "ask-title" }, title), text ? h("p", {}, text) : null, control,
+        h("div", { class: "buttons" }, h("button", { class: danger ? "danger" : "primary" }, yes),
+          h("button", { type: "button", autofocus: !control, onclick: () => dialog.close() }, no))));
+    signal?.addEventListener("abort", () => dialog.close());
+    document.body.append(dialog);
+    dialog.showModal();
+  });
+}
+
+/** A table with a caption for screen readers, that scrolls sideways in itself where it has to. */
+export function table(label, heads, rows, properties) {
+  return h("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": label },
+    h("table", properties, h("thead", {}, h("tr", {}, heads.map((head) => h("th", { scope: "col" }, head)))), h("tbody", {}, rows)));
+}
+
+/** Names and values, side by side. */
+export const facts = (pairs, properties) => h("dl", properties ?? { class: "facts" },
+  pairs.map(([name, value]) => h("div", {}, h("dt", {}, name), h("dd", {}, value))));
+
 export const number = (value) => (value === null || value === undefined ? "–" : value.toLocaleString("en-GB"));
 export const percent = (value, digits = 1) => (value === null || value === undefined ? "–" : `${(100 * value).toFixed(digits)} %`);
 export const when = (iso) => (iso ? new Date(iso).toLocaleString("en-GB", { dateStyle: "medium", timeStyle: "short" }) : "–");

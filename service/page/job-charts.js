@@ -4,7 +4,7 @@ import { chart, layout, roundColour } from "./charts.js";
 import { h } from "./dom.js";
 
 function figure(title, about) {
-  const place = h("div", { class: "plot", role: "img", "aria-label": `${title}. ${about}` });
+  const place = h("div", { class: "plot", role: "img", "aria-label": `${title}: ${about}` });
   return { place, element: h("figure", {}, h("figcaption", {}, h("strong", {}, title), ` ${about}`), place) };
 }
 
@@ -12,37 +12,38 @@ const LINE = { type: "scatter", mode: "lines+markers", marker: { size: 5 } };
 
 /** Charts of a job's `state` (`metrics, rounds, evaluation, images`); `update()` draws what has changed. */
 export function jobCharts(state, signal) {
-  const loss = figure("Loss", "of every epoch, coloured by round");
-  const anchors = figure("Anchors", "the share of the images that are pulled to neighbours, by round");
-  const entropy = figure("Entropy", "how many images are how sure of their place (low is sure), at the end of each round");
-  const accuracy = figure("Accuracy", "of a kNN vote, judged when the training is over; labels never reach it");
+  const loss = figure("Loss", "how much it still gets wrong, epoch by epoch; it falls within a round");
+  const anchors = figure("Anchors", "the share of the images that each round pulls to look-alikes");
+  const entropy = figure("Entropy", "how many images are how sure of their place at the end of each round; left is sure");
+  const accuracy = figure("Accuracy", "of a vote of the nearest labelled images, judged at the end; labels never reach the training");
 
   const perRound = () => {
     const rounds = new Map();
     state.metrics.forEach((row, at) => {
       const one = rounds.get(row.round) ?? { x: [], y: [], anchors: row.anchors };
-      one.x.push(at);
+      one.x.push(at + 1);
       one.y.push(row.loss);
       rounds.set(row.round, one);
     });
     return rounds;
   };
+  const judged = () => (state.evaluation?.rounds ?? []).filter((row) => row.knn_accuracy !== null);
   const legend = { showlegend: true, legend: { orientation: "h", y: 1.15 } };
   const draws = [
-    chart(loss.place, signal, () => [
+    chart(loss.place, signal, "No epoch has ended yet.", () => [
       [...perRound()].map(([round, { x, y }]) => ({
         ...LINE, mode: x.length < 60 ? "lines+markers" : "lines", x, y, name: `round ${round}`, line: { color: roundColour(round) },
         marker: { color: roundColour(round), size: 5 },
       })),
-      layout(["epoch", "loss"], legend)]),
-    chart(anchors.place, signal, () => {
+      layout(["epoch", "loss"], { ...legend, xaxis: state.metrics.length < 10 ? { dtick: 1 } : {} })]),
+    chart(anchors.place, signal, "No epoch has ended yet.", () => {
       const rounds = [...perRound()];
-      return [[{
+      return [rounds.length ? [{
         type: "bar", x: rounds.map(([round]) => round), y: rounds.map(([, one]) => one.anchors),
         marker: { color: rounds.map(([round]) => roundColour(round)) },
-      }], layout(["round", "share of the images"], { xaxis: { dtick: 1 }, yaxis: { range: [0, 1], tickformat: ".0%" } })];
+      }] : [], layout(["round", "share of the images"], { xaxis: { dtick: 1 }, yaxis: { range: [0, 1], tickformat: ".0%" } })];
     }),
-    chart(entropy.place, signal, () => {
+    chart(entropy.place, signal, "No round has ended yet.", () => {
       const told = state.rounds.filter((round) => round.entropy_histogram);
       const most = Math.log(Math.max(state.images, 2));
       return [told.map(({ round, entropy_histogram: counts }) => ({
@@ -51,21 +52,21 @@ export function jobCharts(state, signal) {
         line: { shape: "hvh", color: roundColour(round), width: 1.5 },
       })), layout(["entropy, nats", "images"], legend)];
     }),
-    chart(accuracy.place, signal, () => {
-      const judged = (state.evaluation?.rounds ?? []).filter((row) => row.knn_accuracy !== null);
+    chart(accuracy.place, signal, "It is judged at the end, where images have labels.", () => {
+      const rows = judged();
       const flat = (value, name) => ({
-        type: "scatter", mode: "lines", name, x: judged.map((row) => row.round), y: judged.map(() => value), line: { dash: "dot" },
+        type: "scatter", mode: "lines+markers", name, x: rows.map((row) => row.round), y: rows.map(() => value), line: { dash: "dot" },
       });
-      const traces = judged.length ? [
-        { ...LINE, name: "this encoder", x: judged.map((row) => row.round), y: judged.map((row) => row.knn_accuracy) },
+      const traces = rows.length ? [
+        { ...LINE, name: "this encoder", x: rows.map((row) => row.round), y: rows.map((row) => row.knn_accuracy) },
         flat(state.evaluation.untrained_accuracy, "untrained"), flat(state.evaluation.raw_pixel_accuracy, "raw pixels")] : [];
       return [traces, layout(["round", "accuracy"], { ...legend, xaxis: { dtick: 1 }, yaxis: { tickformat: ".0%", rangemode: "tozero" } })];
     }),
   ];
-  const show = () => {
-    accuracy.element.hidden = !(state.evaluation?.rounds ?? []).some((row) => row.knn_accuracy !== null);
-    entropy.element.hidden = !state.rounds.some((round) => round.entropy_histogram);
-    for (const [at, draw] of draws.entries()) if (![false, false, entropy.element.hidden, accuracy.element.hidden][at]) draw();
+  return {
+    elements: [loss, anchors, entropy, accuracy].map(({ element }) => element),
+    update() {
+      for (const draw of draws) draw();
+    },
   };
-  return { elements: [loss, anchors, entropy, accuracy].map(({ element }) => element), update: show };
 }

@@ -1,138 +1,142 @@
-// One job, live: what has happened so far is asked for, and then followed as server-sent events.
+// One job, live: what has happened so far, and what happens while somebody looks.
 
-import { all, at, get, post } from "./api.js";
-import { clock, duration, guarded, h, notice, number, percent } from "./dom.js";
+import { all, get, post } from "./api.js";
+import { clock, confirmed, facts, field, guarded, h, notice } from "./dom.js";
 import { jobCharts } from "./job-charts.js";
+import { details, figures, told } from "./job-words.js";
 import { share } from "./jobs.js";
+import { repeat } from "./live.js";
+import { may } from "./session.js";
+import { EVENTS, KINDS, PHASES } from "./words.js";
 
-const TYPES = ["queued", "running", "started", "epoch", "round", "warning", "evaluating", "exporting", "finished", "publishing",
-  "succeeded", "failed", "cancelled"];
 const OVER = ["succeeded", "failed", "cancelled"];
-const AGAIN = 3000;  // milliseconds until a stream that an error ended is opened anew
+const LOOK = 1000;  // milliseconds between two looks at it
 const LOGGED = 400;  // lines of the log
 
 export async function show(id, _query, signal) {
   const [job, metrics, events] = await Promise.all([
-    get(`/jobs/${id}`, {}, signal), get(`/jobs/${id}/metrics`, {}, signal), all(`/jobs/${id}/events`)]);
-  const state = { job, metrics: metrics.data, rounds: [], evaluation: job.evaluation, images: 0, last: 0 };
+    get(`/jobs/${id}`, {}, signal), get(`/jobs/${id}/metrics`, {}, signal), all(`/jobs/${id}/events`, {}, signal)]);
+  const dataset = await get(`/datasets/${job.dataset_id}`, {}, signal);
+  const state = { job, dataset, metrics: metrics.data, rounds: [], evaluation: job.evaluation, images: 0, last: 0 };
   const page = layout(state, signal);
-  for (const event of events) page.happened(event.type, event.data, event.created_at, event.seq);
+  for (const event of events) page.happened(event);
   page.update();
   if (!OVER.includes(job.status)) follow(state, page, signal);
   return page.elements;
 }
 
-/** Listens until the job is over. A browser opens a lost stream anew by itself, unless it was answered with an error. */
+/** Asks what is new until the job is over. */
 function follow(state, page, signal) {
-  const stream = new EventSource(at(`/jobs/${state.job.id}/events?after=${state.last}`));
-  const refresh = async () => {
-    try {
-      const [job, metrics] = await Promise.all([
-        get(`/jobs/${state.job.id}`, {}, signal), get(`/jobs/${state.job.id}/metrics`, {}, signal)]);
-      Object.assign(state, { job, metrics: metrics.data, evaluation: job.evaluation });
-      if (OVER.includes(job.status)) {
-        stream.close();
-        const rest = await all(`/jobs/${job.id}/events`, { after: state.last });  // a stream that broke may not have told them
-        for (const event of rest) page.happened(event.type, event.data, event.created_at, event.seq);
-      }
-      page.update();
-    } catch (error) {
-      if (error.name !== "AbortError") page.connected(false);
-    }
-  };
-  signal.addEventListener("abort", () => stream.close());
-  stream.onopen = () => {
+  const { id } = state.job;
+  const look = async () => {
+    const job = await get(`/jobs/${id}`, {}, signal);  // before its events: those of its end are there then
+    const events = await all(`/jobs/${id}/events`, { after: state.last }, signal);
+    if (events.some(({ type }) => type === "epoch")) state.metrics = (await get(`/jobs/${id}/metrics`, {}, signal)).data;
+    Object.assign(state, { job, evaluation: job.evaluation });
+    for (const event of events) page.happened(event);
     page.connected(true);
-    refresh();
+    page.update();
+    return !OVER.includes(job.status);
   };
-  stream.onerror = () => {
-    if (signal.aborted) return;
-    page.connected(false);
-    if (stream.readyState === EventSource.CLOSED) setTimeout(() => signal.aborted || follow(state, page, signal), AGAIN);
-  };
-  let asked = null;
-  for (const type of TYPES) {
-    stream.addEventListener(type, (event) => {
-      page.happened(type, JSON.parse(event.data), new Date().toISOString(), Number(event.lastEventId));
-      asked ??= setTimeout(() => {  // many events at once are one look
-        asked = null;
-        refresh();
-      }, 100);
-    });
-  }
+  repeat(LOOK, look, signal, () => page.connected(false));
 }
 
 function layout(state, signal) {
-  const { job } = state;
+  const { job, dataset } = state;
   const training = job.kind === "train";
   const status = h("span", {});
   const link = h("span", { class: "lost", hidden: true, role: "status" }, "The connection is lost; trying again…");
-  const bar = h("progress", { max: 1, value: 0, "aria-label": "Progress" });
-  const facts = h("dl", { class: "facts" });
+  const bar = h("progress", { max: 1, "aria-label": "Progress" });
+  const phases = h("ol", { class: "phases", "aria-label": "Parts of the job", hidden: !training });
+  const short = h("div", {});
+  const verdict = h("p", { id: "verdict" });
+  const long = h("div", {});
   const next = h("div", { class: "buttons" });
   const problem = h("p", { class: "error" });
   const log = h("ol", { class: "log", id: "log", tabindex: 0, "aria-label": "Log" });
   const charts = training ? jobCharts(state, signal) : { elements: [], update() {} };
-  const cancel = h("button", {
-    type: "button", class: "danger", id: "cancel",
-    onclick: guarded(async () => {
-      state.job = await post(`/jobs/${job.id}/cancel`);
-      notice("The job is being cancelled");
-      page.update();
-    }),
-  }, "Cancel");
+  const title = job.name ?? `${KINDS[job.kind].charAt(0).toUpperCase()}${KINDS[job.kind].slice(1)}`;
+  const cameFrom = job.continues ? h("a", { href: `#/job/${job.continues}` }, "The job that it goes on from") : null;
+  const given = actions(state, signal, () => page.update());
   const page = {
-    elements: [h("h1", {}, job.name ?? `${training ? "Training" : job.kind} ${job.id}`),
-      h("p", { class: "line" }, status, link, h("a", { href: `#/dataset/${job.dataset_id}` }, "Its dataset")),
-      bar, facts, problem, next, h("div", { class: "plots" }, charts.elements), h("h2", {}, "Log"), log],
+    elements: [h("h1", {}, title),
+      h("p", { class: "line" }, status, link, h("a", { href: `#/dataset/${job.dataset_id}` }, dataset.name), cameFrom),
+      bar, phases, short, verdict, problem, next, h("div", { class: "plots" }, charts.elements),
+      h("details", {}, h("summary", {}, "More: figures and parameters"), long), h("h2", {}, "Log"), log],
     connected: (open) => { link.hidden = open; },
-    happened(type, data, at, seq) {
+    happened({ type, data, created_at: at, seq }) {
       if (seq <= state.last) return;
       state.last = seq;
       if (type === "started") state.images = data.images;
       if (type === "round") state.rounds = [...state.rounds.filter(({ round }) => round !== data.round), data];
-      log.prepend(h("li", { class: type }, h("time", {}, clock(at)), " ", h("strong", {}, type), " ", told(type, data)));
+      log.prepend(h("li", { class: type }, h("time", {}, clock(at)), " ", h("strong", {}, EVENTS[type] ?? type), " ", told(type, data)));
       while (log.children.length > LOGGED) log.lastChild.remove();
     },
     update() {
       const now = state.job;
       const over = OVER.includes(now.status);
+      const part = now.status === "succeeded" ? 1 : share(now.progress);
       status.className = `state ${now.status}`;
       status.textContent = now.status;
       if (over) link.hidden = true;
-      bar.value = now.status === "succeeded" ? 1 : now.progress?.rounds ? share(now.progress) : 0;
-      facts.replaceChildren(...figures(now).map(([name, value]) => h("div", {}, h("dt", {}, name), h("dd", {}, value))));
+      if (part === null && !over) bar.removeAttribute("value");  // something happens, and how much of it is not known
+      else bar.value = part ?? 0;
+      bar.hidden = over && now.status !== "succeeded";
+      phases.replaceChildren(...steps(now));
+      short.replaceChildren(facts(figures(now)));
+      long.replaceChildren(facts(details(now), { class: "figures" }));
+      verdict.textContent = now.verdict?.sentence ?? "";
+      verdict.hidden = !now.verdict;
+      const better = [now.verdict?.better_than_untrained, now.verdict?.better_than_raw_pixels];
+      verdict.className = `verdict ${better.includes(false) ? "worse" : better.includes(true) ? "better" : ""}`;
       problem.textContent = now.error?.message ?? "";
       problem.hidden = !now.error;
-      next.replaceChildren(...(over ? [] : [cancel]), ...(now.model_id ? links(now) : []));
+      next.replaceChildren(...given(now, over));
       charts.update();
     },
   };
   return page;
 }
 
-const links = (job) => [["look", "Look"], ["map", "Map"], ["label", "Label"]].map(([view, text]) =>
-  h("a", { class: "button primary", href: `#/${view}/${job.dataset_id}` }, text));
-
-function figures(job) {
-  const { progress, evaluation } = job;
-  if (job.kind !== "train") return Object.entries(progress ?? {}).map(([name, value]) => [name, number(value)]);
-  if (!progress) return [["Round", "–"], ["Images/s", "–"], ["Left", "–"]];
-  const shown = [["Round", `${progress.round + 1} of ${progress.rounds}`], ["Epoch", `${progress.epoch + 1} of ${progress.epochs}`],
-    ["Images/s", number(Math.round(progress.images_per_second))], ["Loss", progress.loss.toFixed(3)], ["Anchors", percent(progress.anchors, 0)]];
-  if (job.status === "running") shown.push(["Left", duration(progress.eta_seconds)]);
-  if (evaluation?.knn_accuracy != null) shown.push(["kNN accuracy", percent(evaluation.knn_accuracy)]);
-  if (evaluation?.untrained_accuracy != null) shown.push(["Untrained", percent(evaluation.untrained_accuracy)]);
-  return shown;
+/** The parts of a training, which of them is being done, and how much of that. */
+function steps({ status, progress }) {
+  const at = status === "succeeded" ? PHASES.length : PHASES.findIndex(([code]) => code === progress?.phase);
+  const part = progress?.phase_fraction;
+  return PHASES.map(([, title, about], step) => h("li", {
+    class: step < at ? "done" : step === at ? "now" : "", "aria-current": step === at ? "step" : null, title: about,
+  }, title, step < at ? " ✓" : step === at && part !== null && part !== undefined ? ` ${Math.floor(100 * part)} %` : ""));
 }
 
-function told(type, data) {
-  if (type === "epoch") {
-    return `round ${data.round}, epoch ${data.epoch + 1} of ${data.epochs}: loss ${data.loss.toFixed(3)}, ${number(Math.round(data.images_per_second))} images/s`;
-  }
-  if (type === "round") return `${data.round} has ended: mean entropy ${data.mean_entropy.toFixed(2)} nats, effective rank ${data.effective_rank.toFixed(1)}`;
-  if (type === "started") return `${number(data.images)} images, ${data.config?.image_size} pixels, ${data.config?.backbone}, on ${data.config?.device}`;
-  if (data.message) return data.message;
-  const short = JSON.stringify(data);
-  return short === "{}" ? "" : short.slice(0, 300);
+/** What can be done with a job, as buttons; `given(job, over)` gives those that it allows now. */
+function actions(state, signal, changed) {
+  const { id } = state.job;
+  const button = (name, kind, text, action) => h("button", { type: "button", id: name, class: kind, onclick: guarded(action) }, text);
+  const goOn = async (request) => {
+    const made = await post(`/jobs/${id}/continue`, request);
+    location.hash = `#/job/${made.id}`;
+  };
+  const cancel = button("cancel", "danger", "Cancel", async () => {
+    const text = state.job.kind === "train" && state.job.status === "running"
+      ? "It stops within seconds. What it has learned until its last checkpoint is kept, and it can go on from there."
+      : "It stops within seconds.";
+    if (!(await confirmed({ title: "Cancel this job?", text, yes: "Cancel the job", no: "Let it run", danger: true, signal }))) return;
+    state.job = await post(`/jobs/${id}/cancel`);
+    notice("The job is being cancelled");
+    changed();
+  });
+  const resume = button("resume", "primary", "Go on from its checkpoint", () => goOn({}));
+  const more = button("more", "", "More rounds", async () => {
+    const rounds = h("input", { type: "number", min: 1, max: 20, value: 2, required: true, autofocus: true });
+    const control = field("Rounds to add", rounds, "1 to 20, each as long as the last one. It starts from what has been learned, as a job of its own.");
+    if (await confirmed({ title: "More rounds", yes: "Go on", control, signal })) await goOn({ add_rounds: Number(rounds.value) });
+  });
+  const links = [["look", "Look"], ["map", "Map"], ["label", "Label"]].map(([view, text]) =>
+    h("a", { class: "button primary", href: `#/${view}/${state.job.dataset_id}` }, text));
+  const again = h("a", { class: "button", href: `#/train?dataset=${state.job.dataset_id}` }, "Train anew");
+  return (job, over) => [
+    ...(job.model_id ? links : []),
+    ...(may("write") ? [
+      ...(over ? [] : [cancel]),
+      ...(job.continuation === "resume" ? [resume] : job.continuation === "more_rounds" ? [more] : []),
+      ...(over && job.kind === "train" && job.status !== "succeeded" ? [again] : [])] : [])];
 }

@@ -45,41 +45,14 @@ export function tar(entries) {
 }
 
 const ARCHIVE = /\.(zip|tar|tgz|tar\.gz)$/i;
-const ordered = (entries) => entries.filter(({ path }) => !/(^|\/)\./.test(path)).sort((a, b) => (a.path < b.path ? -1 : 1));
 
-/** What to upload for the files of an input: one archive as it is, all else packed; null where there is nothing. */
-export function packed(entries) {
+/** What to upload of `[{path, file}]`: one archive as it is, all else packed but for paths that `ignored` fits; null: nothing. */
+export function packed(entries, ignored) {
   if (entries.length === 1 && ARCHIVE.test(entries[0].path)) return { name: entries[0].file.name, blob: entries[0].file };
-  const kept = ordered(entries);
-  if (!kept.length) return null;
-  const tops = new Set(kept.map(({ path }) => (path.includes("/") ? path.split("/")[0] : "")));
+  const tops = new Set(entries.map(({ path }) => (path.includes("/") ? path.split("/")[0] : "")));
   const [top] = tops;
   const whole = tops.size === 1 && top !== "";  // one folder: its own folders are the classes, and its name the dataset's
-  const inside = whole ? kept.map(({ path, file }) => ({ path: path.slice(top.length + 1), file })) : kept;
-  return { name: `${whole ? top : "images"}.tar`, blob: tar(inside), files: kept.length };
-}
-
-export const chosen = (input) => [...input.files].map((file) => ({ path: file.webkitRelativePath || file.name, file }));
-
-/** The files of a drop, those in folders too. */
-export async function dropped(transfer) {
-  const roots = [...transfer.items].map((item) => item.webkitGetAsEntry()).filter(Boolean);  // before anything is awaited
-  if (!roots.length) return [...transfer.files].map((file) => ({ path: file.name, file }));  // not of a file system
-  const found = [];
-  for (const root of roots) await walk(root, found);
-  return found;
-}
-
-async function walk(entry, found) {
-  if (entry.isFile) {
-    const file = await new Promise((resolve, reject) => entry.file(resolve, reject));
-    found.push({ path: entry.fullPath.slice(1), file });
-    return;
-  }
-  const reader = entry.createReader();
-  for (;;) {
-    const some = await new Promise((resolve, reject) => reader.readEntries(resolve, reject));  // at most 100 at a time
-    if (!some.length) return;
-    for (const child of some) await walk(child, found);
-  }
+  const kept = entries.map(({ path, file }) => ({ path: whole ? path.slice(top.length + 1) : path, file }))
+    .filter(({ path }) => !ignored?.test(path)).sort((a, b) => (a.path < b.path ? -1 : 1));
+  return kept.length ? { name: `${whole ? top : "images"}.tar`, blob: tar(kept), files: kept.length } : null;
 }

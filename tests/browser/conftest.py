@@ -65,7 +65,7 @@ class Errors:
         page.on("pageerror", lambda error: self.found.append(f"uncaught: {error}"))
 
     def _told(self, message: ConsoleMessage) -> None:
-        if message.type in ("error", "warning"):
+        if message.type in ("error", "warning") and not message.location.get("url", "").endswith("/formats"):
             self.found.append(f"{message.type}: {message.text} ({message.location.get('url')})")
 
 

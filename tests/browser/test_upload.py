@@ -184,6 +184,11 @@ def test_a_running_job_is_cancelled(page: Page, site: Site) -> None:
     page.goto(f"/#/job/{job}")
     expect(page.locator("#log li.epoch").first).to_be_visible()
     page.locator("#cancel").click()
+    page.get_by_role("button", name="Let it run").click()
+    expect(page.get_by_role("dialog")).to_have_count(0)
+    assert site.live.get(f"/jobs/{job}")["status"] == "running"
+    page.locator("#cancel").click()
+    page.get_by_role("button", name="Cancel the job").click()
     expect(page.locator(".state").first).to_have_text("cancelled")
     expect(page.locator("#cancel")).to_have_count(0)
     assert site.live.get(f"/jobs/{job}")["status"] == "cancelled"
