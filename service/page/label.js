@@ -133,7 +133,7 @@ class Labelling {
     this.each = null;
     try {
       say("Voting…");
-      const one = await judge(this.dataset, this.map, this.voting.k(), this.signal);
+      const one = await judge(this.dataset, this.voting.k(), this.signal);
       if (turn !== this.asked) return;
       this.voting.tell(one);
       if (one.abstained) this.map.predicted.clear();

@@ -105,7 +105,7 @@ class MapView {
   async vote() {
     const { dataset, map, signal } = this;
     this.votes.textContent = "Classifying all images by the labelled ones…";
-    const one = await judge(dataset, map, this.voting.k(), signal);
+    const one = await judge(dataset, this.voting.k(), signal);
     this.voting.tell(one);
     map.predicted.clear();
     this.votes.textContent = one.abstained ? `No votes: ${one.abstained}.` : `Every image has the class that its ${number(one.k)} nearest labelled ones vote for.`;

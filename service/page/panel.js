@@ -52,7 +52,7 @@ export const unseen = () => h("p", { class: "unseen" }, "This browser cannot sho
 async function vote(id, dataset, map, voted, signal) {
   if (!map.names.length) return;
   try {
-    const { k, abstained } = await judge(dataset, map, null, signal);
+    const { k, abstained } = await judge(dataset, null, signal);
     if (abstained) return;
     const found = await get("/classify", { image_id: id, dataset_id: dataset.id, k }, signal);
     if (found.label !== null) voted.textContent = ` (voted: ${found.label}, ${percent(found.confidence, 0)})`;

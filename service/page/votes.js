@@ -5,22 +5,14 @@ import { csv, labelOf } from "./collection.js";
 import { field, h, percent } from "./dom.js";
 import { may } from "./session.js";
 
-const TEMPERATURE = 0.1;  // the API's own
+const [TEMPERATURE, LABELS] = [0.1, 3];  // the API's own
 const RECENT = 50;  // classifications looked through for one that fits
 const AT_ONCE = 6;  // questions, where each image is asked for by itself
 const BUSY = ["queued", "running"];
 let table = { job: null, lines: [] };  // the one read last
 
 /** `GET …/leave-one-out`; `abstained` says why there are no votes. `k` null: the best of some. */
-export async function judge(dataset, map, k, signal) {
-  if (map.labels.filter((label) => label >= 0).length < 2) return { abstained: "needs at least two classes with three labels each" };
-  try {
-    return await get(`/datasets/${dataset.id}/leave-one-out`, { k }, signal);
-  } catch (error) {
-    if (error.status !== 409) throw error;
-    return { abstained: error.message };
-  }
-}
+export const judge = (dataset, k, signal) => get(`/datasets/${dataset.id}/leave-one-out`, { k }, signal);
 
 /**
  * The classes of all images into `map.predicted`: from the newest classification that fits the model, the labels and `k`, or from a
@@ -29,11 +21,11 @@ export async function judge(dataset, map, k, signal) {
 export async function predict(dataset, map, k, signal) {
   const known = await get("/jobs", { dataset_id: dataset.id, kind: "classify", order: "newest", limit: RECENT }, signal);
   const fits = ({ params, status }) => params.model_id === dataset.model_id && (params.k ?? null) === k && params.temperature === TEMPERATURE
-    && params.min_confidence === 0 && (status === "succeeded" || BUSY.includes(status));
+    && params.min_confidence === 0 && params.min_labels === LABELS && (status === "succeeded" || BUSY.includes(status));
   const newest = known.data.find(fits);
   if (newest && take(map, await lines(await over(newest, signal)))) return true;
   if (!may("write")) return false;
-  const job = await over(await post(`/datasets/${dataset.id}/classifications`, k === null ? {} : { k }), signal);
+  const job = await over(await post(`/datasets/${dataset.id}/classifications`, { k }), signal);
   if (job.status !== "succeeded") throw new Error(job.error?.message ?? `the classification was ${job.status}`);
   take(map, await lines(job), true);
   return true;

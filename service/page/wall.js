@@ -46,7 +46,7 @@ export class Wall {
   }
 
   /** Where it is scrolled to: the place in the list that is at the top, whatever its width. */
-  get place() {
+  get position() {
     return this.columns ? (this.element.scrollTop / this.row) * this.columns : 0;
   }
 
@@ -59,7 +59,7 @@ export class Wall {
   measure() {
     const width = this.element.clientWidth;
     if (!width) return;
-    const place = this.wanted ?? (width === this.width ? null : this.place);  // turned or made wider: the same images stay in sight
+    const place = this.wanted ?? (width === this.width ? null : this.position);  // turned or made wider: the same images stay in sight
     this.width = width;
     this.columns = Math.max(2, Math.floor(width / (width < 500 ? 92 : 124)));
     this.side = width / this.columns;
@@ -73,7 +73,7 @@ export class Wall {
   later() {
     this.due ||= requestAnimationFrame(() => {
       this.draw(false);
-      this.moved(this.place);
+      this.moved(this.position);
     });
   }
 
