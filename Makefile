@@ -4,7 +4,7 @@ BIN := .venv/bin
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 SOURCES := anchorhood core service trainer worker migrations benchmarks tests
 
-.PHONY: setup demo serve test test-slow test-compose test-browser check openapi migrate bench-trainer bench-method bench-augment bench-service bench-page screenshots chaos
+.PHONY: setup demo serve test test-slow test-compose test-browser check openapi migrate bench-trainer bench-method bench-augment bench-service bench-page bench-progress screenshots chaos
 
 setup: .venv/installed
 
@@ -57,6 +57,9 @@ bench-service: setup
 
 bench-page: setup
 	$(BIN)/python -m benchmarks.page
+
+bench-progress: setup
+	$(BIN)/python -m benchmarks.progress
 
 screenshots: setup
 	$(BIN)/python -m tests.browser.screenshots docs

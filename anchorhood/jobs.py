@@ -75,6 +75,15 @@ class Jobs:
         """Ask a job to stop; one that waits ends at once."""
         return self._job(self._transport.json("POST", at("jobs", id_of(job), "cancel"), again=True))
 
+    def continue_(self, job: Job | str, add_rounds: int | None = None) -> Job:
+        """Go on from the checkpoints of a training job that is over, in a new job with the same images.
+
+        Args:
+            job: one that failed or was cancelled, or with ``add_rounds`` one that succeeded; ``Job.continuation`` tells.
+            add_rounds: how many more rounds, 1 or more.
+        """
+        return self.post(at("jobs", id_of(job), "continue"), {"add_rounds": add_rounds})
+
     def events(self, job: Job | str) -> Iterator[Event]:
         """What happened so far, in order."""
         return (record(Event, found) for found in self._transport.pages(at("jobs", id_of(job), "events"), limit=1000))

@@ -74,8 +74,8 @@ class Event:
 class Job:
     """Work that was asked for; ``status`` is ``queued``, ``running``, ``succeeded``, ``failed`` or ``cancelled``.
 
-    Of a training job ``verdict["sentence"]`` says how good it became, ``continues`` names the job that it goes on with, and
-    ``continuation`` (``resume``, ``more_rounds``) what is possible now.
+    ``verdict`` says in a sentence what the ``evaluation`` found; ``continues`` is the job that this one goes on from, and
+    ``continuation`` how this one can be continued: ``resume``, ``more_rounds`` or ``None``.
     """
 
     id: str

@@ -109,10 +109,10 @@ class Embedded:
     def serve(self) -> Any:
         return running([sys.executable, "-m", "service.cli", "serve"], self.port, "/healthz", **self.env)
 
-    def upload(self, path: Path) -> tuple[str, Result]:
+    def upload(self, path: Path, labels: str = "folders") -> tuple[str, Result]:
         """Upload and validate an archive; its dataset and job."""
         with open(path, "rb") as file:
-            response = self.client.post("/datasets", files={"file": (path.name, file)}, data={"labels": "folders"})
+            response = self.client.post("/datasets", files={"file": (path.name, file)}, data={"labels": labels})
         dataset = response.raise_for_status().json()["id"]
         jobs = self.client.get("/jobs?kind=ingest&limit=1000").json()["data"]
         return dataset, self.finished(next(job["id"] for job in jobs if job["dataset_id"] == dataset))

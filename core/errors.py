@@ -3,8 +3,9 @@
 AnchorhoodError
   NotFound            DatasetNotFound, JobNotFound, ModelNotFound, ImageNotFound, FileNotInModel, KeyNotFound,
                       AttentionNotFound
-  BadRequest          BadArchive, BadParameters, BadImage, BadLabels, BadQuery, BadSettings
-  Conflict            DatasetNotReady, DatasetInUse, ModelInUse, NoModel, NoTable, NoCheckpoints, JobOver, KeyReused, DataDirInUse
+  BadRequest          BadArchive, BadParameters, BadImage, BadLabels, BadQuery, BadSettings, TooFewImages
+  Conflict            DatasetNotReady, DatasetInUse, ModelInUse, NoModel, NoTable, NoCheckpoints, CannotContinue, JobOver,
+                      KeyReused, DataDirInUse
   TooLarge
   StaleAttempt        a worker that lost its job
 """
@@ -67,6 +68,12 @@ class BadParameters(BadRequest):
     code = "bad_parameters"
 
 
+class TooFewImages(BadRequest):
+    """Of a dataset, for training."""
+
+    code = "too_few_images"
+
+
 class BadImage(BadRequest):
     """An image that cannot be decoded; ``decoding_timeout`` and ``decoder_crashed`` are codes of their own."""
 
@@ -123,6 +130,12 @@ class NoTable(Conflict):
 
 class NoCheckpoints(Conflict):
     code = "no_checkpoints"
+
+
+class CannotContinue(Conflict):
+    """A job that has no checkpoint to go on from, or not in the way asked for."""
+
+    code = "cannot_continue"
 
 
 class KeyReused(Conflict):

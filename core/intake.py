@@ -10,7 +10,7 @@ from typing import Any
 
 from sqlalchemy import bindparam, select
 
-from core import archives, datasets, deletions, embedding, jobs
+from core import archives, datasets, deletions, embedding, jobs, training
 from core.datasets import upload_path
 from core.db import BATCH, Database
 from core.decoding import Checked, Decoders, Pipeline
@@ -196,6 +196,7 @@ def ingest(db: Database, settings: Settings, owner: Claim, should_stop: Callable
         )
         if intake.kept:
             embedding.request(session, dataset.id)
+        training.fail_unfit(session, dataset.id)
     _delete_upload(db, settings, job)
 
 

@@ -24,7 +24,7 @@ READERS = (JobKind.TRAIN, JobKind.ATTENTION)  # run a child process that has tor
 QUEUE_OF = {kind: Queue.TRAINING if kind in READERS else Queue.TASKS for kind in JobKind}
 WRITERS = (JobKind.INGEST, JobKind.EMBED, JobKind.COMPACT)  # change a collection, so that one of them runs on it at a time
 
-_UNFINISHED = (JobStatus.QUEUED, JobStatus.RUNNING)
+UNFINISHED = (JobStatus.QUEUED, JobStatus.RUNNING)
 _OF_ROUNDS = ("round", "warning")  # events of which a round has at most one; a resumed run tells them again
 
 Event = tuple[str, dict[str, Any]]
@@ -49,6 +49,7 @@ def create(
     evaluation_dataset_id: str | None = None,
     name: str | None = None,
     metadata: dict[str, Any] | None = None,
+    continues: str | None = None,
 ) -> Job:
     """Insert a queued job; ring its queue after the commit."""
     job = Job(
@@ -62,6 +63,7 @@ def create(
         request_id=logs.about().get("request_id"),
         params=params or {},
         job_metadata=metadata or {},
+        continues=continues,
         created_at=now(),
     )
     session.add(job)
@@ -85,13 +87,13 @@ def makes_dataset(job: Job) -> bool:
 
 def unfinished(session: Session) -> Sequence[Job]:
     """Every job that is queued or running."""
-    return session.scalars(select(Job).where(Job.status.in_(_UNFINISHED))).all()
+    return session.scalars(select(Job).where(Job.status.in_(UNFINISHED))).all()
 
 
 def begun_training(dataset_id: Any, job: Any = Job) -> Any:
     """The condition on a job that it has begun, is not over, and its child process reads shards of a dataset by their names."""
     reads = (job.dataset_id == dataset_id) | (job.evaluation_dataset_id == dataset_id)
-    return job.kind.in_(READERS) & job.status.in_(_UNFINISHED) & (job.attempt > 0) & reads
+    return job.kind.in_(READERS) & job.status.in_(UNFINISHED) & (job.attempt > 0) & reads
 
 
 def claim(db: Database, queue: Queue, worker: str) -> Claim | None:
@@ -146,7 +148,7 @@ def waiting(db: Database, queue: Queue) -> bool:
 def _claimable(queue: Queue) -> Any:
     judged, other = aliased(Dataset), aliased(Job)
     earlier = (other.dataset_id == Job.dataset_id) & (other.seq < Job.seq)
-    uploads = (other.kind == JobKind.INGEST) & other.status.in_(_UNFINISHED) & earlier
+    uploads = (other.kind == JobKind.INGEST) & other.status.in_(UNFINISHED) & earlier
     writing = other.kind.in_(WRITERS) & (other.status == JobStatus.RUNNING) & (other.dataset_id == Job.dataset_id)
     return (
         select(Job.id, Job.attempt, Job.kind, Job.request_id)
@@ -210,7 +212,7 @@ def request_cancel(session: Session, job_id: str) -> Job:
         JobNotFound: no such job.
         JobOver: it already succeeded or failed.
     """
-    unfinished = update(Job).where(Job.id == job_id, Job.status.in_(_UNFINISHED))
+    unfinished = update(Job).where(Job.id == job_id, Job.status.in_(UNFINISHED))
     _changes_one(session, unfinished.values(cancel_requested=True))  # holds the row: its status stays what it is now
     queued = update(Job).where(Job.id == job_id, Job.status == JobStatus.QUEUED)
     if _changes_one(session, queued.values(status=JobStatus.CANCELLED, finished_at=now())):
@@ -228,9 +230,14 @@ def fail_dataset(session: Session, dataset_id: str, error: dict[str, Any]) -> No
     session.execute(update(Dataset).where(Dataset.id == dataset_id).values(failed))
     needing = (Job.dataset_id == dataset_id) | (Job.evaluation_dataset_id == dataset_id)
     for job_id in session.scalars(select(Job.id).where(needing, Job.status == JobStatus.QUEUED)).all():
-        queued = update(Job).where(Job.id == job_id, Job.status == JobStatus.QUEUED)
-        if _changes_one(session, queued.values(status=JobStatus.FAILED, error=error, finished_at=now())):
-            append_events(session, job_id, [("failed", error)])
+        fail_queued(session, job_id, error)
+
+
+def fail_queued(session: Session, job_id: str, error: dict[str, Any]) -> None:
+    """End a job without success while it waits; one that was claimed meanwhile goes on."""
+    queued = update(Job).where(Job.id == job_id, Job.status == JobStatus.QUEUED)
+    if _changes_one(session, queued.values(status=JobStatus.FAILED, error=error, finished_at=now())):
+        append_events(session, job_id, [("failed", error)])
 
 
 def append_events(session: Session, job_id: str, events: Sequence[Event]) -> None:
@@ -245,7 +252,7 @@ def append_events(session: Session, job_id: str, events: Sequence[Event]) -> Non
 def record(db: Database, owner: Claim, events: Sequence[Event], progress: dict[str, Any] | None) -> None:
     """Store events of a training process with their metrics; what an earlier attempt already stored is left out."""
     with db.write() as session:
-        own(session, owner, **({"progress": progress} if progress else {}))
+        own(session, owner, **({"progress": stamped(progress)} if progress else {}))
         known = set(session.execute(select(Metric.round, Metric.epoch).where(Metric.job_id == owner.job_id)))
         of_rounds = select(JobEvent.type, JobEvent.data).where(JobEvent.job_id == owner.job_id, JobEvent.type.in_(_OF_ROUNDS))
         known_rounds = {(type_, data["round"]) for type_, data in session.execute(of_rounds)}
@@ -260,6 +267,17 @@ def record(db: Database, owner: Claim, events: Sequence[Event], progress: dict[s
                 continue
             fresh.append((type_, data))
         append_events(session, owner.job_id, fresh)
+
+
+def tell(db: Database, owner: Claim, progress: dict[str, Any]) -> None:
+    """Store how far a job is, and nothing else."""
+    with db.write() as session:
+        own(session, owner, progress=stamped(progress))
+
+
+def stamped(progress: dict[str, Any]) -> dict[str, Any]:
+    """Progress with the time at which it was told, from which its ``eta_seconds`` counts."""
+    return {**progress, "told_at": now().isoformat()}
 
 
 def lost(db: Database, owner: Claim, reason: str) -> None:

@@ -195,6 +195,10 @@ class Job(Base):
     evaluation: Mapped[dict[str, Any] | None]
     error: Mapped[dict[str, Any] | None]
     model_id: Mapped[str | None]
+    continues: Mapped[str | None]  # the id of a job whose checkpoints it starts from
+    paces: Mapped[
+        dict[str, Any] | None
+    ]  # of a training that succeeded: how long each step took, as a multiple of what was expected
     attempt: Mapped[int] = mapped_column(default=0)
     heartbeat: Mapped[int] = mapped_column(default=0)
     worker: Mapped[str | None]

@@ -44,21 +44,23 @@ def make_current(session: Session, dataset_id: str, model_id: str) -> Dataset:
 
 
 def remove(db: Database, settings: Settings, model_id: str) -> None:
-    """Delete a model and its files.
+    """Delete a model with its files and the checkpoints of its rounds.
 
     Raises:
         ModelNotFound: no such model.
-        ModelInUse: it is its dataset's current model, or an unfinished job starts from it or works with it.
+        ModelInUse: it is its dataset's current model, or an unfinished job starts from it, works with it
+            or goes on from its checkpoints.
     """
     with db.write() as session:
         model = get(session, model_id)
         if datasets.get_for_job(session, model.dataset_id).model_id == model_id:
             raise ModelInUse(f"{model_id} is the current model of {model.dataset_id}; make another one current first")
         for job in jobs.unfinished(session):
-            if model_id in (job.params.get("init"), job.params.get("model_id")):
+            if model_id in (job.params.get("init"), job.params.get("model_id")) or job.continues == model.job_id:
                 raise ModelInUse(f"{job.id} needs {model_id}; cancel that job or wait for it")
         session.execute(delete(Model).where(Model.id == model_id))
     db.settle()
     for folder in artifacts.family(settings.folder("models").iterdir(), model.directory):
         shutil.rmtree(folder, ignore_errors=True)
     shutil.rmtree(settings.folder("attention") / model_id, ignore_errors=True)
+    shutil.rmtree(settings.folder("runs") / model.job_id, ignore_errors=True)  # the checkpoints that it came from

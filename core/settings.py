@@ -32,6 +32,9 @@ class Settings(BaseSettings):
     heartbeat_seconds: float = Field(5.0, gt=0, description="Time between a worker's signs of life.")
     lost_after_seconds: float = Field(30.0, gt=0, description="Silence after which a worker's job is given to another.")
     checkpoint_seconds: float = Field(15.0, ge=0, description="Time between checkpoints within a round.")
+    checkpoint_days: float = Field(
+        14, ge=0, description="Days for which a failed or cancelled training keeps its checkpoints, to be continued."
+    )
     index: Literal["auto", "flat", "hnsw", "ivf"] = Field("auto", description="Index of models: auto, flat, hnsw or ivf.")
     log_format: Literal["text", "json"] = Field("text", description="Log lines: text, or json (one object a line).")
     import_roots: str = Field("", description="Folders of this machine that may be imported, separated by colons; empty: none.")

@@ -2,14 +2,16 @@
 
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 from sqlalchemy import select
 
 from core.db import Database
 from core.jobs import give_back
-from core.models import Attention, Dataset, Job, JobKind, JobStatus, Model, Queue
+from core.models import Attention, Dataset, Job, JobKind, JobStatus, Model, Queue, now
 from core.settings import Settings
 
 _UPLOAD_SECONDS = 24 * 3600  # without a new byte, after which an upload that no job names never gets one
@@ -59,13 +61,15 @@ def collect(db: Database, settings: Settings) -> list[Path]:
     runs = list(settings.folder("runs").glob("job_*"))
     maps = list(settings.folder("attention").glob("mdl_*/job_*"))
     with db.read() as session:
-        every = session.execute(select(Job.id, Job.kind, Job.status, Job.params)).all()
+        columns = (Job.id, Job.kind, Job.status, Job.params, Job.continues, Job.finished_at)
+        every = session.execute(select(*columns)).all()
         datasets = set(session.scalars(select(Dataset.id)))
-        published = {_first(directory) for directory in session.scalars(select(Model.directory))}
+        models_of = dict(session.execute(select(Model.job_id, Model.directory)).all())
         named_maps = {tuple(row) for row in session.execute(select(Attention.model_id, Attention.directory).distinct())}
     db.settle()
+    published = {_first(directory) for directory in models_of.values()}
     unfinished = {job.id for job in every if not JobStatus(job.status).over}
-    kept = {job.id for job in every if job.kind != JobKind.COMPACT and job.status != JobStatus.CANCELLED} | unfinished
+    kept = unfinished | _needed_runs(every, set(models_of), settings.checkpoint_days)
     named = {job.params.get("upload") for job in every if job.id in unfinished}
     left = [path for path in uploads if path.name not in named and _age(path) > _UPLOAD_SECONDS]
     left += [folder for folder in shards if folder.name not in datasets]
@@ -86,6 +90,27 @@ def collect(db: Database, settings: Settings) -> list[Path]:
         else:
             path.unlink(missing_ok=True)
     return left
+
+
+def _needed_runs(every: Sequence[Any], with_model: set[str], days: float) -> set[str]:
+    """Jobs that are over and whose runs are of use: results, the checkpoints that a model came from, and for some days those
+    of a training without success, unless a job that went on from there has succeeded."""
+    going_on = {job.continues for job in every if not JobStatus(job.status).over}
+    done = {job.continues for job in every if job.status == JobStatus.SUCCEEDED}
+    oldest = now() - timedelta(days=days)
+    needed = set()
+    for job in every:
+        if job.id in going_on:
+            keep = True
+        elif job.kind != JobKind.TRAIN:
+            keep = job.kind != JobKind.COMPACT and job.status != JobStatus.CANCELLED
+        elif job.status == JobStatus.SUCCEEDED:
+            keep = job.id in with_model
+        else:
+            keep = job.id not in done and job.finished_at is not None and job.finished_at > oldest
+        if keep:
+            needed.add(job.id)
+    return needed
 
 
 def _first(directory: str) -> str:

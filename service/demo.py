@@ -104,6 +104,8 @@ class _Demo:
         assert job.evaluation and job.started_at and job.finished_at
         judged = job.evaluation
         self._print_accuracy(judged)
+        if job.verdict:
+            print(f"\nverdict: {job.verdict['sentence']}")
         queries = self._sample(evaluation or dataset)
         rows = [(query, self._neighbours(query, dataset)) for query in queries]
         sheet = self._contact_sheet(rows)

@@ -89,10 +89,13 @@ class ParamsCheck(BaseModel):
 
 
 class Progress(BaseModel):
-    """Of a training job these; of a validation the counts so far."""
+    """Of a training job these, those of an epoch once it is known; of a validation the counts so far."""
 
     model_config = ConfigDict(extra="allow")
 
+    phase: Literal["preparing", "training", "exporting", "evaluating", "indexing", "publishing"] | None = None
+    phase_fraction: float | None = Field(None, description="Of the phase, 0 to 1.")
+    fraction: float | None = Field(None, description="Of the whole job, 0 to 1; it never falls.")
     round: int | None = None
     rounds: int | None = None
     epoch: int | None = None
@@ -100,7 +103,33 @@ class Progress(BaseModel):
     loss: float | None = None
     images_per_second: float | None = None
     anchors: float | None = Field(None, description="Fraction of the images that are anchors.")
-    eta_seconds: float | None = None
+    eta_seconds: float | None = Field(None, description="Until the end of the whole job; null while it cannot be known.")
+
+
+class VerdictBody(BaseModel):
+    """The evaluation in a sentence; without evidence the comparisons are null."""
+
+    sentence: str = Field(
+        examples=[
+            "38.3 %, an untrained encoder 39.6 %, raw pixels 56.5 %: worse than raw pixels;"
+            " train longer or start from pretrained weights"
+        ]
+    )
+    better_than_untrained: bool | None
+    better_than_raw_pixels: bool | None
+
+
+class Continue(BaseModel):
+    """How to go on from a job's checkpoints."""
+
+    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"add_rounds": 2}]})
+
+    add_rounds: int | None = Field(
+        None,
+        ge=1,
+        le=20,
+        description="More rounds for a job that succeeded; without it one that failed or was cancelled is resumed.",
+    )
 
 
 class JobBody(BaseModel):
@@ -113,15 +142,18 @@ class JobBody(BaseModel):
     params: dict[str, Any]
     progress: Progress | None
     evaluation: dict[str, Any] | None
+    verdict: VerdictBody | None
     attempt: int
     error: Error | None
     model_id: str | None
+    continues: str | None = Field(description="The job from whose checkpoints this one went on.")
+    continuation: Literal["resume", "more_rounds"] | None = Field(
+        description="How `POST /jobs/{job_id}/continue` can go on from its checkpoints now, if it can."
+    )
     created_at: datetime
     started_at: datetime | None
     finished_at: datetime | None
-    estimated_finish: datetime | None = Field(
-        description="Of the training, by its speed so far; evaluation and publishing follow."
-    )
+    estimated_finish: datetime | None = Field(description="When `progress` was told, and its `eta_seconds`.")
     metadata: dict[str, Any]
 
 

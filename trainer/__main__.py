@@ -14,11 +14,13 @@ from typing import Any
 
 import torch
 
+from core.verdict import verdict
 from trainer.attention_command import attention_command
 from trainer.benchmark_sets import NAMES, fetch
 from trainer.config import BOUNDS, CHOICES, InputError, TrainConfig
 from trainer.evaluate import Labelled, evaluate
 from trainer.logs import configure, log
+from trainer.progress import Progress
 from trainer.run_command import open_and_report, read_json, run_command
 from trainer.sources import SourceError
 from trainer.train import Stopped
@@ -61,7 +63,11 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True)
     run = commands.add_parser("run", help="learn an encoder from a folder, a zip or tar archive, or a .jsonl list")
     run.add_argument("data", nargs="?", help="the images; labels are neither needed nor read")
-    run.add_argument("--config", type=Path, help='JSON: {"data": ..., "params": {...}, "resume": [folders]}')
+    run.add_argument(
+        "--config",
+        type=Path,
+        help='JSON: {"data": ..., "params": {...}, "resume": [folders], "extend": true where these had fewer rounds}',
+    )
     run.add_argument("--out", type=Path, required=True, help="the run's folder; an unfinished run in it is continued")
     run.add_argument("--checkpoint-seconds", type=float, default=15.0)
     again = run.add_mutually_exclusive_group()
@@ -85,6 +91,7 @@ def _parser() -> argparse.ArgumentParser:
     judge.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
     judge.add_argument("--config", type=Path, help='JSON: {"run", "data", "labels", "held_out", "held_out_labels"}')
     judge.add_argument("--out", type=Path, help="also write the result here")
+    judge.add_argument("--progress", type=Path, help=argparse.SUPPRESS)
     judge.add_argument("--plot", type=Path, help="draw the neighbours' consistency by round and by entropy here, as a PNG")
     judge.set_defaults(command=_evaluate)
 
@@ -130,14 +137,22 @@ def _evaluate(arguments: argparse.Namespace) -> int:
     if not run or not data:
         raise SourceError("name the run's folder and, with --data, the images it was trained on")
     held_out = arguments.held_out or given.get("held_out")
+    progress = Progress(arguments.progress)
+
+    def tell(text: str, step: str, done: float) -> None:
+        log.info("evaluating %s", text)
+        progress.at(step, done)
+
     result = evaluate(
         Path(run),
         _labelled(data, given.get("labels")),
         _labelled(held_out, given.get("held_out_labels")) if held_out else None,
         arguments.k,
         arguments.device,
-        on_progress=lambda text: log.info("evaluating %s", text),
+        on_progress=tell,
     )
+    if said := verdict(result):
+        log.info("%s", said.sentence)
     if arguments.out:
         arguments.out.write_text(json.dumps(result, indent=2) + "\n")
     if arguments.plot:

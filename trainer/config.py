@@ -14,6 +14,8 @@ from typing import Any
 
 import torch
 
+from core import demands
+
 
 class InputError(ValueError):
     """Something the user gave cannot be used; the message says what, and what is allowed."""
@@ -210,10 +212,8 @@ def resolve(config: TrainConfig, count: int, median_side: int) -> TrainConfig:
     Raises:
         ConfigError: too few images, or a device that is not here.
     """
-    if count < 16:
-        raise ConfigError(f"{count} images are too few to learn from; at least 16 distinct images are needed")
-    if config.neighbours >= count:
-        raise ConfigError(f"neighbours: {config.neighbours} is not below the number of images, {count}")
+    if reason := demands.unmet(count, config.neighbours):
+        raise ConfigError(reason)
     device = resolve_device(config.device)
     side = config.image_size or _side(median_side, largest=224 if device.type == "cuda" else 48)
     first = config.epochs_first or _quick_epochs(count, side)

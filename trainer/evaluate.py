@@ -36,7 +36,7 @@ def evaluate(
     held_out: Labelled | None,
     k: int | None = None,
     device: str = "auto",
-    on_progress: Callable[[str], None] = lambda text: None,
+    on_progress: Callable[[str, str, float], None] = lambda text, step, done: None,
 ) -> dict[str, Any]:
     """Judge a finished run with labels that it never saw: kNN for every round, linear classifiers and retrieval for the last.
 
@@ -50,7 +50,8 @@ def evaluate(
         k: number of voters, lowered to what there is; by default 200 as in the paper, 20 where fewer than
             ``FEW_VOTERS`` images are labelled.
         device: where to encode, as in the configuration; the run may have used another.
-        on_progress: told what is being evaluated.
+        on_progress: told what is being evaluated, and which share is done of which step: ``rounds`` before the last one,
+            ``last``, ``untrained``, ``pixels``.
 
     Returns:
         ``k, held_out, queries, overlap, classes``; ``knn_accuracy, untrained_accuracy, raw_pixel_accuracy``; ``trained``,
@@ -69,9 +70,11 @@ def evaluate(
     if not ends:
         raise InputError(f"{run_dir}: no checkpoint of a finished round in it")
     judge = _Judge.of(train, held_out, k, resolve_device(device))
-    rounds, figures, config = [], None, None
+    rounds: list[dict[str, Any]] = []
+    figures, config = None, None
     for number, path in ends:
-        on_progress(f"round {number}")
+        before_last = len(rounds) < len(ends) - 1
+        on_progress(f"round {number}", *(("rounds", len(rounds) / (len(ends) - 1)) if before_last else ("last", 0.0)))
         state = checkpoints.load(path)
         config = TrainConfig.make(state["config"])
         if state["images"] != train.images.fingerprint:
@@ -97,8 +100,9 @@ def evaluate(
         raise InputError(f"{run_dir}: only {len(rounds)} of {config.rounds} rounds are finished; run it to its end first")
     untrained = build_encoder(config)
     untrained.set_moments(encoder.get_buffer("pixel_mean"), encoder.get_buffer("pixel_std"))
-    on_progress("untrained encoder and raw pixels")
+    on_progress("untrained encoder", "untrained", 0.0)
     before = judge.encoder(untrained, everything=True) if judge else None
+    on_progress("raw pixels", "pixels", 0.0)
     pixels = judge.raw_pixels(config) if judge else None
     last = rounds[-1]
     return {

@@ -1,5 +1,6 @@
 """What a finished run leaves behind: encoder, embeddings, neighbourhoods, metrics and a map, in one folder."""
 
+import itertools
 import json
 import os
 from pathlib import Path
@@ -15,14 +16,17 @@ from trainer.backbones import Encoder
 from trainer.config import TrainConfig
 from trainer.encode import as_input, encode
 from trainer.pixels import evaluation_batches
+from trainer.progress import Progress
 from trainer.run import Run
 from trainer.sources import ImageList
 
 PARITY = 1e-4  # largest difference allowed between an ONNX Runtime and a torch embedding, per component
 MAP_LIMIT = 200_000  # above this the map is a linear projection: t-SNE would take hours
+_STEPS, _EXAGGERATED = 750, 250  # of t-SNE, and those of them with which it begins
+_TOLD_EVERY = 50
 
 
-def export(config: TrainConfig, run: Run, images: ImageList, folder: Path) -> None:
+def export(config: TrainConfig, run: Run, images: ImageList, folder: Path, progress: Progress | None = None) -> None:
     """Write the run's results; rows are in the order of ``images``.
 
     Files: ``encoder.onnx``, ``encoder.safetensors``, ``embeddings.npy`` float32 (N, d), ``ids.npy`` int64 (N,),
@@ -36,7 +40,9 @@ def export(config: TrainConfig, run: Run, images: ImageList, folder: Path) -> No
     folder.mkdir(parents=True, exist_ok=True)
     device = run.bank.rows.device
     assert config.image_size is not None
-    embeddings = encode(run.encoder, evaluation_batches(images, config.image_size), device)
+    progress = progress or Progress()
+    batches = progress.through("encoding", evaluation_batches(images, config.image_size), len(images.images))
+    embeddings = encode(run.encoder, batches, device)
     if not bool(torch.isfinite(embeddings).all()):
         raise RuntimeError("the encoder gives embeddings that are not finite: lower learning_rate or set precision float32")
     ids = np.array([image.id for image in images.images], dtype=np.int64)
@@ -49,9 +55,11 @@ def export(config: TrainConfig, run: Run, images: ImageList, folder: Path) -> No
         anchor_round=run.anchor_round.numpy(),
         neighbours=np.where(towards >= 0, ids[towards], -1),
     )
-    np.save(folder / "projection.npy", project(embeddings.numpy()))
+    progress.at("mapping", 0.0)
+    np.save(folder / "projection.npy", project(embeddings.numpy(), progress))
     with open(folder / "metrics.jsonl", "w", encoding="utf-8") as file:
         file.writelines(json.dumps(event) + "\n" for event in run.history if event["type"] == "epoch")
+    progress.at("writing", 0.0)
     encoder = run.encoder.to("cpu").eval()
     save_file({name: value.contiguous() for name, value in encoder.state_dict().items()}, folder / "encoder.safetensors")
     sample = next(iter(evaluation_batches(images, config.image_size)))[:8]
@@ -104,7 +112,7 @@ def export_onnx(encoder: Encoder, sample: Tensor, embeddings: Tensor, path: Path
             raise RuntimeError(f"the exported encoder differs from the trained one by {worst:.2g} (allowed: {PARITY:g})")
 
 
-def project(embeddings: NDArray[np.float32]) -> NDArray[np.float32]:
+def project(embeddings: NDArray[np.float32], progress: Progress | None = None) -> NDArray[np.float32]:
     """A map for people to look at: t-SNE of the cosine distances (van der Maaten and Hinton 2008), started from the two
     principal components; the principal components alone above ``MAP_LIMIT`` or below 50 rows.
 
@@ -121,8 +129,22 @@ def project(embeddings: NDArray[np.float32]) -> NDArray[np.float32]:
         return np.asarray(principal)
     from openTSNE import TSNE
 
+    told = itertools.count(1)
+
+    def tell(*_: object) -> None:
+        if progress:
+            progress.at("mapping", next(told) * _TOLD_EVERY / _STEPS)
+
     scale = 1e-4 / max(float(principal[:, 0].std()), 1e-12)
-    layout = TSNE(metric="cosine", initialization=principal * scale, random_state=0, n_jobs=os.cpu_count(), n_iter=500).fit(
-        embeddings
+    tsne = TSNE(
+        metric="cosine",
+        initialization=principal * scale,
+        random_state=0,
+        n_jobs=os.cpu_count(),
+        early_exaggeration_iter=_EXAGGERATED,
+        n_iter=_STEPS - _EXAGGERATED,
+        callbacks=tell,
+        callbacks_every_iters=_TOLD_EVERY,
     )
+    layout = tsne.fit(embeddings)
     return np.asarray(layout, dtype=np.float32)

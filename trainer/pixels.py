@@ -24,6 +24,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from core import imaging
 from trainer.augment import Augmentation, crop_and_resize
+from trainer.progress import Progress
 from trainer.ranks import Ranks
 from trainer.sources import ImageList, ImageRef, cpus
 
@@ -59,7 +60,13 @@ class PixelStore(Protocol):
 
 
 def open_store(
-    listed: ImageList, side: int, scratch: Path, ranks: Ranks, device: torch.device, budget: int = MEMORY_BUDGET
+    listed: ImageList,
+    side: int,
+    scratch: Path,
+    ranks: Ranks,
+    device: torch.device,
+    budget: int = MEMORY_BUDGET,
+    progress: Progress | None = None,
 ) -> PixelStore:
     """Choose how to keep the images, by the bytes they take decoded.
 
@@ -70,6 +77,7 @@ def open_store(
         ranks: the processes that train together; those of one machine share one map.
         device: where crops are made; on a CPU large ones cost less from Pillow than from matrix products.
         budget: bytes of decoded pixels to keep in memory.
+        progress: told of the images that are decoded beforehand.
     """
     # Up to 1.5 times the crop where the files hold that much detail.
     stored = max(side, min(listed.median_side, side * 3 // 2))
@@ -81,11 +89,11 @@ def open_store(
         return StreamedImages(listed.images, _sizes(listed), loaders, f"{measured}, {why}")
     if size <= budget and ranks.size == 1:
         pixels = np.empty((len(listed.images), 3, stored, stored), np.uint8)
-        _fill(pixels, listed)
+        _fill(pixels, listed, progress)
         return DecodedImages(torch.from_numpy(pixels), _sizes(listed), f"{measured}: in memory (budget {_mib(budget)})")
     room = shutil.disk_usage(scratch).free // 2
     if size <= budget or (stored <= SMALL_SIDE and size <= room):
-        pixels = _shared_map(listed, stored, scratch, ranks)
+        pixels = _shared_map(listed, stored, scratch, ranks, progress)
         why = "shared by the ranks" if size <= budget else f"over the budget of {_mib(budget)}"
         return DecodedImages(torch.from_numpy(pixels), _sizes(listed), f"{measured}, {why}: in a memory-mapped file")
     why = f"{measured}, over the budget of {_mib(budget)}: decoded by {loaders} loader processes"
@@ -100,16 +108,16 @@ def _sizes(listed: ImageList) -> Tensor:
     return torch.tensor([(image.width, image.height) for image in listed.images], dtype=torch.float32)
 
 
-def _fill(pixels: NDArray[np.uint8], listed: ImageList) -> None:
+def _fill(pixels: NDArray[np.uint8], listed: ImageList, progress: Progress | None) -> None:
     side = pixels.shape[-1]
 
     def decode(row: int) -> None:
         pixels[row] = imaging.squashed_array(listed.images[row].decode(), side).transpose(2, 0, 1)
 
-    _in_threads(decode, len(listed.images))
+    _in_threads(decode, len(listed.images), progress)
 
 
-def _shared_map(listed: ImageList, side: int, scratch: Path, ranks: Ranks) -> NDArray[np.uint8]:
+def _shared_map(listed: ImageList, side: int, scratch: Path, ranks: Ranks, progress: Progress | None) -> NDArray[np.uint8]:
     """One memory-mapped file for all ranks of this machine; its first rank decodes into it."""
     path = scratch / f"pixels-{os.environ.get('GROUP_RANK', '0')}.u8"
     shape = (len(listed.images), 3, side, side)
@@ -119,7 +127,7 @@ def _shared_map(listed: ImageList, side: int, scratch: Path, ranks: Ranks) -> ND
             if hasattr(os, "posix_fallocate"):  # not on macOS
                 os.posix_fallocate(file.fileno(), 0, math.prod(shape))
             file.truncate(math.prod(shape))
-        _fill(np.memmap(path, np.uint8, "r+", shape=shape), listed)
+        _fill(np.memmap(path, np.uint8, "r+", shape=shape), listed, progress)
     ranks.wait()
     pixels = np.memmap(path, np.uint8, "r+", shape=shape)
     ranks.wait()
@@ -210,7 +218,7 @@ class StreamedImages:
         step = max(1, len(self.images) // _SAMPLE)
         chosen = ImageList(self.images[::step])
         pixels = np.empty((len(chosen.images), 3, 64, 64), np.uint8)
-        _fill(pixels, chosen)
+        _fill(pixels, chosen, None)
         return DecodedImages(torch.from_numpy(pixels), self.sizes).moments()
 
 
@@ -263,7 +271,7 @@ def evaluation_batches(listed: ImageList, side: int) -> Iterator[Tensor]:
         yield torch.from_numpy(array)
 
 
-def _in_threads(work: Callable[[int], None], count: int) -> None:
+def _in_threads(work: Callable[[int], None], count: int, progress: Progress | None = None) -> None:
     """Pillow decodes without the interpreter's lock."""
 
     def some(start: int) -> None:
@@ -271,5 +279,6 @@ def _in_threads(work: Callable[[int], None], count: int) -> None:
             work(row)
 
     with ThreadPoolExecutor(min(8, cpus())) as pool:
-        for _ in pool.map(some, range(0, count, _ROWS_A_TASK)):
-            pass
+        for number, _ in enumerate(pool.map(some, range(0, count, _ROWS_A_TASK)), 1):
+            if progress:
+                progress.at("decoding", number * _ROWS_A_TASK / count)

@@ -17,6 +17,7 @@ from trainer import checkpoints
 from trainer.checkpoints import Position
 from trainer.config import InputError, TrainConfig
 from trainer.logs import log
+from trainer.progress import Progress
 from trainer.ranks import Ranks, join, leave
 from trainer.run import Event
 from trainer.sources import ImageList, SourceError, open_source
@@ -53,7 +54,7 @@ def _train_and_export(arguments: argparse.Namespace, given: dict[str, Any], para
     except OSError as error:
         raise InputError(f"--out {arguments.out}: {error.strerror}") from error
     with open(arguments.out / "events.jsonl" if ranks.leads else os.devnull, "w", encoding="utf-8") as events:
-        bar = _Bar()
+        bar, progress = _Bar(), Progress(arguments.out / "progress.jsonl" if ranks.leads else None)
 
         def on_event(event: Event) -> None:
             events.write(json.dumps(event) + "\n")
@@ -65,10 +66,11 @@ def _train_and_export(arguments: argparse.Namespace, given: dict[str, Any], para
             images,
             arguments.out,
             resume_from=[Path(folder) for folder in given.get("resume", [])],
-            extend=arguments.add_rounds is not None,
+            extend=arguments.add_rounds is not None or bool(given.get("extend")),
             on_event=on_event,
             should_stop=stop.is_set,
             checkpoint_seconds=arguments.checkpoint_seconds,
+            progress=progress,
         )
         bar.close()
         # From here on there is nothing to save: the last checkpoint is written.
@@ -78,7 +80,7 @@ def _train_and_export(arguments: argparse.Namespace, given: dict[str, Any], para
             on_event({"type": "exporting"})
             from trainer.export import export
 
-            export(config, run, images, arguments.out / "model")
+            export(config, run, images, arguments.out / "model", progress)
             on_event({"type": "finished"})
         ranks.wait()
     return 0

@@ -22,6 +22,7 @@ from trainer.encode import encode
 from trainer.loss import neighbourhood_loss
 from trainer.neighbourhoods import MemoryBank, discover, neighbourhoods, select_anchors
 from trainer.pixels import PixelStore, evaluation_batches, open_store
+from trainer.progress import Progress
 from trainer.randomness import generator
 from trainer.ranks import Ranks
 from trainer.run import Event, Run, require_same_run
@@ -45,6 +46,7 @@ def train(
     on_event: Callable[[Event], None] = lambda event: None,
     should_stop: Callable[[], bool] = lambda: False,
     checkpoint_seconds: float = 15.0,
+    progress: Progress | None = None,
 ) -> tuple[TrainConfig, Run]:
     """Learn an encoder from unlabelled images; on several ranks, every one of them calls this.
 
@@ -59,6 +61,7 @@ def train(
             gives those of the past again.
         should_stop: asked before every step.
         checkpoint_seconds: time between checkpoints within a round.
+        progress: told how far preparing and training are, on the first rank.
 
     Returns:
         The resolved configuration and the finished run.
@@ -86,7 +89,10 @@ def train(
 
     device = torch.device(config.device)
     torch.backends.cudnn.deterministic = True  # a resumed run must equal an uninterrupted one
-    store = open_store(images, config.image_size, out_dir, ranks, device)
+    progress = (progress if ranks.leads else None) or Progress()
+    epochs_in_all = config.epochs_first + (config.rounds - 1) * config.epochs
+    progress.at("starting", 1.0, plan=_sizes(config, images, epochs_in_all))
+    store = open_store(images, config.image_size, out_dir, ranks, device, progress=progress)
     run = Run.start(config, images.fingerprint, count, device, ranks)
     if saved:
         run.restore(saved, config)
@@ -109,6 +115,7 @@ def train(
     saved_at = time.monotonic()
     for round_ in range(run.position.round, config.rounds):
         epochs = config.epochs_first if round_ == 0 else config.epochs
+        before = 0 if round_ == 0 else config.epochs_first + (round_ - 1) * config.epochs
         if round_ and run.position == Position(round_):
             _choose_anchors(run, config, round_, images)
         for epoch in range(run.position.epoch, epochs):
@@ -125,6 +132,7 @@ def train(
                     saved_at = time.monotonic()
                 if stop:
                     raise Stopped
+                progress.at("epochs", (before + epoch + step / batches) / epochs_in_all)
                 _set_rate(run.optimiser, config, round_, epoch, epochs, step / batches)
                 _step(config, run, forward, rows, x)
                 run.position = Position(round_, epoch, step + 1)
@@ -135,6 +143,13 @@ def train(
         save()
         saved_at = time.monotonic()
     return config, run
+
+
+def _sizes(config: TrainConfig, images: ImageList, epochs: int) -> dict[str, Any]:
+    """What the time that everything takes depends on."""
+    names = ("backbone", "image_size", "dim", "rounds")
+    chosen = {name: getattr(config, name) for name in names}
+    return {**chosen, "images": len(images.images), "side": images.median_side, "epochs": epochs}
 
 
 def _plan(

@@ -13,8 +13,9 @@ from core.jobs import Claim
 from core.models import Attention, Image, JobStatus, Model
 from core.search import Searcher
 from core.settings import Settings
+from worker.inputs import write_images
 from worker.pulse import Pulse
-from worker.training import supervise, write_images
+from worker.supervision import supervise
 
 Pair = tuple[int, int]
 

@@ -14,6 +14,7 @@ from core.errors import StaleAttempt
 from core.jobs import Claim
 from core.models import Image, JobStatus, Model, new_id, now
 from core.settings import Settings
+from worker.relay import Relay
 
 
 def discard_unpublished(db: Database, settings: Settings, owner: Claim) -> None:
@@ -29,7 +30,7 @@ def discard_unpublished(db: Database, settings: Settings, owner: Claim) -> None:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def publish(db: Database, settings: Settings, owner: Claim, run_dir: Path, evaluation: dict[str, Any]) -> None:
+def publish(db: Database, settings: Settings, owner: Claim, run_dir: Path, evaluation: dict[str, Any], relay: Relay) -> None:
     """Publish ``run_dir/model`` as ``models/<job>-<attempt>`` and point the dataset's alias at it.
 
     Readers see the model only through its row, which appears together with the job's success.
@@ -39,7 +40,9 @@ def publish(db: Database, settings: Settings, owner: Claim, run_dir: Path, evalu
     """
     staged = run_dir / "model"
     embeddings = np.load(staged / "embeddings.npy")
+    relay.enter("indexing")
     built = index.build(embeddings, staged / "index.faiss", settings.index)
+    relay.enter("publishing")
     with db.read() as session:
         job = jobs.get(session, owner.job_id)
         path_of = dict(session.execute(select(Image.id, Image.path).where(Image.dataset_id == job.dataset_id)).all())
@@ -76,7 +79,7 @@ def publish(db: Database, settings: Settings, owner: Claim, run_dir: Path, evalu
     artifacts.publish(staged, final)
     try:
         with db.write() as session:
-            jobs.finish(session, owner, JobStatus.SUCCEEDED, model_id=model_id, evaluation=evaluation)
+            jobs.finish(session, owner, JobStatus.SUCCEEDED, model_id=model_id, evaluation=evaluation, **relay.ending())
             session.add(
                 Model(
                     id=model_id,

@@ -9,7 +9,7 @@ from contextvars import copy_context
 from types import TracebackType
 from typing import Self
 
-from core import jobs
+from core import continuation, jobs
 from core.db import AWAY, Database
 from core.errors import StaleAttempt
 from core.intake import end_failed
@@ -51,7 +51,7 @@ class Pulse:
             self.cancelled = self.cancelled or jobs.beat(self._db, self._owner)  # a cancel since the last beat
             if self.cancelled:
                 self._end(JobStatus.CANCELLED, None)
-                shutil.rmtree(self._settings.root / "runs" / self._owner.job_id, ignore_errors=True)
+                _delete_all_but_checkpoints(self._settings, self._owner)
             else:
                 jobs.release(self._db, self._owner)
         except StaleAttempt:
@@ -102,6 +102,14 @@ class Pulse:
                 return
             except Exception:  # a database that is away: the next beat tries again, the sweep judges
                 log.exception("no heartbeat for %s", self._owner.job_id)
+
+
+def _delete_all_but_checkpoints(settings: Settings, owner: Claim) -> None:
+    """The files of a job that was cancelled; a training can go on from its checkpoints, where it has one."""
+    home = settings.root / "runs" / owner.job_id
+    useless = home.glob("*/model") if owner.kind is JobKind.TRAIN and continuation.newest(home) else [home]
+    for path in useless:
+        shutil.rmtree(path, ignore_errors=True)
 
 
 def _delete_work(settings: Settings, owner: Claim) -> None:

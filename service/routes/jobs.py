@@ -8,15 +8,16 @@ from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Header, Query, Request, Response
 from fastapi.responses import FileResponse
-from sqlalchemy import func, select
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 from starlette.concurrency import run_in_threadpool
 
-from core import datasets, idempotency, jobs, votes
+from core import continuation, datasets, idempotency, jobs, training, votes
 from core.errors import BadParameters, BadRequest, DatasetNotReady, NoTable
-from core.models import DatasetStatus, Job, JobEvent, JobKind, JobStatus, Metric, Model, Queue
+from core.models import DatasetStatus, Job, JobKind, JobStatus, Metric, Model, Queue
+from core.verdict import verdict
 from service.context import Context, Ctx, Reading
-from service.job_schemas import ClassifyAll, JobBody, JobPage, JobRequest, MetricBody, MetricsBody
+from service.job_schemas import ClassifyAll, Continue, JobBody, JobPage, JobRequest, MetricBody, MetricsBody
 from service.uploads import ARCHIVE, Upload, json_body, media_type, parse_json, receive, validated
 
 router = APIRouter(tags=["jobs"])
@@ -102,7 +103,7 @@ def accepted(context: Context, response: Response, job: Job, new: bool) -> JobBo
     else:
         response.headers["Idempotent-Replayed"] = "true"
     response.headers["Location"] = f"/jobs/{job.id}"
-    return body(job)
+    return body(job, continuation.way(context.settings, job))
 
 
 def _create(session: Session, request: JobRequest) -> Job:
@@ -116,11 +117,13 @@ def _create(session: Session, request: JobRequest) -> Job:
     init = request.params.init or ""
     if init.startswith("mdl_") and session.get(Model, init) is None:
         raise BadParameters(f"init: there is no model {init}")
+    params = request.params.model_dump(exclude_none=True, mode="json")
+    training.require(session, request.dataset_id, request.evaluation_dataset_id, params)
     return jobs.create(
         session,
         JobKind.TRAIN,
         request.dataset_id,
-        params=request.params.model_dump(exclude_none=True, mode="json"),
+        params=params,
         evaluation_dataset_id=request.evaluation_dataset_id,
         name=request.name,
         metadata=request.metadata,
@@ -156,9 +159,22 @@ def get_classifications(job_id: str, session: Reading, context: Ctx) -> FileResp
     return FileResponse(votes.table_path(context.settings, job_id), media_type="text/csv", filename=f"{job_id}.csv")
 
 
+@router.post("/jobs/{job_id}/continue", status_code=202)
+def continue_job(job_id: str, request: Continue, response: Response, context: Ctx, idempotency_key: Key = None) -> JobBody:
+    """Go on from the checkpoints of a training job that is over, in a new job with the same images: with ``add_rounds`` for more
+    rounds where it succeeded, without it from where it failed or was cancelled. Its ``continuation`` says which is possible;
+    409 ``cannot_continue`` where neither is. The same ``Idempotency-Key`` again gives the same job."""
+    with context.db.read() as session:
+        plan = continuation.plan(session, context.settings, job_id, request.add_rounds)
+    same = {"continue": job_id, **request.model_dump()}
+    made = idempotency.job_once(context.db, idempotency_key, same, lambda session: continuation.create(session, plan))
+    return accepted(context, response, *made)
+
+
 @router.get("/jobs")
 def list_jobs(
     session: Reading,
+    context: Ctx,
     limit: Limit = 100,
     after: str | None = None,
     kind: JobKind | None = None,
@@ -175,13 +191,13 @@ def list_jobs(
         if value is not None:
             wanted = wanted.where(column == value)
     rows = session.scalars(wanted).all()
-    return JobPage(data=_bodies(session, rows[:limit]), next=rows[limit - 1].id if len(rows) > limit else None)
+    return JobPage(data=_bodies(context, rows[:limit]), next=rows[limit - 1].id if len(rows) > limit else None)
 
 
 @router.get("/jobs/{job_id}")
-def get_job(job_id: str, session: Reading) -> JobBody:
+def get_job(job_id: str, session: Reading, context: Ctx) -> JobBody:
     """One job."""
-    return _bodies(session, [jobs.get(session, job_id)])[0]
+    return _bodies(context, [jobs.get(session, job_id)])[0]
 
 
 @router.get("/jobs/{job_id}/metrics")
@@ -199,27 +215,35 @@ def cancel_job(job_id: str, context: Ctx) -> JobBody:
     """Cancel a job: at once while it is queued, within seconds while it runs."""
     with context.db.write() as session:
         job = jobs.request_cancel(session, job_id)
-        answer = _bodies(session, [job])[0]
+    answer = _bodies(context, [job])[0]
     if job.status == JobStatus.CANCELLED and "upload" in job.params:
         datasets.upload_path(context.settings, job.params["upload"]).unlink(missing_ok=True)
     context.bell.ring(Queue.TASKS)  # what was left of an upload is taken back by a job
     return answer
 
 
-def _bodies(session: Session, rows: Sequence[Job]) -> list[JobBody]:
-    """Rows as the API shows them, with the time when the newest epoch of each running one was told: its ``eta_seconds``
-    counts from there."""
-    running = [row.id for row in rows if row.status == JobStatus.RUNNING]
-    newest = select(JobEvent.job_id, func.max(JobEvent.created_at)).group_by(JobEvent.job_id)
-    newest = newest.where(JobEvent.job_id.in_(running), JobEvent.type == "epoch")
-    told = dict(session.execute(newest).all()) if running else {}
-    return [body(row, told.get(row.id)) for row in rows]
+def _bodies(context: Context, rows: Sequence[Job]) -> list[JobBody]:
+    return [body(row, continuation.way(context.settings, row)) for row in rows]
 
 
-def body(job: Job, told: datetime | None = None) -> JobBody:
-    """A row as the API shows it; ``told`` is when its progress was."""
-    names = [name for name in JobBody.model_fields if name not in ("metadata", "estimated_finish")]
-    left = (job.progress or {}).get("eta_seconds")
-    finish = told + timedelta(seconds=left) if told is not None and left is not None else None
-    columns = {name: getattr(job, name) for name in names}
-    return JobBody.model_validate({**columns, "metadata": job.job_metadata, "estimated_finish": finish})
+def body(job: Job, way: continuation.Way | None = None) -> JobBody:
+    """A row as the API shows it; ``way`` is how it can be continued."""
+    made = ("metadata", "estimated_finish", "verdict", "continuation")
+    columns = {name: getattr(job, name) for name in JobBody.model_fields if name not in made}
+    said = verdict(job.evaluation) if job.kind == JobKind.TRAIN else None
+    return JobBody.model_validate(
+        {
+            **columns,
+            "metadata": job.job_metadata,
+            "estimated_finish": _finish(job),
+            "verdict": vars(said) if said else None,
+            "continuation": way,
+        }
+    )
+
+
+def _finish(job: Job) -> datetime | None:
+    progress = job.progress or {}
+    if job.status != JobStatus.RUNNING or progress.get("eta_seconds") is None:
+        return None
+    return datetime.fromisoformat(progress["told_at"]) + timedelta(seconds=progress["eta_seconds"])

@@ -26,8 +26,8 @@ from tests.conftest import image_bytes, write_zip
 from tests.core.test_datasets import ingested
 from worker.compact import compact
 from worker.embed import embed
+from worker.inputs import write_images
 from worker.pulse import Pulse
-from worker.training import write_images
 
 
 def zipped(tmp_path: Path, seeds: range, folder: str = "a") -> bytes:

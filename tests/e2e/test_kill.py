@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.conftest import picture_zip
+from tests.conftest import image_bytes, picture_zip, write_zip
 from tests.live import Live, wait_for
 
 pytestmark = pytest.mark.slow
@@ -125,11 +125,50 @@ def test_cancel_while_training_frees_the_device(live: Live, pictures: Path) -> N
     assert live.client.post(f"/jobs/{job}/cancel").status_code == 202
     assert live.finished(job, 15)["status"] == "cancelled"
     assert trainer not in live.processes()
-    wait_for(lambda: not (live.data_dir / "runs" / job).exists(), "the checkpoints to be deleted", 5)
     assert live.finished(waiting)["attempt"] == 0
+    assert live.get(f"/jobs/{waiting}")["continuation"] is None
     assert live.get(f"/jobs/{job}")["model_id"] is None
     again = live.finished(live.train(live.get(f"/jobs/{job}")["dataset_id"]), 90)
     assert again["status"] == "succeeded"
+
+
+def test_what_was_cancelled_goes_on_and_what_is_done_gets_more_rounds(live: Live, pictures: Path, expected: np.ndarray) -> None:
+    dataset = live.upload(pictures)
+    job = live.train(dataset, **PARAMS)
+    in_training(live, job)
+    live.client.post(f"/jobs/{job}/cancel").raise_for_status()
+    assert live.finished(job, 15)["continuation"] == "resume"
+    images = live.get(f"/datasets/{dataset}/images?limit=1000")["data"]
+    archive = write_zip(live.data_dir.parent / "more.zip", {f"more/{i}.png": image_bytes(9000 + i) for i in range(5)})
+    with open(archive, "rb") as file:  # added since: what goes on trains on the same images as before
+        added = live.client.post(f"/datasets/{dataset}/images", files={"file": ("more.zip", file)}).raise_for_status().json()
+    assert live.finished(added["id"], 60)["status"] == "succeeded"
+    resumed = live.client.post(f"/jobs/{job}/continue", json={}).raise_for_status().json()["id"]
+    fractions: list[float] = []
+
+    def over() -> bool:
+        body = live.get(f"/jobs/{resumed}")
+        fractions.append((body["progress"] or {}).get("fraction", 0.0))
+        return body["status"] in ("succeeded", "failed", "cancelled")
+
+    wait_for(over, "the end of the resumed job", 240)
+    done = live.get(f"/jobs/{resumed}")
+    assert done["status"] == "succeeded", done
+    assert fractions == sorted(fractions) and fractions[-1] == 1
+    assert [event["data"]["resumed_at"] is not None for event in live.events(resumed) if event["type"] == "started"] == [True]
+    assert np.abs(embeddings(live, done) - expected).max() <= 1e-5
+
+    more = live.client.post(f"/jobs/{resumed}/continue", json={"add_rounds": 1}).raise_for_status().json()["id"]
+    longer = live.finished(more, 240)
+    assert longer["status"] == "succeeded", longer
+    assert (longer["continues"], len(longer["evaluation"]["rounds"])) == (resumed, 4)
+    run = live.data_dir / "runs" / resumed / str(done["attempt"])
+    own = [sys.executable, "-m", "trainer", "run", str(run / "images.jsonl"), "--out", str(run), "--threads", "1"]
+    subprocess.run([*own, "--add-rounds", "1"], check=True, capture_output=True)
+    assert np.abs(embeddings(live, longer) - np.load(run / "model" / "embeddings.npy")).max() <= 1e-5
+    live.client.post(f"/datasets/{dataset}/deletions", json={"image_ids": [images[0]["id"]]}).raise_for_status()
+    refused = live.client.post(f"/jobs/{resumed}/continue", json={"add_rounds": 1})
+    assert (refused.status_code, refused.json()["code"]) == (409, "cannot_continue")
 
 
 def test_the_broker_is_killed_while_jobs_wait(live: Live, pictures: Path) -> None:

@@ -40,11 +40,16 @@ def test_the_job_tells_how_it_went(published: Published) -> None:
     assert set(job) == {
         *("id", "kind", "dataset_id", "evaluation_dataset_id", "status", "name", "params", "progress", "evaluation"),
         *("attempt", "error", "model_id", "created_at", "started_at", "finished_at", "estimated_finish", "metadata"),
+        *("verdict", "continues", "continuation"),
     }
     assert job["estimated_finish"] is None
     assert set(job["progress"]) == {
         *("round", "rounds", "epoch", "epochs", "loss", "images_per_second", "anchors", "eta_seconds"),
+        *("phase", "phase_fraction", "fraction", "told_at"),
     }
+    assert [job["progress"][name] for name in ("phase", "phase_fraction", "fraction", "eta_seconds")] == ["publishing", 1, 1, 0]
+    assert "on 8 judged images" in job["verdict"]["sentence"]
+    assert job["continuation"] == "more_rounds"
     judged = job["evaluation"]
     assert judged["held_out"]
     assert judged["queries"] == 8

@@ -1,0 +1,66 @@
+"""The sentence on a model: what it is compared with, and when there is no evidence."""
+
+from typing import Any
+
+import pytest
+
+from core.verdict import verdict
+
+
+def judged(accuracy: float | None, untrained: float | None, pixels: float | None, **more: Any) -> dict[str, Any]:
+    figures = {"knn_accuracy": accuracy, "untrained_accuracy": untrained, "raw_pixel_accuracy": pixels}
+    return {**figures, "queries": 2000, "classes": 10, "rounds": [], "warnings": [], **more}
+
+
+@pytest.mark.parametrize(
+    ("figures", "said", "better"),
+    [
+        ((0.383, 0.396, 0.565), "worse than raw pixels; train longer or start from pretrained weights", (False, False)),
+        ((0.6, 0.4, 0.3), "better than both", (True, True)),
+        ((0.6, 0.59, 0.605), "no better than either; train longer or start from pretrained weights", (False, False)),
+        ((0.3, 0.4, 0.5), "worse than both; train longer or start from pretrained weights", (False, False)),
+        ((0.5, 0.4, 0.6), "better than an untrained encoder, worse than raw pixels; train longer", (True, False)),
+        ((0.5, 0.4, 0.5), "better than an untrained encoder, no better than raw pixels; train longer", (True, False)),
+        ((0.5, 0.6, 0.4), "better than raw pixels, worse than an untrained encoder; train longer", (False, True)),
+        ((0.5, 0.6, 0.5), "worse than an untrained encoder; train longer", (False, False)),
+        ((1.0, 1.0, 0.9), "better than raw pixels, no better than an untrained encoder; train longer", (False, True)),
+    ],
+)
+def test_every_baseline_is_named_and_compared(figures: Any, said: str, better: tuple[bool, bool]) -> None:
+    found = verdict(judged(*figures))
+    assert found is not None
+    accuracy, untrained, pixels = (f"{100 * value:.1f} %" for value in figures)
+    assert found.sentence.startswith(f"{accuracy}, an untrained encoder {untrained}, raw pixels {pixels}: {said}")
+    assert (found.better_than_untrained, found.better_than_raw_pixels) == better
+
+
+def test_chance_is_not_better() -> None:
+    few, many = verdict(judged(0.55, 0.5, 0.5, queries=200)), verdict(judged(0.55, 0.5, 0.5, queries=20_000))
+    assert few and not few.better_than_untrained and "no better than either" in few.sentence
+    assert many and many.better_than_untrained and "better than both" in many.sentence
+
+
+@pytest.mark.parametrize(
+    ("evaluation", "said"),
+    [
+        (judged(1.0, 0.5, 0.5, queries=12), "no evidence, on 12 judged images; label at least 100"),
+        (judged(1.0, 1.0, 1.0, classes=1), "no evidence, since the labels are all of one class"),
+        (judged(None, None, None, queries=0), "no accuracy, since no image to judge by has a label; label at least"),
+        (
+            judged(None, None, None, rounds=[{"effective_rank": 45.2, "neighbour_agreement": None}]),
+            "without labels: the embedding uses about 45 dimensions",
+        ),
+        (
+            judged(None, None, None, rounds=[{"effective_rank": 1.1}], warnings=["the embedding has collapsed to a point"]),
+            "without labels: the embedding has collapsed to a point",
+        ),
+    ],
+)
+def test_without_evidence_nothing_is_claimed(evaluation: dict[str, Any], said: str) -> None:
+    found = verdict(evaluation)
+    assert found is not None and said in found.sentence
+    assert (found.better_than_untrained, found.better_than_raw_pixels) == (None, None)
+
+
+def test_no_evaluation_no_verdict() -> None:
+    assert verdict(None) is None

@@ -1,0 +1,42 @@
+"""How far the work is, for whoever waits: a line now and then in ``progress.jsonl``, beside the events that are kept."""
+
+import json
+import time
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import IO, Any
+
+from torch import Tensor
+
+_SECONDS = 1.0  # between two lines about one step
+
+
+class Progress:
+    """Writes ``{"step", "done", "at"}``: the name of a step, its share that is done, and the machine's monotonic clock. Without a
+    file it says nothing. ``worker/progress.py`` knows the steps and what each costs.
+
+    Args:
+        path: a file that is written anew.
+    """
+
+    def __init__(self, path: Path | None = None) -> None:
+        self._file: IO[str] | None = open(path, "w", encoding="utf-8") if path else None  # noqa: SIM115 -- as long as the process
+        self._step, self._told = "", 0.0
+
+    def at(self, step: str, done: float, **more: Any) -> None:
+        """``done``: 0 to 1. Of one step only some calls are told; of a new one always the first."""
+        now = time.monotonic()
+        if self._file is None or (step == self._step and now - self._told < _SECONDS):
+            return
+        self._step, self._told = step, now
+        self._file.write(json.dumps({"step": step, "done": min(1.0, done), "at": now, **more}) + "\n")
+        self._file.flush()
+
+    def through(self, step: str, batches: Iterable[Tensor], count: int) -> Iterator[Tensor]:
+        """The batches of ``count`` rows in all, telling after each."""
+        seen = 0
+        self.at(step, 0.0)
+        for batch in batches:
+            yield batch
+            seen += len(batch)
+            self.at(step, seen / max(count, 1))
