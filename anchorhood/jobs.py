@@ -82,7 +82,7 @@ class Jobs:
             job: one that failed or was cancelled, or with ``add_rounds`` one that succeeded; ``Job.continuation`` tells.
             add_rounds: how many more rounds, 1 or more.
         """
-        return self.post(f"/jobs/{id_of(job)}/continue", {"add_rounds": add_rounds})
+        return self.post(at("jobs", id_of(job), "continue"), {"add_rounds": add_rounds})
 
     def events(self, job: Job | str) -> Iterator[Event]:
         """What happened so far, in order."""

@@ -15,7 +15,7 @@ import click
 
 from anchorhood.models import writing
 from service.cli_names import dataset_id, model_id
-from service.console import dataset_line, emit, explained, json_option, notice_lines, plain, say, service, verdict_lines
+from service.console import dataset_line, emit, evaluation_lines, explained, json_option, notice_lines, plain, say, service
 from service.job_schemas import ParamsCheck, Preset
 
 _ID_OR_FILE = "IMAGE is an image file, or the id of a stored image."
@@ -92,7 +92,7 @@ def train(
             if out:
                 for file in ["manifest.json", *(client.models.get(job.model_id).manifest or {})["files"]]:
                     client.models.download(job.model_id, file, out / file)
-            emit(as_json, job, [*verdict_lines(job), f"model {job.model_id} of {job.dataset_id}"])
+            emit(as_json, job, [*evaluation_lines(job.evaluation), f"model {job.model_id} of {job.dataset_id}"])
 
 
 def _make(folder: Path) -> None:

@@ -12,13 +12,13 @@ from service.cli_names import dataset_id, job_id
 from service.console import (
     dataset_line,
     emit,
+    evaluation_lines,
     explained,
     job_line,
     json_option,
     notice_lines,
     refused_lines,
     service,
-    verdict_lines,
 )
 
 
@@ -193,7 +193,7 @@ def show_job(job: str, as_json: bool) -> None:
     with service() as client:
         found = client.jobs.get(job_id(client, job))
         error = [f"error: {found.error['message']} ({found.error['code']})"] if found.error else []
-        emit(as_json, found, [job_line(found), *error, *verdict_lines(found)])
+        emit(as_json, found, [job_line(found), *error, *(evaluation_lines(found.evaluation) if found.evaluation else [])])
 
 
 @jobs.command()
@@ -206,7 +206,7 @@ def follow(job: str, as_json: bool) -> None:
     """
     with service() as client:
         found = client.jobs.get(job_id(client, job)).wait(progress=not as_json)
-        emit(as_json, found, [job_line(found), *verdict_lines(found)])
+        emit(as_json, found, [job_line(found), *(evaluation_lines(found.evaluation) if found.evaluation else [])])
 
 
 @jobs.command("continue")
@@ -220,7 +220,7 @@ def continue_(job: str, add_rounds: int | None, as_json: bool) -> None:
     Example: anchorhood jobs continue job_0b54c3d2e1f0a987 --add-rounds 2
     """
     with service() as client:
-        found = client.jobs.continue_(job, add_rounds)
+        found = client.jobs.continue_(job_id(client, job), add_rounds)
         emit(as_json, found, [job_line(found)])
 
 

@@ -91,16 +91,14 @@ def evaluate(dataset: str, k: int | None, as_json: bool) -> None:
     """
     with service() as client:
         id_ = dataset_id(client, dataset)
-        model = client.models.get(client.models.current(id_))
-        judged = (model.manifest or {}).get("evaluation")
-        verdict = client.jobs.get(model.job_id).verdict
+        judged = (client.models.get(client.models.current(id_)).manifest or {}).get("evaluation")
         labels = client.datasets.leave_one_out(id_, k)
-        lines = [*evaluation_lines(judged), *([verdict["sentence"]] if verdict else [])]
+        lines = evaluation_lines(judged)
         if labels.accuracy is None:
             lines.append(f"no leave-one-out accuracy of the labels now: {labels.abstained}")
         else:
             lines.append(f"leave-one-out accuracy of the labels now: {labels.accuracy:.1%} of {labels.judged:,}, K {labels.k}")
-        emit(as_json, {"training": judged, "verdict": verdict, "labels": labels}, lines)
+        emit(as_json, {"training": judged, "labels": labels}, lines)
 
 
 @click.command()

@@ -13,6 +13,7 @@ import click
 
 from anchorhood import ApiError, Client, Dataset, Job, JobFailed, LeftOut, Rejection, Unreachable
 from anchorhood.packing import shown
+from core.verdict import verdict
 
 UNREACHABLE = 3  # exit code where no service answers
 WRONG_USE = 2
@@ -107,16 +108,11 @@ def accuracy_lines(judged: dict[str, Any]) -> list[str]:
 
 def evaluation_lines(judged: dict[str, Any] | None) -> list[str]:
     """What a training's evaluation found, or why there is none."""
+    found = verdict(judged)
+    said = [found.sentence] if found else []
     if not judged or judged.get("knn_accuracy") is None:
-        return ["no labels, so no accuracy: upload with --labels folders, or label some images"]
-    return [*accuracy_lines(judged), *(f"warning: {warning}" for warning in judged["warnings"])]
-
-
-def verdict_lines(job: Job) -> list[str]:
-    """How good a training became, in figures and in a sentence; nothing of another job or one without an end."""
-    if not job.evaluation:
-        return []
-    return [*evaluation_lines(job.evaluation), *([job.verdict["sentence"]] if job.verdict else [])]
+        return ["no labels, so no accuracy: upload with --labels folders, or label some images", *said]
+    return [*accuracy_lines(judged), *said, *(f"warning: {warning}" for warning in judged["warnings"])]
 
 
 def notice_lines(dataset: Dataset) -> list[str]:
