@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from core import index, manifest
+from core.depths import Depths
 from core.encoder import Encoder
 from core.texts import PATHS, Texts
 
@@ -36,7 +37,7 @@ class OpenModel:
     """
 
     def __init__(self, folder: Path) -> None:
-        manifest.read(folder)
+        self.depths: Depths = manifest.read(folder).get("preprocessing", {}).get("depths", {})
         self.folder = folder
         try:
             self.embeddings: Vector = np.asarray(np.load(folder / "embeddings.npy", mmap_mode="r"))

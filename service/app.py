@@ -12,7 +12,7 @@ from service import auth, errors
 from service.context import Context
 from service.limits import Limits
 from service.observed import Observed
-from service.routes import attention, datasets, events, health, images, jobs, metrics, models, page, search, session
+from service.routes import attention, datasets, events, formats, health, images, jobs, metrics, models, page, search, session
 
 DESCRIPTION = """From a folder of unlabelled images to a searchable, classifiable collection.
 
@@ -26,6 +26,7 @@ _ROUTES = (  # matched in this order: what is asked most comes first; with the p
     (events.router, (404,)),
     (models.router, (400, 404, 409, 413, 500)),
     (attention.router, (400, 404, 409, 413, 500)),
+    (formats.router, ()),
     (session.router, (400, 413)),
     (health.router, ()),
     (page.router, ()),

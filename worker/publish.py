@@ -16,6 +16,13 @@ from core.models import Image, JobStatus, Model, new_id, now
 from core.settings import Settings
 
 
+def listed_depths(listed: Path) -> dict[str, Any]:
+    """What black and white are in the deep images of a list for the trainer."""
+    with open(listed, encoding="utf-8") as file:
+        depths: dict[str, Any] = json.loads(file.readline() or "{}").get("depths", {})
+    return depths
+
+
 def discard_unpublished(db: Database, settings: Settings, owner: Claim) -> None:
     """Delete folders of a job's earlier attempts that were renamed into place but never got their row.
 
@@ -61,7 +68,8 @@ def publish(db: Database, settings: Settings, owner: Claim, run_dir: Path, evalu
             "dim": int(embeddings.shape[1]),
             "preprocessing": {
                 "orientation": "EXIF applied",
-                "colour": "RGB, alpha composited on white",
+                "colour": "sRGB by the file's profile, alpha composited on white",
+                "depths": listed_depths(run_dir / "images.jsonl"),
                 "resize": f"shorter side to {size}, bicubic",
                 "crop": f"centre {size} x {size}",
                 "input": f"uint8 (batch, {size}, {size}, 3)",

@@ -15,13 +15,14 @@ from sqlalchemy.orm import Session
 
 from core import artifacts, datasets, jobs, logs
 from core.db import AWAY, Database
+from core.depths import Depths
 from core.errors import BadParameters
 from core.jobs import Claim, Event
 from core.models import Image, Job, Label, Model
 from core.processes import Child
 from core.settings import Settings
 from worker.output import Output
-from worker.publish import discard_unpublished, publish
+from worker.publish import discard_unpublished, listed_depths, publish
 from worker.pulse import Pulse
 
 log = logging.getLogger(__name__)
@@ -103,11 +104,24 @@ def newest_mark(home: Path) -> str | None:
     return max(names, default=None)
 
 
-def write_images(db: Database, settings: Settings, dataset_id: str, path: Path, only: Sequence[int] | None = None) -> None:
-    """The list of images for the trainer, perhaps of some only: byte ranges in shards, not a word about labels or folders."""
+def write_images(
+    db: Database,
+    settings: Settings,
+    dataset_id: str,
+    path: Path,
+    only: Sequence[int] | None = None,
+    depths: Depths | None = None,
+) -> None:
+    """The list of images for the trainer, perhaps of some only: byte ranges in shards, not a word about labels or folders.
+
+    Args:
+        depths: black and white of deep images; by default those of the dataset.
+    """
     temporary = path.with_suffix(".tmp")
     root = os.path.relpath(settings.root, path.parent)  # so that a run goes on where the data folder was moved or restored
     with db.read() as session, open(temporary, "w", encoding="utf-8") as file:
+        if depths is None:
+            depths = datasets.get(session, dataset_id).depths
         for image in _images(session, dataset_id, only):
             entry = {
                 "id": image.id,
@@ -118,6 +132,7 @@ def write_images(db: Database, settings: Settings, dataset_id: str, path: Path, 
                 "sha256": image.sha256,
                 "width": image.width,
                 "height": image.height,
+                **({"depths": depths} if depths else {}),
             }
             file.write(json.dumps(entry) + "\n")
     os.replace(temporary, path)
@@ -223,7 +238,8 @@ def _evaluate(db: Database, settings: Settings, owner: Claim, pulse: Pulse, run_
     config: dict[str, Any] = {"run": str(run_dir), "data": str(run_dir / "images.jsonl")}
     config["labels"] = _write_labels(db, job.dataset_id, run_dir / "labels.json")
     if job.evaluation_dataset_id:
-        write_images(db, settings, job.evaluation_dataset_id, run_dir / "held-out.jsonl")
+        depths = listed_depths(run_dir / "images.jsonl")  # as the encoder has learned to see
+        write_images(db, settings, job.evaluation_dataset_id, run_dir / "held-out.jsonl", depths=depths)
         config["held_out"] = str(run_dir / "held-out.jsonl")
         config["held_out_labels"] = _write_labels(db, job.evaluation_dataset_id, run_dir / "held-out-labels.json")
     (run_dir / "evaluate.json").write_text(json.dumps(config, indent=2))
