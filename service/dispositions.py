@@ -44,8 +44,10 @@ def _extended(disposition: str) -> str | None:
 def _decoded(name: bytes, charset: str) -> str | None:
     try:
         return names.clean(name.decode(charset))
-    except (LookupError, UnicodeDecodeError):
+    except UnicodeDecodeError:
         return names.of_bytes(name)
+    except LookupError:  # no charset that anybody knows
+        return None
 
 
 class _Parser(MultiPartParser):
