@@ -5,31 +5,18 @@ import stat
 import struct
 import zipfile
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import IO
 
-from core.entries import JUNK, NAME_DEPTH, Budget, Entry, Limits, Refusal, clean, parents, read, refuse_kind, refuse_name
+from core.entries import IGNORED, NAME_DEPTH, Budget, Entry, Limits, Refusal, parents, read, refuse_kind, refuse_name
 from core.errors import BadArchive
+from core.formats import HEADER_BYTES, is_ignored, may_be_image
+from core.names import clean, escaped, slashed, unclean, zip_names
 from core.tars import tar_entries
 
-HEADER_BYTES = 512  # enough of a file's start for ``kind_of``
 _DIRECTORY_BYTES = 1 << 30  # most of a zip's list of entries, which is held in memory
 _DIRECTORY_ENTRY = 46  # bytes, and then as many as three lengths at byte 28 say
-_IMAGE_MAGIC = (
-    b"\xff\xd8\xff",
-    b"\x89PNG",
-    b"GIF8",
-    b"RIFF",
-    b"BM",
-    b"II*\0",
-    b"MM\0*",
-    b"P1",
-    b"P2",
-    b"P3",
-    b"P4",
-    b"P5",
-    b"P6",
-)
 
 
 def kind_of(header: bytes) -> str | None:
@@ -41,11 +28,6 @@ def kind_of(header: bytes) -> str | None:
     if header[257:262] == b"ustar":
         return "tar"
     return None
-
-
-def may_be_image(header: bytes) -> bool:
-    """Whether a file may be an image by its first bytes; decoding tells."""
-    return header.startswith(_IMAGE_MAGIC)
 
 
 def entries(path: Path, limits: Limits, name: str = "") -> Iterator[Entry]:
@@ -94,16 +76,22 @@ def folder_entries(folder: Path, root: Path, limits: Limits) -> Iterator[Entry]:
     top = _descend(folder, root)  # by descriptors from the root on: no link gets in between
     try:
         for parent, folders, names, descriptor in os.fwalk(".", onerror=refuse, dir_fd=top):
-            folders.sort()
             below = Path(parent)
+            for name in [name for name in folders if is_ignored(name)]:
+                folders.remove(name)  # a repository's folder may hold more files than all others
+                yield Entry(clean(unclean(str(below / name))) + "/", code=IGNORED)
+            folders.sort()
             links = [name for name in folders if _is_link(name, descriptor)]
             for name in sorted([*names, *links]):
                 budget.spend_entry()
-                path = clean(str(below / name))
-                if not JUNK.search(path):
-                    yield _of_folder(path, name, descriptor, budget)
+                raw = unclean(str(below / name))
+                path, other = clean(raw), escaped(raw)
+                entry = Entry(path, code=IGNORED) if is_ignored(path) else _of_folder(path, name, descriptor, budget)
+                yield replace(entry, other_path=other) if other != path else entry
             if len(below.parts) >= NAME_DEPTH and folders:
-                yield Refusal("unsafe_path", f"folders in more than {NAME_DEPTH} folders").at(clean(str(below / folders[0])))
+                yield Refusal("unsafe_path", f"folders in more than {NAME_DEPTH} folders").at(
+                    clean(unclean(str(below / folders[0])))
+                )
                 folders.clear()
     finally:
         os.close(top)
@@ -145,7 +133,9 @@ def _of_folder(path: str, name: str, folder: int, budget: Budget) -> Entry:
 
 
 def _one(name: str, file: IO[bytes], max_bytes: int) -> Entry:
-    refusal = refuse_name(name)
+    refusal = refuse_name(name) or (
+        Refusal("hidden", "a hidden or system file, as are passed over") if is_ignored(name) else None
+    )
     return refusal.at(name) if refusal else read(name, file, max_bytes)
 
 
@@ -153,16 +143,20 @@ def _zip(file: IO[bytes], budget: Budget) -> Iterator[Entry]:
     _count(file, budget)
     with zipfile.ZipFile(file) as archive:
         infos = archive.infolist()
-        names = [clean(info.filename) for info in infos]
+        written = zip_names(infos)
+        names = list(map(slashed, written))
         occupied = {folder for name in names if not refuse_name(name) for folder in parents(name)}
-        for info, name in zip(infos, names, strict=True):
-            if not name or JUNK.search(name):
+        for info, name, as_written in zip(infos, names, written, strict=True):
+            if not name:
                 continue
-            refusal = refuse_name(name) or refuse_kind(info.external_attr >> 16) or _refuse_packing(info)
-            if info.filename.endswith("/") and not refuse_name(name):
-                if name.rstrip("/") not in occupied:
+            if refusal := refuse_name(name):
+                yield refusal.at(as_written)
+            elif name.endswith("/"):
+                if name.rstrip("/") not in occupied and not is_ignored(name):
                     yield Entry(name, code="empty_folder", reason="a folder without a file in it")
-            elif refusal:
+            elif is_ignored(name):
+                yield Entry(name, code=IGNORED)
+            elif refusal := refuse_kind(info.external_attr >> 16) or _refuse_packing(info):
                 yield refusal.at(name)
             else:
                 yield _unzip(archive, info, name, budget)

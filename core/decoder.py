@@ -15,31 +15,38 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
-from PIL import Image, MpoImagePlugin, TiffImagePlugin, WebPImagePlugin
+from PIL import AvifImagePlugin, Image, MpoImagePlugin, TiffImagePlugin, WebPImagePlugin
 
 from core import imaging
+from core.depths import Depths
 from core.processes import die_with_parent
 
-PLUGINS = (MpoImagePlugin, TiffImagePlugin, WebPImagePlugin)  # those that Pillow would load with all others at first use
+PLUGINS = (
+    AvifImagePlugin,
+    MpoImagePlugin,
+    TiffImagePlugin,
+    WebPImagePlugin,
+)  # those that Pillow would load with all others at first use
 READY = b"ready"
 _WALL = 10  # seconds that may pass for each second of work: a process that only waits ends, too
 Answer = tuple[list[Any], bytes]
 
 
-def check(data: bytes, _: int, max_pixels: int) -> Answer:
-    """Decode: format, width, height."""
-    image, format_ = imaging.decode_with_format(data, max_pixels)
-    return [format_, *image.size], b""
+def check(data: bytes, _: int, max_pixels: int, depths: Depths) -> Answer:
+    """Decode: format, width, height, further pages, and what it says or shows of its depth (a kind, black, white; or none)."""
+    found = imaging.read(data, max_pixels, depths)
+    depth = found.depth and not found.depth.fixed and [found.depth.kind, *found.depth.range]
+    return [found.format, *found.image.size, found.further, depth or None], b""
 
 
-def pixels(data: bytes, size: int, max_pixels: int) -> Answer:
+def pixels(data: bytes, size: int, max_pixels: int, depths: Depths) -> Answer:
     """What an encoder of this size sees, as the bytes of (size, size, 3)."""
-    return [], imaging.evaluation_array(imaging.decode(data, max_pixels), size).tobytes()
+    return [], imaging.evaluation_array(imaging.decode(data, max_pixels, depths), size).tobytes()
 
 
-def thumbnail(data: bytes, size: int, max_pixels: int) -> Answer:
+def thumbnail(data: bytes, size: int, max_pixels: int, depths: Depths) -> Answer:
     """A WebP file."""
-    return [], imaging.thumbnail(data, size, max_pixels)
+    return [], imaging.thumbnail(data, size, max_pixels, depths)
 
 
 WORK = {work.__name__: work for work in (check, pixels, thumbnail)}
@@ -79,7 +86,7 @@ def main() -> None:
 
 def _answer(asked: dict[str, Any], data: bytes) -> Answer:
     try:
-        return WORK[asked["work"]](data, asked["size"], asked["max_pixels"])
+        return WORK[asked["work"]](data, asked["size"], asked["max_pixels"], asked["depths"])
     except imaging.ImageError as error:
         return [error.code, str(error)], b""
     except MemoryError:

@@ -19,6 +19,7 @@ from typing import Any, Generic, Self, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from core.depths import NO_DEPTHS, Depths
 from core.errors import BadImage
 from core.imaging import ImageError
 from core.processes import Child
@@ -39,11 +40,14 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Checked:
-    """An image that can be decoded: Pillow's name of its format, and its size upright."""
+    """An image that can be decoded: Pillow's name of its format, its size upright, how many further pages or frames its file
+    has, and its depth where other images have a say in it."""
 
     format: str
     width: int
     height: int
+    further: int = 0
+    depth: tuple[str, float, float] | None = None  # a kind of ``depths.Depths``, its black and its white
 
 
 class _Decoder:
@@ -61,9 +65,9 @@ class _Decoder:
         """Raises ``EOFError`` where the process cannot even start."""
         self._channel.recv_bytes()
 
-    def ask(self, work: str, files: Sequence[bytes], size: int, max_pixels: int) -> tuple[list[Any], bytes]:
+    def ask(self, asked: dict[str, Any], files: Sequence[bytes]) -> tuple[list[Any], bytes]:
         """Raises ``EOFError`` or ``OSError`` where the process ends instead of answering."""
-        asked = {"work": work, "size": size, "max_pixels": max_pixels, "lengths": [len(file) for file in files]}
+        asked = {**asked, "lengths": [len(file) for file in files]}
         self._channel.send_bytes(json.dumps(asked).encode())
         self._channel.send_bytes(files[0] if len(files) == 1 else b"".join(files))
         answers = json.loads(self._channel.recv_bytes())  # never unpickled: a hostile file may speak through it
@@ -81,6 +85,14 @@ class _Decoder:
         self._child.kill()
 
 
+def _asked(work: str, size: int, max_pixels: int, depths: Depths) -> dict[str, Any]:
+    return {"work": work, "size": size, "max_pixels": max_pixels, "depths": dict(depths)}
+
+
+def _checked(format: str, width: int, height: int, further: int, depth: Sequence[Any] | None) -> Checked:
+    return Checked(format, width, height, further, None if depth is None else (depth[0], depth[1], depth[2]))
+
+
 class Decoders:
     """The decoders of one process, started when needed, up to one for each CPU and at most four. Thread-safe."""
 
@@ -95,39 +107,40 @@ class Decoders:
 
     def check(self, files: Sequence[bytes], max_pixels: int) -> list[Checked | ImageError]:
         """Decode some files; for each, what it is or why it is refused."""
-        answers, _ = self._ask("check", files, 0, max_pixels) if files else ([], b"")
-        return [ImageError(*answer) if len(answer) == 2 else Checked(*answer) for answer in answers]
+        answers, _ = self._ask(_asked("check", 0, max_pixels, NO_DEPTHS), files) if files else ([], b"")
+        return [ImageError(*answer) if len(answer) == 2 else _checked(*answer) for answer in answers]
 
-    def pixels(self, data: bytes, size: int, max_pixels: int) -> NDArray[np.uint8]:
+    def pixels(self, data: bytes, size: int, max_pixels: int, depths: Depths = NO_DEPTHS) -> NDArray[np.uint8]:
         """What an encoder sees of a file's image, uint8 (size, size, 3), as ``imaging.evaluation_array``.
 
         Raises:
             BadImage: it cannot be decoded.
         """
-        return np.frombuffer(self._one("pixels", data, size, max_pixels), np.uint8).reshape(size, size, 3)
+        made = self._one(_asked("pixels", size, max_pixels, depths), data)
+        return np.frombuffer(made, np.uint8).reshape(size, size, 3)
 
-    def thumbnail(self, data: bytes, size: int, max_pixels: int) -> bytes:
+    def thumbnail(self, data: bytes, size: int, max_pixels: int, depths: Depths = NO_DEPTHS) -> bytes:
         """As ``imaging.thumbnail``.
 
         Raises:
             BadImage: it cannot be decoded.
         """
-        return self._one("thumbnail", data, size, max_pixels)
+        return self._one(_asked("thumbnail", size, max_pixels, depths), data)
 
-    def _one(self, work: str, data: bytes, size: int, max_pixels: int) -> bytes:
-        (answer,), made = self._ask(work, [data], size, max_pixels)
+    def _one(self, asked: dict[str, Any], data: bytes) -> bytes:
+        (answer,), made = self._ask(asked, [data])
         if answer:
             code, message = answer
             raise BadImage(message, code if code in _OF_THE_DECODER else "bad_image")
         return made
 
-    def _ask(self, work: str, files: Sequence[bytes], size: int, max_pixels: int) -> tuple[list[Any], bytes]:
+    def _ask(self, asked: dict[str, Any], files: Sequence[bytes]) -> tuple[list[Any], bytes]:
         code = 0
         for _ in range(_TRIES):
             with self._free:
                 decoder = self._taken()
                 try:
-                    answer = decoder.ask(work, files, size, max_pixels)
+                    answer = decoder.ask(asked, files)
                 except (EOFError, OSError):
                     code = self._ended(decoder)
                 except BaseException:
@@ -138,7 +151,7 @@ class Decoders:
                     self._idle.append(decoder)
                     return answer
             if len(files) > 1:  # which one was it? each gets a decoder for itself
-                return [self._ask(work, [file], size, max_pixels)[0][0] for file in files], b""
+                return [self._ask(asked, [file])[0][0] for file in files], b""
             if -code not in _FROM_OUTSIDE:
                 break
         return [self._refusal(code)], b""

@@ -52,10 +52,14 @@ def _refuse(session: Session, dataset_id: str, unknown: Sequence[int], wanted: i
     raise BadQuery(f"{len(unknown)} of {wanted} are not in {dataset_id}, {named}")
 
 
-def forget_unfinished(db: Database, settings: Settings, owner: Claim, dataset_id: str) -> None:
-    """Delete what attempts to add images left behind that did not succeed: rows, shards and lists of refused files.
+def forget_unfinished(db: Database, settings: Settings, owner: Claim, dataset_id: str, *, failing: bool = False) -> None:
+    """Delete what attempts to add images left behind that did not succeed: rows, shards and lists of refused files; but the
+    list of an upload that failed says why.
 
     Only for the owner of a job that changes the dataset, so that no other one is adding to it now.
+
+    Args:
+        failing: the owned job itself is about to fail.
 
     Raises:
         StaleAttempt: the job has another owner.
@@ -77,9 +81,11 @@ def forget_unfinished(db: Database, settings: Settings, owner: Claim, dataset_id
                 session.execute(delete(Image).where(Image.id.in_(ids)), execution_options=_UNSYNCHRONISED)
             if not ids:
                 break
+        failed = job.status == JobStatus.FAILED or (failing and job_id == owner.job_id)
         with db.write() as session:
             jobs.own(session, owner)
-            session.execute(delete(Rejection).where(Rejection.dataset_id == dataset_id, Rejection.job_id == job_id))
+            if not failed:
+                session.execute(delete(Rejection).where(Rejection.dataset_id == dataset_id, Rejection.job_id == job_id))
         shutil.rmtree(folder, ignore_errors=True)
 
 

@@ -8,7 +8,7 @@ from typing import IO
 
 from core.errors import BadArchive
 
-JUNK = re.compile(r"(^|/)(__MACOSX/.*|\.DS_Store|Thumbs\.db|desktop\.ini)$")
+IGNORED = "ignored"  # code of a file that is passed over (``formats.is_ignored``); only its number is told
 _NAME_LENGTH, NAME_DEPTH = 1024, 32
 _ARCHIVE_MAGIC = (b"PK\x03\x04", b"PK\x05\x06", b"\x1f\x8b", b"BZh", b"\xfd7zXZ\x00", b"7z\xbc\xaf\x27\x1c", b"Rar!")
 _FREE_BYTES = 64 << 20  # may be unpacked however well they were packed
@@ -16,12 +16,16 @@ _FREE_BYTES = 64 << 20  # may be unpacked however well they were packed
 
 @dataclass(frozen=True)
 class Entry:
-    """A file of an archive: its bytes, or the code and reason for which they are refused."""
+    """A file of an archive: its bytes, or the code and reason for which they are refused.
+
+    ``other_path`` is for where another file has ``path``, which bytes that are no UTF-8 were read as.
+    """
 
     path: str
     data: bytes = b""
     code: str = ""
     reason: str = ""
+    other_path: str = ""
 
 
 @dataclass(frozen=True)
@@ -102,12 +106,6 @@ def read(name: str, file: IO[bytes], max_bytes: int) -> Entry:
     if data.startswith(_ARCHIVE_MAGIC) or data[257:262] == b"ustar":
         return Entry(name, code="nested_archive", reason="an archive within the archive; unpack it first")
     return Entry(name, data)
-
-
-def clean(name: str) -> str:
-    """A name that any database and any JSON parser can hold, without a leading ``./``."""
-    text = re.sub(r"^(\./+)+", "", name.encode("utf-8", "replace").decode("utf-8"))
-    return re.sub(r"[\x00-\x1f\x7f]", "\ufffd", text)
 
 
 def parents(name: str) -> Iterator[str]:

@@ -1,20 +1,43 @@
 """Decoding and evaluation preprocessing, shared by the trainer and the encoder so that they cannot disagree.
 
-Only Pillow and NumPy are imported here: the trainer may import this module and no other of ``core``.
+Only Pillow and NumPy are imported here, with ``formats``, ``depths`` and ``colours``: the trainer may import no more of ``core``.
 """
 
 import io
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import AvifImagePlugin, Image, ImageOps, UnidentifiedImageError, features
 
-FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM")
+from core import colours, formats
+from core.depths import NO_DEPTHS, Deep, Depth, Depths
+from core.pages import further_pages
+
+try:
+    import pillow_heif
+except ImportError:
+    _HEIF: tuple[str, ...] = ()
+else:
+    pillow_heif.options.DECODE_THREADS = 1
+    pillow_heif.register_heif_opener(thumbnails=False)
+    _HEIF = ("HEIF",)
+
+_PILLOW = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM", *(("AVIF",) if features.check("avif") else ()), *_HEIF)
+FORMATS = tuple(each for each in formats.FORMATS if each.pillow[0] in _PILLOW)
 MAX_PIXELS = 64_000_000
+RENDERING_SIDE = 4096
 Image.MAX_IMAGE_PIXELS = None  # the header is checked here, against the caller's limit
+AvifImagePlugin.DEFAULT_MAX_THREADS = 1  # by default as many for each image as there are processors
+_JPEG_END, _NOISE = b"\xff\xd9", bytes(range(1, 255))
+
+
+def formats_in_words() -> str:
+    """The formats that are read here."""
+    return ", ".join(each.name for each in FORMATS)
 
 
 class ImageError(ValueError):
@@ -25,13 +48,24 @@ class ImageError(ValueError):
         self.code = code
 
 
+@dataclass(frozen=True)
+class Decoded:
+    """An image upright in RGB, Pillow's name of its format, how many further pages or frames its file has, and its depth where
+    that is more than eight bits."""
+
+    image: Image.Image
+    format: str
+    further: int
+    depth: Depth | None
+
+
 @contextmanager
 def _opened(data: bytes, max_pixels: int) -> Iterator[Image.Image]:
     """Open without decoding, check the size that the header claims, translate Pillow's errors."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            with Image.open(io.BytesIO(data), formats=FORMATS) as image:
+            with Image.open(io.BytesIO(data), formats=_PILLOW) as image:
                 width, height = image.size
                 if width * height > max_pixels:
                     raise ImageError("too_many_pixels", f"{width} x {height} pixels; at most {max_pixels:,} pixels are allowed")
@@ -39,7 +73,7 @@ def _opened(data: bytes, max_pixels: int) -> Iterator[Image.Image]:
     except ImageError:
         raise
     except UnidentifiedImageError as error:
-        raise ImageError("not_an_image", f"not an image in a supported format ({', '.join(FORMATS)})") from error
+        raise ImageError("not_an_image", _unknown(data[: formats.HEADER_BYTES])) from error
     except MemoryError as error:
         raise ImageError("too_many_pixels", "not enough memory to decode it") from error
     except Exception as error:  # Pillow's decoders raise OSError, SyntaxError, ValueError, struct.error and more
@@ -48,49 +82,57 @@ def _opened(data: bytes, max_pixels: int) -> Iterator[Image.Image]:
         raise ImageError(code, f"cannot be decoded: {message}") from error
 
 
-def decode(data: bytes, max_pixels: int = MAX_PIXELS) -> Image.Image:
-    """Decode the first frame to RGB, upright.
+def _unknown(header: bytes) -> str:
+    what = formats.describe(header) or "not an image of a known format"
+    if what == "a HEIC image" and not _HEIF:
+        what += ", which is read where the extra heif is installed (pip install 'anchorhood[heif]')"
+    elif formats.may_be_image(header):
+        what += " that is damaged or of a kind that cannot be read"
+    return f"{what}; the formats read here are {formats_in_words()}"
 
-    EXIF orientation is applied, alpha is composited on white, 16-bit and float greyscale is scaled to 8 bits.
+
+def read(data: bytes, max_pixels: int = MAX_PIXELS, depths: Depths = NO_DEPTHS) -> Decoded:
+    """Decode the first frame or page as people see it.
+
+    EXIF orientation is applied, colours are in sRGB by the file's profile, transparency is composited on white, and what is
+    deeper than 8 bits is scaled to them (docs/decisions/0017); broken EXIF and profiles are ignored.
 
     Args:
         data: the file's bytes.
         max_pixels: largest allowed width x height, read from the header before any pixel is decoded.
+        depths: black and white of deep images that do not say it themselves; by default by the image's own pixels.
 
     Raises:
         ImageError: with code ``not_an_image``, ``too_many_pixels``, ``truncated`` or ``damaged``.
     """
-    return decode_with_format(data, max_pixels)[0]
+    try:
+        return _read(data, max_pixels, depths)
+    except ImageError as error:
+        if error.code != "truncated" or not data.startswith(b"\xff\xd8"):
+            raise
+        # A JPEG that lacks only its end marker has all its pixels, since bytes put before that one change none of them.
+        whole, with_more = (_read(data + more + _JPEG_END, max_pixels, depths) for more in (b"", _NOISE))
+        if whole.image.tobytes() != with_more.image.tobytes():
+            raise
+        return whole
 
 
-def decode_with_format(data: bytes, max_pixels: int = MAX_PIXELS) -> tuple[Image.Image, str]:
-    """As ``decode``, with Pillow's name of the file's format, such as ``JPEG``."""
+def _read(data: bytes, max_pixels: int, depths: Depths) -> Decoded:
     with _opened(data, max_pixels) as image:
+        further = further_pages(image, data)
+        deep = Deep(image, data)
         image.load()
-        return _to_rgb(ImageOps.exif_transpose(image)), image.format or "PNG"
+        seen, depth = image, None
+        if deep.is_deep:
+            depth = deep.depth()
+            seen = deep.eight_bits(depth.range if depth.fixed else depths.get(depth.kind, depth.range))
+        seen = colours.upright(colours.rgb(seen, image.info.get("icc_profile")), image)
+        return Decoded(seen.copy() if seen is image else seen, image.format or "PNG", further, depth)
 
 
-def _to_rgb(image: Image.Image) -> Image.Image:
-    if image.mode == "RGB":
-        return image
-    if image.mode.startswith("I") or image.mode == "F":
-        return Image.fromarray(_eight_bits(image)).convert("RGB")
-    if image.mode in ("LA", "PA", "La", "RGBA", "RGBa") or "transparency" in image.info:
-        rgba = image.convert("RGBA")
-        return Image.alpha_composite(Image.new("RGBA", rgba.size, "white"), rgba).convert("RGB")
-    return image.convert("RGB")
-
-
-def _eight_bits(image: Image.Image) -> NDArray[np.uint8]:
-    """Deep greyscale to 0..255: integers by their 16-bit range, floats by 0..1 where they lie in it."""
-    values = np.nan_to_num(np.asarray(image, dtype=np.float64))
-    top = float(values.max(initial=0.0))
-    scale = 1.0 if image.mode == "F" and top <= 1.0 else 65535.0
-    if image.mode == "F" and 1.0 < top <= 255.0:
-        scale = 255.0
-    if top > scale:
-        scale = top
-    return np.rint(np.clip(values / scale, 0.0, 1.0) * 255.0).astype(np.uint8)
+def decode(data: bytes, max_pixels: int = MAX_PIXELS, depths: Depths = NO_DEPTHS) -> Image.Image:
+    """The image that ``read`` gives."""
+    return read(data, max_pixels, depths).image
 
 
 def evaluation_array(image: Image.Image, size: int) -> NDArray[np.uint8]:
@@ -106,16 +148,16 @@ def evaluation_array(image: Image.Image, size: int) -> NDArray[np.uint8]:
     return np.asarray(ImageOps.fit(image, (size, size), Image.Resampling.BICUBIC), dtype=np.uint8)
 
 
-def thumbnail(data: bytes, size: int, max_pixels: int = MAX_PIXELS) -> bytes:
+def thumbnail(data: bytes, size: int, max_pixels: int = MAX_PIXELS, depths: Depths = NO_DEPTHS) -> bytes:
     """A file's image as WebP with its longer side ``size`` pixels, or as it is where that is less.
 
     Raises:
         ImageError: as ``decode``.
     """
-    image = decode(data, max_pixels)
+    image = decode(data, max_pixels, depths)
     image.thumbnail((size, size))
     file = io.BytesIO()
-    image.save(file, "WEBP", quality=80)
+    image.save(file, "WEBP", quality=80 if size < 1024 else 90, method=4 if size < 1024 else 2)
     return file.getvalue()
 
 

@@ -2,39 +2,32 @@
 
 import hashlib
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import bindparam, select
+from sqlalchemy import bindparam, func, select, update
 
-from core import archives, datasets, deletions, embedding, jobs, training
+from core import archives, datasets, deletions, embedding, jobs, notices, training
 from core.datasets import upload_path
 from core.db import BATCH, Database
 from core.decoding import Checked, Decoders, Pipeline
-from core.entries import Entry, Limits
+from core.depths import Depths, joined
+from core.entries import IGNORED, Entry, Limits
 from core.errors import BadArchive
+from core.formats import BY_PILLOW, EXTENSION_OF
 from core.imaging import ImageError
 from core.jobs import Claim
+from core.label_text import label_text
 from core.models import Dataset, DatasetStatus, Image, Job, JobKind, JobStatus, Label, Rejection
 from core.settings import Settings
 from core.shards import ShardWriter
 
-_MEDIA_TYPES = {
-    "JPEG": ("jpg", "image/jpeg"),
-    "MPO": ("jpg", "image/jpeg"),
-    "PNG": ("png", "image/png"),
-    "WEBP": ("webp", "image/webp"),
-    "GIF": ("gif", "image/gif"),
-    "BMP": ("bmp", "image/bmp"),
-    "TIFF": ("tif", "image/tiff"),
-    "PPM": ("ppm", "image/x-portable-anymap"),
-}
 _WITH_CONTENT = select(Image.path).where(Image.dataset_id == bindparam("dataset"), Image.sha256 == bindparam("digest"))
 _WITH_PATH = select(Image.dataset_id).where(Image.path == bindparam("path"))  # by the index on paths
-EXTENSIONS = {media_type: extension for extension, media_type in _MEDIA_TYPES.values()}
 
 
 @dataclass(frozen=True)
@@ -64,12 +57,20 @@ class _Intake:
     bytes: int = 0
     rejected: int = 0
     duplicates: int = 0
+    depths: Depths = field(default_factory=dict)
+    noticed: Counter[str] = field(default_factory=Counter)
 
     def take(self, entry: Entry) -> None:
         """Have a file decoded, and keep or refuse those of the earlier ones that are done."""
+        if entry.code == IGNORED:
+            self.noticed[notices.HIDDEN] += 1
+            return
         digest = "" if entry.code else hashlib.sha256(entry.data).hexdigest()
         if entry.path in self.ahead or digest in self.ahead:  # whether it repeats one of those depends on their decoding
             self.settle()
+        if entry.other_path and self._is_taken(entry.path):
+            self.settle()
+            entry = replace(entry, path=entry.other_path)
         refused = self._refusal(entry, digest)
         file = _File(entry.path) if refused else _File(entry.path, entry.data, digest)
         if refused is None:
@@ -86,9 +87,12 @@ class _Intake:
         stored = self.db.look_up(_WITH_CONTENT, dataset=self.dataset.id, digest=digest)
         if same := stored[0][0] if stored else self.path_of.get(digest):
             return ImageError("duplicate", f"same content as {same}")
-        if entry.path in self.paths or (self.dataset.id,) in self.db.look_up(_WITH_PATH, path=entry.path):
+        if self._is_taken(entry.path):
             return ImageError("repeated_path", "another image of the dataset has this path")
         return None
+
+    def _is_taken(self, path: str) -> bool:
+        return path in self.paths or (self.dataset.id,) in self.db.look_up(_WITH_PATH, path=path)
 
     def _keep(self, done: list[tuple[_File, Checked | ImageError]]) -> None:
         for file, found in done:
@@ -103,8 +107,12 @@ class _Intake:
 
     def _add(self, file: _File, found: Checked) -> None:
         path, data = file.path, file.data
-        extension, media_type = _MEDIA_TYPES[found.format]
-        shard, offset = self.writer.add(f"{file.digest}.{extension}", data)
+        media_type = BY_PILLOW[found.format].media_type
+        shard, offset = self.writer.add(f"{file.digest}.{EXTENSION_OF[media_type]}", data)
+        if found.depth:
+            self.depths = joined([self.depths, {found.depth[0]: found.depth[1:]}])
+        if found.further:
+            self.noticed[notices.of_further(found.format)] += found.further
         self.path_of[file.digest] = path
         self.paths.add(path)
         self.kept += 1
@@ -123,7 +131,7 @@ class _Intake:
             }
         )
         by_folder = self.dataset.labels == "folders" and "/" in path
-        self.labels.append(path.split("/")[0] if by_folder else None)
+        self.labels.append(label_text(path.split("/")[0]) if by_folder else None)
 
     def _reject(self, path: str, code: str, reason: str) -> None:
         if code == "duplicate":
@@ -171,17 +179,23 @@ def ingest(db: Database, settings: Settings, owner: Claim, should_stop: Callable
     deadline = time.monotonic() + settings.max_validation_seconds
     with closing(ShardWriter(folder)) as writer, closing(Pipeline[_File](Decoders(settings), settings.max_pixels)) as pipeline:
         intake = _Intake(db, owner, dataset, pipeline, writer, str(folder.relative_to(settings.root)))
-        for entry in _entries(settings, job.params):
-            if should_stop():
-                raise InterruptedError
-            if time.monotonic() > deadline:
-                raise BadArchive(f"takes longer than {settings.max_validation_seconds:,.0f} s to validate, the most allowed")
-            intake.take(entry)
+        try:
+            for entry in _entries(settings, job.params):
+                if should_stop():
+                    raise InterruptedError
+                if time.monotonic() > deadline:
+                    raise BadArchive(f"takes longer than {settings.max_validation_seconds:,.0f} s to validate, the most allowed")
+                intake.take(entry)
+        except BadArchive:
+            intake.settle()
+            intake.store()  # what was refused until then may say why
+            raise
         intake.settle()
     intake.store()
     made = jobs.makes_dataset(job)
     if not intake.kept and (made or not intake.duplicates):
-        raise BadArchive(f"no usable image among its {intake.rejected:,} files; GET /datasets/{dataset.id}/rejections says why")
+        why = f"GET /datasets/{dataset.id}/rejections{'' if made else f'?job_id={job.id}'} says why"
+        raise BadArchive(f"no usable image among its {intake.rejected:,} files" + (f"; {why}" if intake.rejected else ""))
     with db.write() as session:
         jobs.finish(session, owner, JobStatus.SUCCEEDED)
         datasets.change(
@@ -192,6 +206,8 @@ def ingest(db: Database, settings: Settings, owner: Claim, should_stop: Callable
             images=Dataset.images + intake.kept,
             rejected=Dataset.rejected + intake.rejected,
             duplicates=Dataset.duplicates + intake.duplicates,
+            depths=joined([dataset.depths, intake.depths]),
+            noticed=dict(Counter(dataset.noticed) + intake.noticed),
             bytes=(0 if made else Dataset.bytes) + intake.bytes,
         )
         if intake.kept:
@@ -216,7 +232,7 @@ def _entries(settings: Settings, source: dict[str, Any]) -> Iterator[Entry]:
 
 def end_failed(db: Database, settings: Settings, owner: Claim, status: JobStatus, error: dict[str, str] | None) -> None:
     """End the owned job without success. A dataset that was not validated is unusable then; what was to be added to one is
-    taken back. The upload is deleted.
+    taken back, but for the list of refused files. The upload is deleted.
 
     Raises:
         StaleAttempt: the job has another owner.
@@ -224,9 +240,13 @@ def end_failed(db: Database, settings: Settings, owner: Claim, status: JobStatus
     with db.read() as session:
         job = jobs.get(session, owner.job_id)
     if owner.kind is JobKind.INGEST:
-        deletions.forget_unfinished(db, settings, owner, job.dataset_id)
+        deletions.forget_unfinished(db, settings, owner, job.dataset_id, failing=status is JobStatus.FAILED)
     with db.write() as session:
         jobs.finish(session, owner, status, error=error)
+        if owner.kind is JobKind.INGEST:
+            refused = select(func.count()).where(Rejection.job_id == job.id, Rejection.code != "duplicate").scalar_subquery()
+            counted = update(Dataset).where(Dataset.id == job.dataset_id).values(rejected=Dataset.rejected + refused)
+            session.execute(counted, execution_options={"synchronize_session": False})
         if jobs.makes_dataset(job):
             jobs.fail_dataset(session, job.dataset_id, error or jobs.CANCELLED_UPLOAD)
     _delete_upload(db, settings, job)

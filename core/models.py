@@ -21,6 +21,8 @@ from sqlalchemy import (
 )
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
+from core import notices
+
 
 class DatasetStatus(StrEnum):
     """``validating`` until every file was looked at, then ``ready``, or ``failed`` with an error."""
@@ -114,10 +116,17 @@ class Dataset(Base):
     bytes: Mapped[int] = mapped_column(BigInteger, default=0)
     generation: Mapped[int] = mapped_column(default=0)  # bumped by everything that changes an answer
     label_generation: Mapped[int] = mapped_column(default=0)  # bumped where labels are given or taken
+    depths: Mapped[dict[str, Any]] = mapped_column(default=dict, server_default="{}")  # of its deep images, as core.depths
+    noticed: Mapped[dict[str, Any]] = mapped_column(default=dict, server_default="{}")  # counts by code, as core.notices
     model_id: Mapped[str | None]  # the alias; no foreign key, since models refer to datasets
     dataset_metadata: Mapped[dict[str, Any]] = mapped_column(default=dict)  # a client's own
     error: Mapped[dict[str, Any] | None]
     created_at: Mapped[datetime]
+
+    @property
+    def notices(self) -> list[dict[str, Any]]:
+        """What its validation did that a person should know."""
+        return notices.told(self.noticed)
 
 
 class Image(Base):

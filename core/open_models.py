@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from core import index, manifest
+from core.depths import Depths
 from core.encoder import Encoder
 from core.ranking import NONE, Rows, Vector, best, compare, holds, in_order, slack
 from core.texts import PATHS, Texts
@@ -38,7 +39,7 @@ class OpenModel:
     """
 
     def __init__(self, folder: Path) -> None:
-        manifest.read(folder)
+        self.depths: Depths = manifest.read(folder).get("preprocessing", {}).get("depths", {})
         self.folder = folder
         try:
             self.embeddings: Vector = np.asarray(np.load(folder / "embeddings.npy", mmap_mode="r"))

@@ -149,7 +149,7 @@ class Searcher:
 
     def _encoded(self, view: View, data: bytes, max_pixels: int) -> Vector:
         began, encoder = time.perf_counter(), view.snapshot.model.encoder
-        vector = encoder.one(self.decoders.pixels(data, encoder.size, max_pixels))
+        vector = encoder.one(self.decoders.pixels(data, encoder.size, max_pixels, view.snapshot.model.depths))
         self._on_encoded(time.perf_counter() - began)
         return vector
 

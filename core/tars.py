@@ -5,10 +5,13 @@ import io
 import stat
 import tarfile
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import IO, cast
 
-from core.entries import JUNK, Budget, Entry, clean, parents, read, refuse_kind, refuse_name
+from core.entries import IGNORED, Budget, Entry, parents, read, refuse_kind, refuse_name
 from core.errors import BadArchive
+from core.formats import is_ignored
+from core.names import clean, escaped
 
 _LONG_HEADERS = (tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.SOLARIS_XHDTYPE, tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK)
 _LONG_HEADER_BYTES = 32 << 10  # Python's parser takes time by the square of it: 2 s
@@ -65,12 +68,16 @@ def tar_entries(archived: IO[bytes], kind: str, budget: Budget) -> Iterator[Entr
     folders: dict[str, str] = {}
     occupied: set[str] = set()
     stream = _Counted(cast(IO[bytes], gzip.GzipFile(fileobj=archived)) if kind == "tar.gz" else archived, budget)
-    with tarfile.open(fileobj=stream, mode="r|", tarinfo=_Header, bufsize=_READ_BYTES) as archive:
+    with tarfile.open(fileobj=stream, mode="r|", tarinfo=_Header, bufsize=_READ_BYTES, encoding="utf-8") as archive:
         while member := archive.next():
             archive.members = []  # type: ignore[attr-defined]  # or every header stays in memory
             budget.spend_entry()
-            name = clean(member.name)
-            if name in ("", ".") or JUNK.search(name):
+            name, other = clean(member.name), escaped(member.name)
+            if name in ("", "."):
+                continue
+            if is_ignored(name) and not refuse_name(name):
+                if not member.isdir():
+                    yield Entry(name, code=IGNORED)
                 continue
             mode = stat.S_IFREG if member.isreg() else stat.S_IFLNK if member.issym() or member.islnk() else stat.S_IFIFO
             refusal = refuse_name(name) or (None if member.isdir() else refuse_kind(mode))
@@ -83,7 +90,8 @@ def tar_entries(archived: IO[bytes], kind: str, budget: Budget) -> Iterator[Entr
                 continue
             file = archive.extractfile(member)
             if file is not None:
-                yield read(name, file, budget.limits.file_bytes)
+                entry = read(name, file, budget.limits.file_bytes)
+                yield replace(entry, other_path=other) if other != name else entry
     for folder, name in folders.items():
         if folder not in occupied:
             yield Entry(name, code="empty_folder", reason="a folder without a file in it")

@@ -14,7 +14,22 @@ from service.limits import Limits
 from service.methods import Methods
 from service.observed import Observed
 from service.prefix import Prefix
-from service.routes import attention, checks, datasets, docs, events, health, images, jobs, metrics, models, page, search, session
+from service.routes import (
+    attention,
+    checks,
+    datasets,
+    docs,
+    events,
+    formats,
+    health,
+    images,
+    jobs,
+    metrics,
+    models,
+    page,
+    search,
+    session,
+)
 
 DESCRIPTION = """From a folder of unlabelled images to a searchable, classifiable collection.
 
@@ -29,6 +44,7 @@ _ROUTES = (  # matched in this order: what is asked most comes first; with the p
     (events.router, (404,)),
     (models.router, (400, 404, 409, 413, 500)),
     (attention.router, (400, 404, 409, 413, 500)),
+    (formats.router, ()),
     (session.router, (400, 413)),
     (health.router, ()),
     (page.router, ()),

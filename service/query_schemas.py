@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
+from core.label_text import label_text
 from core.queries import Filter, Query
 from service.schemas import MAX_ID, Text
 
@@ -46,7 +47,7 @@ class FilterParams(BaseModel):
     def filter(self) -> Filter:
         """The same for ``core``."""
         return Filter(
-            None if self.label is None else tuple(self.label),
+            None if self.label is None else tuple(text for each in self.label if (text := label_text(each))),
             self.unlabelled,
             self.anchor_round,
             self.min_entropy,

@@ -34,6 +34,12 @@ class SessionBody(BaseModel):
     scope: Literal["read", "write", "admin"] | None = Field(description="What may be done; null: nothing without a key.")
 
 
+class Notice(BaseModel):
+    code: str = Field(examples=["first_page_only", "first_frame_only", "hidden_files"])
+    message: str
+    count: int
+
+
 class DatasetBody(BaseModel):
     id: str = Field(examples=["ds_3f9c0e2b7a61d845"])
     name: str
@@ -46,6 +52,7 @@ class DatasetBody(BaseModel):
     model_id: str | None = Field(description="The current model.")
     created_at: datetime
     error: Error | None
+    notices: list[Notice] = Field(description="What the validation did that a person should know though nothing was refused.")
     metadata: dict[str, Any] = Field(description="What a client noted of it.")
 
 
@@ -59,6 +66,7 @@ class DatasetChange(BaseModel):
 
 
 class RejectionBody(BaseModel):
+    job_id: str | None = Field(description="The job that looked at it, which may have failed.")
     path: str
     code: str = Field(examples=["not_an_image", "truncated", "too_many_pixels", "unsafe_path", "duplicate"])
     reason: str
@@ -79,6 +87,7 @@ class ImageBody(BaseModel):
     label: str | None
     width: int
     height: int
+    media_type: str = Field(description="Of the file.", examples=["image/jpeg"])
     provenance: Provenance | None
 
 
@@ -170,6 +179,17 @@ class Deletions(BaseModel):
 
 class DeletedBody(BaseModel):
     deleted: int
+
+
+class FormatBody(BaseModel):
+    name: str = Field(examples=["JPEG"])
+    media_type: str = Field(examples=["image/jpeg"])
+    extensions: list[str] = Field(examples=[["jpg", "jpeg"]])
+
+
+class FormatsBody(BaseModel):
+    formats: list[FormatBody]
+    ignored: str = Field(description="A regular expression, for Python and JavaScript, of the paths that are passed over.")
 
 
 class Health(BaseModel):

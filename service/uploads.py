@@ -17,8 +17,10 @@ from python_multipart.multipart import parse_options_header
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 
-from core import archives, artifacts
+from core import archives, artifacts, imaging
 from core.errors import BadArchive, BadRequest, TooLarge
+from core.formats import HEADER_BYTES, describe, may_be_image
+from service.dispositions import file_name
 
 ARCHIVE = {"type": "string", "format": "binary", "description": "zip, tar or tar.gz of images"}  # in OpenAPI
 _FIELD_BYTES = 64 * 1024
@@ -162,13 +164,14 @@ class _Receiver:
         self._header, self._value = b"", b""
 
     def _headers_finished(self) -> None:
-        _, options = parse_options_header(self._headers.get(b"content-disposition", b""))
+        disposition = self._headers.get(b"content-disposition", b"")
+        _, options = parse_options_header(disposition)
         self._name = options.get(b"name", b"").decode("utf-8", "replace")
         self._is_file = self._name == "file"
         if self._is_file:
             if self.upload.filename is not None:
                 raise BadRequest("file: send exactly one")
-            self.upload.filename = options.get(b"filename", b"upload").decode("utf-8", "replace")
+            self.upload.filename = file_name(disposition) or "upload"
 
     def _data(self, data: bytes, start: int, end: int) -> None:
         part = data[start:end]
@@ -178,9 +181,9 @@ class _Receiver:
             if self._field_bytes > _FIELD_BYTES:
                 raise TooLarge(f"{self._name}: more than {_FIELD_BYTES:,} bytes of fields")
             return
-        if self.upload.size < archives.HEADER_BYTES:
+        if self.upload.size < HEADER_BYTES:
             self._start += part
-            if len(self._start) >= archives.HEADER_BYTES:
+            if len(self._start) >= HEADER_BYTES:
                 self._require_usable()
         self.upload.size += len(part)
         if self.upload.size > self._max:
@@ -194,8 +197,12 @@ class _Receiver:
             self.upload.fields[self._name] = self._text.decode("utf-8", "replace")
 
     def _require_usable(self) -> None:
-        if archives.kind_of(self._start) is None and not (self._images and archives.may_be_image(self._start)):
-            raise BadArchive(f"file: not a zip, tar or tar.gz archive{' and not an image' if self._images else ''}")
+        if archives.kind_of(self._start) is None and not (self._images and may_be_image(self._start)):
+            known = describe(self._start)
+            told = f"file: not a zip, tar or tar.gz archive{' and not an image' if self._images else ''}"
+            told += f" but {known}" if known else ""
+            told += f"; image formats read here: {imaging.formats_in_words()}" if self._images else ""
+            raise BadArchive(told)
 
     def _finished(self) -> None:
         self.complete = True

@@ -14,6 +14,8 @@ from typing import Any
 
 import torch
 
+from core.depths import Depths
+from core.label_text import label_text
 from core.verdict import verdict
 from trainer.attention_command import attention_command
 from trainer.benchmark_sets import NAMES, fetch
@@ -143,10 +145,11 @@ def _evaluate(arguments: argparse.Namespace) -> int:
         log.info("evaluating %s", text)
         progress.at(step, done)
 
+    train = _labelled(data, given.get("labels"))
     result = evaluate(
         Path(run),
-        _labelled(data, given.get("labels")),
-        _labelled(held_out, given.get("held_out_labels")) if held_out else None,
+        train,
+        _labelled(held_out, given.get("held_out_labels"), train.images.depths) if held_out else None,
         arguments.k,
         arguments.device,
         on_progress=tell,
@@ -171,14 +174,16 @@ def _fetch(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _labelled(source: str, labels_file: str | None) -> Labelled:
-    """Labels from a JSON file {id: label}, else each image's top folder."""
+def _labelled(source: str, labels_file: str | None, depths: Depths | None = None) -> Labelled:
+    """Labels from a JSON file {id: label}, else each image's top folder; perhaps with the depths that an encoder has learned."""
     images = open_and_report(source)
+    if depths is not None:
+        images = images.seen_by(depths)
     if labels_file:
         by_id = read_json(Path(labels_file))
-        return Labelled(images, [by_id.get(str(image.id)) for image in images.images])
+        return Labelled(images, [label_text(by_id.get(str(image.id)) or "") for image in images.images])
     folders = [image.path.split("/") for image in images.images]
-    return Labelled(images, [parts[0] if len(parts) > 1 else None for parts in folders])
+    return Labelled(images, [label_text(parts[0]) if len(parts) > 1 else None for parts in folders])
 
 
 def _die_with_parent(descriptor: int) -> None:

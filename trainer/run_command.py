@@ -13,6 +13,7 @@ from typing import Any
 
 from tqdm import tqdm
 
+from core import notices
 from trainer import checkpoints
 from trainer.checkpoints import Position
 from trainer.config import InputError, TrainConfig
@@ -166,4 +167,6 @@ def open_and_report(source: str) -> ImageList:
     listed = open_source(source)
     for path, reason in listed.rejected:
         log.info("skipped %s: %s", path, reason)
+    for notice in notices.told(listed.noticed):
+        log.info("%s", notice["message"])
     return listed

@@ -39,7 +39,7 @@ def attend(db: Database, settings: Settings, owner: Claim, pulse: Pulse) -> None
     home = settings.folder("runs") / job.id
     run_dir = artifacts.fresh_folder(home / str(owner.attempt))
     listed = run_dir / "images.jsonl"
-    write_images(db, settings, job.dataset_id, listed, sorted({id_ for pair in pairs for id_ in pair}))
+    write_images(db, settings, job.dataset_id, listed, sorted({id_ for pair in pairs for id_ in pair}), depths=seen.model.depths)
     live = {json.loads(line)["id"] for line in listed.read_text(encoding="utf-8").splitlines()}
     pairs = [pair for pair in pairs if live.issuperset(pair)]  # others were deleted meanwhile
     staged = artifacts.fresh_folder(run_dir / "maps")

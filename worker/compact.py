@@ -13,7 +13,7 @@ from sqlalchemy import bindparam, delete, func, select, update
 from core import artifacts, datasets, deletions, embedding, index, jobs, manifest, texts
 from core.db import BATCH, Database
 from core.errors import StaleAttempt
-from core.intake import EXTENSIONS
+from core.formats import EXTENSION_OF
 from core.jobs import Claim
 from core.models import Embedding, Image, Job, JobKind, JobStatus, Model
 from core.open_models import OpenModel
@@ -75,7 +75,7 @@ def _rewrite_shards(db: Database, settings: Settings, owner: Claim, pulse: Pulse
                 if pulse.should_stop():
                     raise InterruptedError
                 data = read_range(settings.root / shard, image.offset, image.length)
-                name, offset = writer.add(f"{image.sha256}.{EXTENSIONS[image.media_type]}", data)
+                name, offset = writer.add(f"{image.sha256}.{EXTENSION_OF[image.media_type]}", data)
                 new = f"{folder.relative_to(settings.root)}/{name}"
                 moves.append({"image": image.id, "old": shard, "new": new, "at": offset})
             writer.sync()

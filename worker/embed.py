@@ -5,8 +5,9 @@ import os
 from PIL.Image import Image as Pixels
 from sqlalchemy import insert, select
 
-from core import compaction, datasets, deletions, embedding, imaging, jobs
+from core import compaction, datasets, deletions, embedding, imaging, jobs, manifest
 from core.db import BATCH, Database
+from core.depths import Depths
 from core.encoder import Encoder
 from core.jobs import Claim
 from core.models import Dataset, Embedding, Image, JobStatus, Model
@@ -32,7 +33,9 @@ def embed(db: Database, settings: Settings, owner: Claim, pulse: Pulse) -> None:
         model = session.get(Model, dataset.model_id) if dataset.model_id else None
         after = embedding.last_embedded(session, settings, model) if model else 0
     done = 0
-    encoder = Encoder(settings.root / "models" / model.directory / "encoder.onnx", os.cpu_count() or 1) if model else None
+    folder = settings.root / "models" / model.directory if model else None
+    encoder = Encoder(folder / "encoder.onnx", os.cpu_count() or 1) if folder else None
+    depths = manifest.read(folder).get("preprocessing", {}).get("depths", {}) if folder else {}
     while model is not None and encoder is not None:
         later = select(Image).where(Image.dataset_id == dataset.id, Image.id > after).order_by(Image.id).limit(BATCH)
         with db.read() as session:
@@ -44,7 +47,7 @@ def embed(db: Database, settings: Settings, owner: Claim, pulse: Pulse) -> None:
             if pulse.should_stop():
                 raise InterruptedError
             some = images[start : start + _BATCH]
-            rows = encoder(_decoded(settings, image) for image in some)  # one at a time: a large one takes hundreds of MB
+            rows = encoder(_decoded(settings, image, depths) for image in some)  # one at a time: a large one takes hundreds of MB
             vectors.update(zip((image.id for image in some), (row.tobytes() for row in rows), strict=True))
         after, done = images[-1].id, done + len(images)
         with db.write() as session:
@@ -62,6 +65,6 @@ def embed(db: Database, settings: Settings, owner: Claim, pulse: Pulse) -> None:
     compaction.request_if_due(db, settings, dataset.id)
 
 
-def _decoded(settings: Settings, image: Image) -> Pixels:
+def _decoded(settings: Settings, image: Image, depths: Depths) -> Pixels:
     data = read_range(settings.root / image.shard, image.offset, image.length)
-    return imaging.decode(data, max(settings.max_pixels, image.width * image.height))
+    return imaging.decode(data, max(settings.max_pixels, image.width * image.height), depths)

@@ -12,6 +12,7 @@ from sqlalchemy.orm import Session
 
 from core import artifacts, continuation, datasets
 from core.db import Database
+from core.depths import Depths
 from core.errors import BadParameters
 from core.models import Image, Job, Label, Model
 from core.settings import Settings
@@ -42,7 +43,8 @@ def bring_checkpoints(db: Database, settings: Settings, job: Job, home: Path) ->
                 shutil.copyfile(path, target)
     with open(furthest.parent.parent / "images.jsonl", encoding="utf-8") as file:
         known = {int(json.loads(line)["id"]) for line in file}
-    if write_images(db, settings, job.dataset_id, staged / "images.jsonl", among=known) < len(known):
+    depths = listed_depths(furthest.parent.parent / "images.jsonl")
+    if write_images(db, settings, job.dataset_id, staged / "images.jsonl", among=known, depths=depths) < len(known):
         raise BadParameters(f"images that {job.continues} was trained on were deleted; train anew")
     artifacts.publish(staged, home / "0")
 
@@ -68,12 +70,14 @@ def write_images(
     path: Path,
     only: Sequence[int] | None = None,
     among: Container[int] | None = None,
+    depths: Depths | None = None,
 ) -> int:
     """The list of images for the trainer: byte ranges in shards, not a word about labels or folders.
 
     Args:
         only: some images, where they are few.
         among: some images, however many.
+        depths: black and white of deep images; by default those of the dataset.
 
     Returns:
         How many were listed.
@@ -82,6 +86,8 @@ def write_images(
     count = 0
     root = os.path.relpath(settings.root, path.parent)  # so that a run goes on where the data folder was moved or restored
     with db.read() as session, open(temporary, "w", encoding="utf-8") as file:
+        if depths is None:
+            depths = datasets.get(session, dataset_id).depths
         for image in _images(session, dataset_id, only):
             if among is not None and image.id not in among:
                 continue
@@ -95,10 +101,18 @@ def write_images(
                 "sha256": image.sha256,
                 "width": image.width,
                 "height": image.height,
+                **({"depths": depths} if depths else {}),
             }
             file.write(json.dumps(entry) + "\n")
     os.replace(temporary, path)
     return count
+
+
+def listed_depths(listed: Path) -> Depths:
+    """What black and white are in the deep images of a list for the trainer."""
+    with open(listed, encoding="utf-8") as file:
+        depths: Depths = json.loads(file.readline() or "{}").get("depths", {})
+    return depths
 
 
 def _images(session: Session, dataset_id: str, only: Sequence[int] | None) -> Iterator[Image]:

@@ -14,6 +14,7 @@ from core.errors import StaleAttempt
 from core.jobs import Claim
 from core.models import Image, JobStatus, Model, new_id, now
 from core.settings import Settings
+from worker.inputs import listed_depths
 from worker.relay import Relay
 
 
@@ -64,7 +65,8 @@ def publish(db: Database, settings: Settings, owner: Claim, run_dir: Path, evalu
             "dim": int(embeddings.shape[1]),
             "preprocessing": {
                 "orientation": "EXIF applied",
-                "colour": "RGB, alpha composited on white",
+                "colour": "sRGB by the file's profile, alpha composited on white",
+                "depths": listed_depths(run_dir / "images.jsonl"),
                 "resize": f"shorter side to {size}, bicubic",
                 "crop": f"centre {size} x {size}",
                 "input": f"uint8 (batch, {size}, {size}, 3)",

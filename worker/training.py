@@ -13,7 +13,7 @@ from core.db import Database
 from core.jobs import Claim
 from core.models import Image, Job, JobKind, JobStatus, Label
 from core.settings import Settings
-from worker.inputs import bring_checkpoints, trainer_params, write_images, write_labels
+from worker.inputs import bring_checkpoints, listed_depths, trainer_params, write_images, write_labels
 from worker.progress import Estimate, Work, typical
 from worker.publish import discard_unpublished, publish
 from worker.pulse import Pulse
@@ -104,7 +104,8 @@ def _evaluate(
     config: dict[str, Any] = {"run": str(run_dir), "data": str(run_dir / "images.jsonl")}
     config["labels"] = write_labels(db, job.dataset_id, run_dir / "labels.json")
     if job.evaluation_dataset_id:
-        write_images(db, settings, job.evaluation_dataset_id, run_dir / "held-out.jsonl")
+        depths = listed_depths(run_dir / "images.jsonl")  # as the encoder has learned to see
+        write_images(db, settings, job.evaluation_dataset_id, run_dir / "held-out.jsonl", depths=depths)
         config["held_out"] = str(run_dir / "held-out.jsonl")
         config["held_out_labels"] = write_labels(db, job.evaluation_dataset_id, run_dir / "held-out-labels.json")
     (run_dir / "evaluate.json").write_text(json.dumps(config, indent=2))

@@ -215,12 +215,17 @@ async def change_dataset(dataset_id: str, request: Request, context: Ctx) -> Dat
 
 
 @router.get("/datasets/{dataset_id}/rejections")
-def list_rejections(dataset_id: str, session: Reading, limit: Limit = 100, after: After = 0) -> RejectionPage:
-    """The files that are not in the dataset, and why; exact duplicates have the code ``duplicate``."""
+def list_rejections(
+    dataset_id: str, session: Reading, limit: Limit = 100, after: After = 0, job_id: str | None = None
+) -> RejectionPage:
+    """The files that are not in the dataset, and why, those of uploads that failed among them; exact duplicates have the code
+    ``duplicate``. ``job_id`` asks for those of one upload."""
     datasets.get(session, dataset_id)
     wanted = select(Rejection).where(Rejection.dataset_id == dataset_id, Rejection.id > after)
+    if job_id is not None:
+        wanted = wanted.where(Rejection.job_id == job_id)
     rows = session.scalars(wanted.order_by(Rejection.id).limit(limit + 1)).all()
-    data = [{"path": row.path, "code": row.code, "reason": row.reason} for row in rows[:limit]]
+    data = [{"job_id": row.job_id, "path": row.path, "code": row.code, "reason": row.reason} for row in rows[:limit]]
     return RejectionPage.model_validate({"data": data, "next": str(rows[limit - 1].id) if len(rows) > limit else None})
 
 

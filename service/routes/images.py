@@ -7,8 +7,9 @@ from fastapi.responses import Response
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from core import compaction, datasets, deletions, images
+from core import compaction, datasets, deletions, images, imaging
 from core.errors import ImageNotFound
+from core.label_text import label_text
 from core.models import Dataset, Image, Label, Queue
 from service.context import Context, Ctx, Reading
 from service.cursors import After
@@ -36,7 +37,7 @@ def list_images(
     else:
         wanted = wanted.where(Image.id < (after or MAX_ID)).order_by(Image.id.desc())
     if label is not None or unlabelled:
-        chosen = Label.label.in_(label or [])
+        chosen = Label.label.in_([text for each in label or [] if (text := label_text(each))])
         wanted = wanted.where(chosen | Label.label.is_(None) if unlabelled else chosen)
     wanted = wanted.limit(limit + 1)
     rows = session.execute(wanted).all()
@@ -60,7 +61,7 @@ def get_image(image_id: ImageId, context: Ctx) -> ImageBody:
 @router.get(
     "/images/{image_id}/file",
     response_class=Response,
-    responses={200: {"content": {"image/jpeg": {}, "image/png": {}}, "description": "The uploaded file"}},
+    responses={200: {"content": {each.media_type: {} for each in imaging.FORMATS}, "description": "The uploaded file"}},
 )
 def get_image_file(image_id: ImageId, request: Request, context: Ctx) -> Response:
     """The file as it was uploaded."""
@@ -80,9 +81,28 @@ def get_image_file(image_id: ImageId, request: Request, context: Ctx) -> Respons
 )
 def get_thumbnail(image_id: ImageId, context: Ctx, size: Annotated[int, Query(ge=16, le=512)] = 128) -> Response:
     """The whole image, upright, its longer side ``size`` pixels or as it is where that is less."""
+    return _shown(context, image_id, size)
+
+
+@router.get(
+    "/images/{image_id}/rendering",
+    response_class=Response,
+    responses={200: {"content": {"image/webp": {}}, "description": "The image as any browser shows it"}},
+)
+def get_rendering(image_id: ImageId, context: Ctx) -> Response:
+    """The image as any browser shows it, whatever its format: upright, in sRGB, deep greys as training sees them, its longer side
+    at most 4,096 pixels."""
+    return _shown(context, image_id, imaging.RENDERING_SIDE)
+
+
+def _shown(context: Context, image_id: int, size: int) -> Response:
     image, data = _read(context, image_id)
-    small = context.searcher.decoders.thumbnail(data, size, max(context.settings.max_pixels, image.width * image.height))
-    return Response(small, media_type="image/webp", headers=_headers(f"{image.sha256}-{size}"))
+    with context.db.read() as session:
+        depths = datasets.get(session, image.dataset_id).depths
+    largest = max(context.settings.max_pixels, image.width * image.height)
+    made = context.searcher.decoders.thumbnail(data, size, largest, depths)
+    scale = "".join(f"-{kind[0]}{black:g}-{white:g}" for kind, (black, white) in sorted(depths.items()))
+    return Response(made, media_type="image/webp", headers=_headers(f"{image.sha256}-{size}{scale}"))
 
 
 @router.delete("/images/{image_id}", status_code=204)
@@ -124,5 +144,5 @@ def _get(session: Session, image_id: int) -> Image:
 
 
 def _body(image: Image, label: str | None, provenance: Any) -> ImageBody:
-    columns = {name: getattr(image, name) for name in ("id", "dataset_id", "path", "width", "height")}
+    columns = {name: getattr(image, name) for name in ("id", "dataset_id", "path", "width", "height", "media_type")}
     return ImageBody.model_validate({**columns, "label": label, "provenance": provenance})

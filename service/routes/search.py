@@ -16,6 +16,7 @@ from core.search import View
 from core.snapshots import Neighbour
 from core.votes import MIN_LABELS, Classification, classify
 from service.context import Context, Ctx
+from service.dispositions import NamedFiles
 from service.query_schemas import (
     MAX_K,
     BatchBody,
@@ -31,7 +32,7 @@ from service.query_schemas import (
 from service.schemas import MAX_ID, Text
 from service.uploads import json_value, media_type, validated
 
-router = APIRouter(tags=["search"])
+router = APIRouter(tags=["search"], route_class=NamedFiles)
 ImageId = Annotated[int, Query(ge=0, le=MAX_ID)]
 Voters = Annotated[int, Field(ge=1, le=MAX_K, description="Number of voters; lowered to the labelled images.")]
 Temperature = Annotated[float, Field(ge=0.001, le=10)]

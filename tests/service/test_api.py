@@ -29,7 +29,7 @@ def test_a_dataset_tells_what_was_kept(published: Published) -> None:
     body = published.live.get(f"/datasets/{published.dataset}")
     assert set(body) == {
         *("id", "name", "status", "images", "rejected", "duplicates", "classes"),
-        *("bytes", "model_id", "created_at", "error", "metadata"),
+        *("bytes", "model_id", "created_at", "error", "metadata", "notices"),
     }
     assert (body["status"], body["images"], body["classes"], body["rejected"]) == ("ready", 32, 2, 0)
     assert body["model_id"] == published.job["model_id"]

@@ -1,0 +1,230 @@
+"""Images of more than eight bits a channel in the eight bits that everything else here works with.
+
+What is black and what is white is said by the file or, where it does not say, by the brightest pixel among all images that are
+to be compared: the same for all of them (docs/decisions/0017). Only Pillow and NumPy are imported here.
+"""
+
+import io
+import re
+import sys
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, TiffImagePlugin
+
+Range = tuple[float, float]  # values of black and of white
+Depths = Mapping[str, Range]  # of "integer" and of "float" images that do not say it themselves, as JSON holds them
+NO_DEPTHS: Depths = {}
+
+_WHITES = (1, 255, 1023, 4095, 16383, 65535)  # of sensors and of fractions; what is brighter is its own white
+_FULL = 65535
+_ROWS = 1 << 20  # pixels that are scaled at once
+_BITS, _SMIN, _SMAX, _DESCRIPTION, _PHOTOMETRIC, _FORMAT = 258, 340, 341, 270, 262, 339  # tags of TIFF
+_SIGNIFICANT = re.compile(r'SignificantBits="(\d{1,2})"')  # of OME-XML
+_LOW_BYTES = {"B": "L", "L": "B", "N": "B" if sys.byteorder == "little" else "L"}  # an unpacker that takes the other byte
+_DEEP_COLOUR = re.compile(r"(RGB|RGBA|RGBa|RGBX|LA);16([BLN])")
+# Layouts that Pillow has unpackers for and does not know: big-endian twins, and white is zero.
+_LAYOUTS = {
+    (b"MM", 0, (1,), 1, (16,), ()): ("I;16B", "I;16B"),
+    (b"MM", 1, (1,), 1, (12,), ()): ("I;16", "I;12"),
+    (b"II", 0, (1,), 1, (12,), ()): ("I;16", "I;12"),
+    (b"MM", 0, (1,), 1, (12,), ()): ("I;16", "I;12"),
+    (b"MM", 1, (1,), 1, (32,), ()): ("I", "I;32B"),
+    (b"II", 1, (3,), 1, (64,), ()): ("F", "F;64F"),
+    (b"MM", 1, (3,), 1, (64,), ()): ("F", "F;64BF"),
+}
+for _key, _modes in _LAYOUTS.items():
+    TiffImagePlugin.OPEN_INFO.setdefault(_key, _modes)
+
+
+@dataclass(frozen=True)
+class Depth:
+    """What an image says or shows of its black and white; ``fixed`` is a scale of its own, which no other image changes."""
+
+    kind: str  # "integer" or "float"
+    range: Range
+    fixed: bool = False
+
+
+def joined(depths: Iterable[Depths]) -> Depths:
+    """One scale for all that are to be compared: the darkest black and the brightest white of each kind."""
+    result: dict[str, Range] = {}
+    for each in depths:
+        for kind, (black, white) in each.items():
+            old = result.get(kind, (black, white))
+            result[kind] = (min(old[0], black), max(old[1], white))
+    return result
+
+
+class Deep:
+    """The pixels of a deep image that was opened and not yet loaded, at their full depth."""
+
+    def __init__(self, image: Any, data: bytes) -> None:
+        self._image: Any = image
+        self._data = data
+        self._rawmode = _DEEP_COLOUR.fullmatch(_rawmode(image))
+        self._maxval = image.tile[0].args[-1] if image.format == "PPM" and image.tile[0].codec_name != "raw" else None
+        self.is_grey = image.mode.startswith("I") or image.mode == "F"
+        self._low: NDArray[np.uint8] | None = None
+
+    @property
+    def _loaded(self) -> Image.Image:
+        image: Image.Image = self._image
+        return image
+
+    @property
+    def is_deep(self) -> bool:
+        return self.is_grey or self._rawmode is not None
+
+    @property
+    def kind(self) -> str:
+        return "float" if self._image.mode == "F" else "integer"
+
+    def depth(self) -> Depth:
+        """Its black and white; the image is loaded by now."""
+        tags = getattr(self._image, "tag_v2", {})
+        bits = _numbers(tags.get(_BITS))
+        if self._maxval is not None and self._maxval < _FULL:  # by which Pillow has scaled it
+            return Depth(self.kind, (0, _FULL), fixed=True)
+        if self.kind == "integer" and bits and 8 < bits[0] < 16:
+            return Depth(self.kind, (0, 2 ** int(bits[0]) - 1), fixed=True)
+        low, high = self._extremes()
+        return Depth(self.kind, self._said(tags, low, high) or _range(low, high))
+
+    def eight_bits(self, scale: Range) -> Image.Image:
+        """The image in mode L, RGB or RGBA: black and what is darker 0, white and what is brighter 255."""
+        black, white = scale = (scale[0], scale[1])  # JSON holds lists
+        if self.is_grey:
+            grey = _scaled(self._values(), black, white)
+            if _numbers(getattr(self._image, "tag_v2", {}).get(_PHOTOMETRIC)) == [0]:  # white is zero
+                grey = 255 - grey
+            result = Image.fromarray(grey)
+            if "transparency" in self._image.info and self._image.format == "PNG":
+                result.putalpha(
+                    Image.fromarray(np.where(self._values() == self._image.info["transparency"], 0, 255).astype(np.uint8))
+                )
+            return result
+        key = self._image.info.get("transparency")
+        deep_key = isinstance(key, tuple) and self._image.mode == "RGB"
+        if (scale == (0, _FULL) and not deep_key) or not self._load_low():
+            return self._loaded  # as Pillow has it: the high byte of each value
+        values = self._colours()
+        result = self._loaded
+        if scale != (0, _FULL):
+            colours = Image.fromarray(_scaled(values, black, white))
+            if self._image.mode == "RGBA":
+                colours.putalpha(self._image.getchannel("A"))
+            result = colours
+        if deep_key:
+            result = result.copy()
+            result.info.pop("transparency", None)
+            result.putalpha(Image.fromarray(np.where((values == key).all(axis=-1), 0, 255).astype(np.uint8)))
+        return result
+
+    def _values(self) -> NDArray[Any]:
+        values = np.asarray(self._image)
+        tags = getattr(self._image, "tag_v2", {})
+        if values.dtype == np.int32 and _numbers(tags.get(_FORMAT, 1))[:1] == [1] and _numbers(tags.get(_BITS))[:1] == [32]:
+            return values.view(np.uint32)
+        return values
+
+    def _extremes(self) -> Range:
+        if not self.is_grey:
+            high = np.asarray(self._image)[..., :3]
+            if int(high.max(initial=0)) > _WHITES[-2] >> 8 or not self._load_low():
+                return 0, _FULL
+            return 0, int(self._colours().max(initial=0))
+        values = self._values()
+        if values.dtype.kind == "f":
+            finite = np.isfinite(values)
+            low, high = values.min(where=finite, initial=0), values.max(where=finite, initial=0)
+            return float(low), float(high)
+        return int(values.min(initial=0)), int(values.max(initial=0))
+
+    def _said(self, tags: Mapping[int, Any], low: float, high: float) -> Range | None:
+        if (most := _numbers(tags.get(_SMAX))) and high <= max(most):
+            least = min(_numbers(tags.get(_SMIN)), default=0.0)
+            black = least if least <= low else min(0.0, low)
+            return (black, max(most)) if max(most) > black else None
+        bits = 0
+        if found := _SIGNIFICANT.search(str(tags.get(_DESCRIPTION, ""))):
+            bits = int(found[1])
+        elif self._image.format == "PNG":
+            bits = self._significant_bits()
+        if self.kind == "integer" and 8 < bits < 16 and low >= 0 and high < 2**bits:
+            return 0, 2**bits - 1
+        return None
+
+    def _significant_bits(self) -> int:
+        """Of a PNG whose values were left where they are; the standard wants them shifted up, to fill the whole range."""
+        at = self._data.find(b"sBIT", 8, self._data.find(b"IDAT"))
+        bits = max(self._data[at + 4 : at + 5], default=0) if at > 0 else 0
+        if not 8 < bits < 16:
+            return 0
+        values = self._values() if self.is_grey else self._colours() if self._load_low() else np.zeros(1, np.uint16)
+        shift = 16 - bits
+        top = values.astype(np.uint16) >> shift
+        filled = (top << shift) | (top >> (bits - shift) if bits >= shift else 0)
+        return 0 if np.array_equal(values, filled) or np.array_equal(values, top << shift) else bits
+
+    def _load_low(self) -> bool:
+        """Decode the low bytes of a colour image, which Pillow drops; ``False`` where that cannot be done."""
+        assert self._rawmode is not None
+        if self._low is not None:
+            return True
+        mode, order = self._rawmode.groups()
+        if mode == "LA":
+            return False
+        try:
+            with Image.open(io.BytesIO(self._data), formats=[str(self._image.format)]) as image:
+                image.tile = [
+                    tile._replace(args=_with_rawmode(tile.args, f"{mode};16{_LOW_BYTES[order]}")) for tile in image.tile
+                ]
+                image.load()
+                low = np.asarray(image)
+                self._low = low if image.size == self._image.size and low.ndim == 3 else None
+        except Exception:  # as it is without the low bytes, which has been decoded already
+            self._low = None
+        return self._low is not None
+
+    def _colours(self) -> NDArray[np.uint16]:
+        assert self._low is not None
+        high = np.asarray(self._image)[..., :3].astype(np.uint16)
+        return np.asarray((high << 8) | self._low[..., :3], np.uint16)
+
+
+def _rawmode(image: Any) -> str:
+    args = image.tile[0].args if image.tile else ""
+    return str(args[0] if isinstance(args, tuple) and args else args)
+
+
+def _with_rawmode(args: Any, rawmode: str) -> Any:
+    return (rawmode, *args[1:]) if isinstance(args, tuple) else rawmode
+
+
+def _numbers(value: Any) -> list[float]:
+    """A tag's values that are numbers, whatever the file made of it."""
+    values = value if isinstance(value, tuple | list) else (value,)
+    return [float(each) for each in values if isinstance(each, int | float) and np.isfinite(each)]
+
+
+def _range(low: float, high: float) -> Range:
+    black = min(0, low)
+    return black, next((white for white in _WHITES if white >= high), high)
+
+
+def _scaled(values: NDArray[Any], black: float, white: float) -> NDArray[np.uint8]:
+    width = max(white - black, 1e-30)
+    if values.dtype == np.uint16:
+        table = np.rint(np.clip((np.arange(1 << 16, dtype=np.float64) - black) / width, 0, 1) * 255).astype(np.uint8)
+        grey: NDArray[np.uint8] = table[values]
+        return grey
+    result = np.empty(values.shape, np.uint8)
+    rows = max(1, _ROWS // max(1, values[0].size)) if len(values) else 1
+    for start in range(0, len(values), rows):
+        some = np.nan_to_num(values[start : start + rows].astype(np.float64), nan=black, posinf=white, neginf=black)
+        result[start : start + rows] = np.rint(np.clip((some - black) / width, 0, 1) * 255)
+    return result

@@ -1,0 +1,32 @@
+"""What the validation of images did that a person should know though nothing was refused, by stable codes."""
+
+from collections.abc import Mapping
+from typing import Any
+
+FIRST_PAGE_ONLY, FIRST_FRAME_ONLY, HIDDEN = "first_page_only", "first_frame_only", "hidden_files"
+
+_WORDS = {  # for one and for several
+    FIRST_PAGE_ONLY: (
+        "1 further page of a TIFF file is left out: the first page is the image",
+        "{:,} further pages of TIFF files are left out: the first page of each file is the image",
+    ),
+    FIRST_FRAME_ONLY: (
+        "1 file holds several frames: the first one is the image",
+        "{:,} files hold several frames: the first one of each is the image",
+    ),
+    HIDDEN: ("1 hidden or system file or folder was passed over", "{:,} hidden or system files and folders were passed over"),
+}
+
+
+def of_further(format: str) -> str:
+    """The code for further pages or frames of a file of Pillow's format."""
+    return FIRST_PAGE_ONLY if format == "TIFF" else FIRST_FRAME_ONLY
+
+
+def told(counts: Mapping[str, int]) -> list[dict[str, Any]]:
+    """``[{code, message, count}]`` of what was counted by code."""
+    return [
+        {"code": code, "message": one if counts[code] == 1 else several.format(counts[code]), "count": counts[code]}
+        for code, (one, several) in _WORDS.items()
+        if counts.get(code)
+    ]

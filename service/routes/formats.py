@@ -1,0 +1,16 @@
+"""Which files are images here."""
+
+from fastapi import APIRouter
+
+from core import formats, imaging
+from service.schemas import FormatBody, FormatsBody
+
+router = APIRouter(tags=["datasets"])
+
+
+@router.get("/formats")
+def list_formats() -> FormatsBody:
+    """The image formats that are read here, told by a file's content and not by its name, and which files are passed over
+    wherever files come in."""
+    known = [FormatBody(name=each.name, media_type=each.media_type, extensions=list(each.extensions)) for each in imaging.FORMATS]
+    return FormatsBody(formats=known, ignored=formats.IGNORED)
