@@ -107,11 +107,14 @@ class Client:
         k: int = 200,
         temperature: float = 0.1,
         min_confidence: float = 0.0,
+        min_labels: int = 3,
         dataset: Dataset | str | None = None,
         model: str | None = None,
     ) -> Classification:
-        """The class of a stored image (by id) or an image file (path or bytes), by a kNN vote of the labelled images."""
-        asked = _present(k=k, temperature=temperature, min_confidence=min_confidence, dataset_id=id_of(dataset), model_id=model)
+        """The class of a stored image (by id) or an image file (path or bytes), by a kNN vote of the labelled images. It
+        abstains unless two classes have ``min_labels`` labelled images each."""
+        how = {"k": k, "temperature": temperature, "min_confidence": min_confidence, "min_labels": min_labels}
+        asked = _present(**how, dataset_id=id_of(dataset), model_id=model)
         if not _is_file(image):
             answer = self.transport.json("GET", "/classify", params={"image_id": whole(image, "image"), **asked})
         else:

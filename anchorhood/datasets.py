@@ -115,18 +115,20 @@ class Datasets:
         counts: dict[str, int] = self._transport.json("PUT", where, content=table, headers=headers)
         return counts
 
-    def leave_one_out(self, dataset: Dataset | str, k: int | None = None) -> LeaveOneOut:
-        """Accuracy and confusion of the labels given so far: each labelled image is classified by the others,
-        by ``k`` of them, which is chosen by the best accuracy unless given."""
-        return record(
-            LeaveOneOut,
-            self._transport.json("GET", at("datasets", id_of(dataset), "leave-one-out"), params={} if k is None else {"k": k}),
-        )
+    def leave_one_out(self, dataset: Dataset | str, k: int | None = None, min_labels: int = 3) -> LeaveOneOut:
+        """Accuracy and confusion of the labels given so far: each labelled image is classified by the others.
 
-    def classify(self, dataset: Dataset | str, k: int | None = None, min_confidence: float = 0.0) -> Job:
-        """Classify every image by the labelled ones, as a job; ``jobs.classifications`` reads its table. ``k`` is
-        chosen by leave-one-out unless given."""
-        asked = {"min_confidence": min_confidence, **({} if k is None else {"k": k})}
+        Args:
+            k: number of voters; by default the most accurate of several.
+            min_labels: labelled images that each of two classes must have, else nothing is judged.
+        """
+        asked = {"min_labels": min_labels} if k is None else {"k": k, "min_labels": min_labels}
+        return record(LeaveOneOut, self._transport.json("GET", at("datasets", id_of(dataset), "leave-one-out"), params=asked))
+
+    def classify(self, dataset: Dataset | str, k: int | None = None, min_confidence: float = 0.0, min_labels: int = 3) -> Job:
+        """Classify every image by the labelled ones, as a job; ``jobs.classifications`` reads its table, and the job's
+        ``progress`` has the ``k`` that was chosen, or why the votes ``abstained``. Arguments as of ``leave_one_out``."""
+        asked = {"k": k, "min_confidence": min_confidence, "min_labels": min_labels}
         return self._client.jobs.post(at("datasets", id_of(dataset), "classifications"), asked)
 
     def delete_images(self, dataset: Dataset | str, image_ids: Sequence[int]) -> int:

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from core.db import BATCH
-from core.open_models import Rows
+from core.ranking import Rows
 from core.snapshots import Snapshot
 
 _DIGITS = 4  # of a place and an entropy: more would only make the answer longer

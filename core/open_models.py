@@ -10,19 +10,20 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
+import faiss
 import numpy as np
 from numpy.typing import NDArray
 
 from core import index, manifest
 from core.encoder import Encoder
+from core.ranking import NONE, Rows, Vector, best, compare, holds, in_order, slack
 from core.texts import PATHS, Texts
 
-Vector = NDArray[np.float32]
-Rows = NDArray[np.int64]
 T = TypeVar("T")
 EXACT_ROWS = 20_000  # allowed rows up to which they are simply all compared
-_SPARE = 2  # how many times as many allowed results as wanted the index is asked for
-_DEEPEST = 2000  # results up to which the index is faster than comparing all allowed rows
+_DEPTHS = (64, 256, 1024)  # results that an approximate index is asked for; beyond, comparing all rows is hardly slower
+_AT_ODDS = 2  # how many times fewer of the nearest pass a filter than of all rows, where the index is of no help
+_DENSE = 3  # rows that are compared for each one wanted, rather than copy those wanted
 _BLOCK = 65_536  # rows whose vectors are copied at one time
 _ENCODER, _NEIGHBOURHOODS, _PROJECTION = "encoder.onnx", "neighbourhoods.npz", "projection.npy"
 
@@ -105,56 +106,79 @@ class OpenModel:
         """The highest image id; images of the dataset beyond it were added later."""
         return int(self.ids[self._by_id[-1]])
 
-    def nearest(self, vector: Vector, count: int, allowed: Rows | None = None) -> tuple[Rows, Vector]:
-        """Rows and similarities of the ``count`` most similar rows, best first: through the index, and exactly where few
-        rows are allowed or the index finds too few of them (those near the query may all be excluded).
+    def nearest(
+        self, vector: Vector, count: int, allowed: Rows | None = None, skip: int = 0, without: Rows = NONE
+    ) -> tuple[Rows, Vector]:
+        """Rows and similarities of the ``count`` most similar rows after the first ``skip``, best first; arguments as of
+        ``ranked``, of whose order these places are."""
+        rows, scores = self.ranked(vector, skip + count, allowed, without)
+        return in_order(rows[skip:], scores[skip:])
+
+    def ranked(self, vector: Vector, count: int, allowed: Rows | None = None, without: Rows = NONE) -> tuple[Rows, Vector]:
+        """The first ``count`` rows, and their similarities, of an order of all rows that the vector alone decides: no row is
+        on two pages, and none is on no page.
+
+        That is by similarity, equal ones by row, where all rows are compared. Where the index is approximate, first comes what
+        it surely finds at a small depth, then what it finds deeper, and last all other rows by comparison.
 
         Args:
             vector: unit vector (d,).
             count: results wanted; fewer only where no more are allowed.
             allowed: ascending rows to choose from, all by default.
+            without: a few rows to leave out, ascending.
         """
-        total = len(self.ids)
-        count = min(count, total if allowed is None else len(allowed))
-        if allowed is None:
-            rows, scores = index.search(self.index, vector, count)
-            if len(rows) == count:
-                return rows, scores
-            allowed = np.arange(total)
-        elif len(allowed) > EXACT_ROWS and (deep := _SPARE * count * total // len(allowed)) <= _DEEPEST:
-            rows, scores = index.search(self.index, vector, deep)
-            passed = holds(allowed, rows)
-            if passed.sum() >= count:  # all better ones are excluded, so these are the best
-                return rows[passed][:count], scores[passed][:count]
-        return self.best_of(allowed, self.similarities(allowed, vector[None])[:, 0], count)
+        found, scores, placed = NONE, np.zeros(0, np.float32), NONE
+        near = slack(len(vector))
+
+        def exactly(rows: Rows) -> Vector:
+            return compare(self.embeddings[rows], vector)
+
+        for depth in self._depths(allowed):
+            rows, proposed = index.search(self.index, vector, depth)
+            sure = int(np.count_nonzero(proposed > proposed[-1] + near)) if len(rows) == depth else 0  # others may equal the last
+            sure = min(sure, depth // 2)
+            if allowed is None:
+                sure = min(sure, count + len(without))
+            rows, some = best(rows, proposed, sure, near, exactly)
+            new = ~holds(placed, rows)
+            if allowed is not None:
+                passed = holds(allowed, rows)
+                if _AT_ODDS * passed.sum() * len(self.ids) < len(rows) * len(allowed):
+                    break
+                new &= passed
+            placed = np.sort(np.concatenate([placed, rows[new]]))
+            new &= ~holds(without, rows)
+            found, scores = np.concatenate([found, rows[new]]), np.concatenate([scores, some[new]])
+            if len(found) >= count:
+                return found[:count], scores[:count]
+        rest = np.arange(len(self.ids)) if allowed is None else allowed
+        proposed = self.similarities(rest, vector[None])[:, 0]
+        done = np.concatenate([placed, without[~holds(placed, without)]])
+        done = np.searchsorted(rest, done[holds(rest, done)])
+        proposed[done] = -np.inf
+        rows, some = best(rest, proposed, min(count - len(found), len(rest) - len(done)), near, exactly)
+        return np.concatenate([found, rows]), np.concatenate([scores, some])
+
+    def _depths(self, allowed: Rows | None) -> list[int]:
+        """How deep the index is asked, one after the other, before all rows are compared."""
+        if isinstance(self.index, faiss.IndexFlat) or (allowed is not None and len(allowed) <= EXACT_ROWS):
+            return []
+        return [depth for depth in _DEPTHS if depth < len(self.ids)]
 
     def similarities(self, rows: Rows, queries: Vector) -> Vector:
-        """Cosine similarities (len(rows), Q) of ascending rows with unit vectors (Q, d), in the memory of the result."""
+        """Cosine similarities (len(rows), Q) of ascending rows with unit vectors (Q, d), in the memory of the result; as
+        ``ranking.best`` takes them."""
         result = np.empty((len(rows), len(queries)), np.float32)
         for start in range(0, len(rows), _BLOCK):
             some = rows[start : start + _BLOCK]
-            whole = some[-1] - some[0] + 1 == len(some)  # a range of rows need not be copied
-            vectors = self.embeddings[some[0] : some[-1] + 1] if whole else self.embeddings[some]
-            np.matmul(vectors, queries.T, out=result[start : start + _BLOCK])
+            span = self.embeddings[some[0] : some[-1] + 1]
+            if len(span) == len(some):
+                np.matmul(span, queries.T, out=result[start : start + _BLOCK])
+            elif len(span) <= _DENSE * len(some):  # faster than to copy the rows
+                result[start : start + _BLOCK] = (span @ queries.T)[some - some[0]]
+            else:
+                np.matmul(self.embeddings[some], queries.T, out=result[start : start + _BLOCK])
         return result
-
-    @staticmethod
-    def best_of(rows: Rows, scores: Vector, count: int) -> tuple[Rows, Vector]:
-        """The ``count`` best of given rows by their scores, best first, ties by row."""
-        if count < len(rows):
-            some = np.argpartition(-scores, count - 1)[:count] if count else np.zeros(0, np.int64)
-            rows, scores = rows[some], scores[some]
-        order = np.lexsort((rows, -scores))
-        return rows[order], scores[order]
-
-
-def holds(ascending: Rows, values: Rows) -> NDArray[np.bool_]:
-    """Which of the values are among ascending ones, (len(values),)."""
-    if not len(ascending):
-        return np.zeros(len(values), bool)
-    at = np.minimum(np.searchsorted(ascending, values), len(ascending) - 1)
-    found: NDArray[np.bool_] = ascending[at] == values
-    return found
 
 
 class _Slot(Generic[T]):

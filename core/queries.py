@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from core.open_models import Vector
+from core.ranking import Vector
 
 
 @dataclass(frozen=True)

@@ -13,11 +13,12 @@ from core.db import Database
 from core.decoding import Decoders
 from core.errors import BadQuery, DatasetNotFound, ImageNotFound, ModelNotFound, NoModel
 from core.models import Dataset, Image, Model
-from core.open_models import OpenModel, Recent, Rows, Vector
+from core.open_models import OpenModel, Recent
 from core.queries import Query
+from core.ranking import Rows, Vector, best, slack
 from core.settings import Settings
 from core.snapshots import Labels, Neighbour, Snapshot
-from core.votes import Classification, LeaveOneOut, classify, leave_one_out
+from core.votes import LeaveOneOut, leave_one_out
 
 _OPEN_MODELS = 8
 _RELEASE_SECONDS = 60.0  # after which deleted models are let go of, and so their space on the disk
@@ -44,11 +45,6 @@ class View:
     @property
     def dim(self) -> int:
         return int(self.snapshot.model.embeddings.shape[1])
-
-    def require_voters(self) -> None:
-        """Raises ``NoModel`` where fewer than two images of the dataset have a label."""
-        if len(self.snapshot.labelled) < 2:
-            raise NoModel(f"{self.dataset_id} has fewer than two labelled images; PUT /datasets/{self.dataset_id}/labels")
 
 
 class Searcher:
@@ -164,9 +160,9 @@ class Searcher:
             ImageNotFound: an image that the query names.
             BadQuery: its vector has another length than the model's, or its examples cancel out.
         """
-        allowed = view.snapshot.passing(query.only)
-        named = query.positive + query.negative
-        wanted = query.k + query.offset + len(named)
+        seen, named = view.snapshot, query.positive + query.negative
+        allowed = seen.passing(query.only)
+        own = np.array(sorted({row for id_ in named if (row := seen.row(id_)) is not None}), np.int64)
         if query.vector is not None:
             vector = _unit(query.vector, view.dim)
         elif len(named) == 1:
@@ -175,43 +171,26 @@ class Searcher:
             good = np.stack([self.vector_of(view, id_) for id_ in query.positive])
             bad = np.stack([self.vector_of(view, id_) for id_ in query.negative]) if query.negative else None
             if query.strategy == "best_score":
-                return self._answer(view, query, *_best_score(view.snapshot, good, bad, wanted, allowed))
+                rows = np.setdiff1d(seen.live if allowed is None else allowed, own, assume_unique=True)
+                rows, scores = _best_score(seen, good, bad, query.offset + query.k, rows)
+                return self._answer(seen, query, rows[query.offset :], scores[query.offset :])
             vector = _unit(good.mean(axis=0) - (0 if bad is None else bad.mean(axis=0)), view.dim)
-        return self._answer(view, query, *view.snapshot.nearest(vector, wanted, allowed))
+        return self._answer(seen, query, *seen.nearest(vector, query.k, allowed, query.offset, own))
 
     @staticmethod
-    def _answer(view: View, query: Query, rows: Rows, scores: Vector) -> list[Neighbour]:
-        named, least, describe = {*query.positive, *query.negative}, query.min_score, view.snapshot.describe
-        found = zip(view.snapshot.ids[rows].tolist(), scores.tolist(), rows.tolist(), strict=True)
-        left = [entry for entry in found if entry[0] not in named and entry[1] >= least]
-        return [Neighbour(id_, score, *describe(row)) for id_, score, row in left[query.offset : query.offset + query.k]]
+    def _answer(seen: Snapshot, query: Query, rows: Rows, scores: Vector) -> list[Neighbour]:
+        enough = scores.astype(np.float64) >= query.min_score
+        return seen.described(rows[enough], scores[enough])
 
-    def classify(
-        self, view: View, vector: Vector, k: int, temperature: float, min_confidence: float, leave_out: int | None = None
-    ) -> Classification:
-        """The class of a unit vector (d,) by the votes of the labelled images; arguments as of ``votes.classify``.
-
-        Raises:
-            NoModel: no image of the dataset has a label.
-        """
-        result = classify(view.snapshot, vector, k, temperature, min_confidence, leave_out)
-        if result is None:
-            raise NoModel(f"{view.dataset_id} has no labelled images to vote; PUT /datasets/{view.dataset_id}/labels")
-        return result
-
-    def leave_one_out(self, view: View, k: int, temperature: float) -> LeaveOneOut:
-        """How well the labels given so far predict each other under the model; kept until anything changes.
-
-        Raises:
-            NoModel: fewer than two images of the dataset have a label.
-        """
-        view.require_voters()
+    def leave_one_out(self, view: View, k: int | None, temperature: float, min_labels: int) -> LeaveOneOut:
+        """How well the labels given so far predict each other under the model; kept until anything changes. Arguments as of
+        ``votes.leave_one_out``."""
         seen = view.snapshot
 
         def judge() -> LeaveOneOut:
-            return leave_one_out(seen.vectors(seen.labelled), seen.classes, seen.names, k, temperature)
+            return leave_one_out(seen.vectors(seen.labelled), seen.classes, seen.names, k, temperature, min_labels)
 
-        return self._judged.get((view.model_id, k, temperature), view.generation, judge)
+        return self._judged.get((view.model_id, k, temperature, min_labels), view.generation, judge)
 
 
 def _unit(vector: Vector, dim: int) -> Vector:
@@ -223,10 +202,19 @@ def _unit(vector: Vector, dim: int) -> Vector:
     return np.asarray(vector / norm, dtype=np.float32)
 
 
-def _best_score(snapshot: Snapshot, good: Vector, bad: Vector | None, count: int, allowed: Rows | None) -> tuple[Rows, Vector]:
-    rows = snapshot.live if allowed is None else allowed
+def _best_score(snapshot: Snapshot, good: Vector, bad: Vector | None, count: int, rows: Rows) -> tuple[Rows, Vector]:
+    def score(nearest_good: Vector, nearest_bad: Vector) -> Vector:
+        return np.where(nearest_good >= nearest_bad, nearest_good, -1 - nearest_bad)
+
+    def exactly(rows: Rows) -> Vector:
+        nearest = [np.max([snapshot.compare(rows, one) for one in some], axis=0) for some in (good, bad) if some is not None]
+        return nearest[0] if bad is None else score(nearest[0], nearest[1])
+
+    near = slack(good.shape[1])
     scores = snapshot.similarities(rows, good).max(axis=1)
     if bad is not None:
         worst = snapshot.similarities(rows, bad).max(axis=1)
-        scores = np.where(scores >= worst, scores, -1 - worst)
-    return OpenModel.best_of(rows, scores, min(count, len(rows)))
+        unsure = np.abs(scores - worst) <= near  # which of the two is nearer
+        scores = score(scores, worst)
+        scores[unsure] = exactly(rows[unsure])
+    return best(rows, scores, min(count, len(rows)), near, exactly)

@@ -11,8 +11,9 @@ from sqlalchemy.orm import Session
 
 from core.errors import BadQuery
 from core.models import Deletion, Embedding, Image, Label
-from core.open_models import OpenModel, Recent, Rows, Vector, holds
+from core.open_models import OpenModel, Recent
 from core.queries import Filter
+from core.ranking import NONE, Rows, Vector, best, compare, in_order, slack
 
 _FILTERS = 4  # whose rows are kept
 _EVERY = Filter()
@@ -146,35 +147,37 @@ class Snapshot:
             return of_the_model
         return np.concatenate([of_the_model, self._added[rows[old:] - self._base] @ queries.T])
 
-    def nearest(self, vector: Vector, count: int, allowed: Rows | None = None) -> tuple[Rows, Vector]:
-        """Rows and similarities of the ``count`` most similar live rows, best first.
+    def compare(self, rows: Rows, query: Vector) -> Vector:
+        """The similarities (len(rows),) of rows with a unit vector (d,) by which answers are ordered."""
+        return compare(self.vectors(rows), query)
+
+    def nearest(
+        self, vector: Vector, count: int, allowed: Rows | None = None, skip: int = 0, without: Rows = NONE
+    ) -> tuple[Rows, Vector]:
+        """Rows and similarities of the ``count`` most similar live rows after the first ``skip``, best first, equal ones by
+        row. Other ``skip`` give other rows, and together all of them, through an approximate index too.
 
         Args:
             vector: unit vector (d,).
             count: results wanted; fewer only where no more are allowed.
             allowed: ascending live rows to choose from, all by default.
+            skip: how many of the best to pass over.
+            without: a few rows to leave out, ascending.
         """
         if allowed is None:
-            rows, scores = self._of_the_index(vector, count)
-            added = np.arange(len(self._added))
+            added = np.arange(self._base, len(self.ids))
+            old = self.live[: self._base - len(self._dead)] if len(self._dead) else None
         else:
-            old = int(np.searchsorted(allowed, self._base))
-            rows, scores = self.model.nearest(vector, count, allowed[:old])
-            added = allowed[old:] - self._base
+            old, added = np.split(allowed, [np.searchsorted(allowed, self._base)])
+        added = np.setdiff1d(added, without, assume_unique=True) if len(added) else added
         if not len(added):
-            return rows, scores
-        rows, scores = np.concatenate([rows, added + self._base]), np.concatenate([scores, self._added[added] @ vector])
-        return OpenModel.best_of(rows, scores, min(count, len(rows)))
-
-    def _of_the_index(self, vector: Vector, count: int) -> tuple[Rows, Vector]:
-        if not len(self._dead):
-            return self.model.nearest(vector, count)
-        rows, scores = self.model.nearest(vector, count + min(len(self._dead), count))
-        left = ~holds(self._dead, rows)
-        old = self.live[: self._base - len(self._dead)]
-        if left.sum() >= min(count, len(old)):
-            return rows[left][:count], scores[left][:count]
-        return self.model.nearest(vector, count, old)
+            return self.model.nearest(vector, count, old, skip, without)
+        rows, scores = self.model.ranked(vector, skip + count, old, without)
+        proposed, most = self._added[added - self._base] @ vector, min(skip + count, len(added))
+        added, more = best(added, proposed, most, slack(len(vector)), lambda rows: self.compare(rows, vector))
+        places = np.minimum.accumulate(scores)  # what an approximate index found late stays behind
+        merged = np.argsort(-np.concatenate([places, more]), kind="stable")[skip : skip + count]
+        return in_order(np.concatenate([rows, added])[merged], np.concatenate([scores, more])[merged])
 
     def passing(self, only: Filter) -> Rows | None:
         """Live rows that pass a filter, ascending; ``None`` where every one does.

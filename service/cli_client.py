@@ -162,8 +162,9 @@ def neighbours(
 @click.option("--all", "dataset_all", metavar="DATASET", help="Classify a whole dataset instead; needs --out.")
 @click.option("--out", type=click.Path(path_type=Path, dir_okay=False), help="A CSV file for --all.")
 @click.option("--dataset", help="By whose labels.  [default: the image's own, or the only model]")
-@click.option("-k", type=int, help="Number of voters.  [default: 200; with --all chosen by leave-one-out]")
+@click.option("-k", type=int, help="Number of voters.  [default: 200; with --all the most accurate by leave-one-out]")
 @click.option("--min-confidence", type=float, default=0.0, show_default=True, help="Unknown below it.")
+@click.option("--min-labels", type=int, default=3, show_default=True, help="Labels that each of two classes must have.")
 @json_option
 def classify(
     images: tuple[str, ...],
@@ -172,6 +173,7 @@ def classify(
     dataset: str | None,
     k: int | None,
     min_confidence: float,
+    min_labels: int,
     as_json: bool,
 ) -> None:
     """Classes by the votes of the labelled images.
@@ -183,16 +185,17 @@ def classify(
     with service() as client:
         if dataset_all and out:
             with writing(out) as file:
-                job = client.datasets.classify(dataset_id(client, dataset_all), k, min_confidence).wait()
+                job = client.datasets.classify(dataset_id(client, dataset_all), k, min_confidence, min_labels).wait()
+                how = job.progress or {}
                 text = client.jobs.classifications_csv(job)
                 file.write(text.encode())
             count = sum(1 for _ in csv.reader(io.StringIO(text, newline=""))) - 1
-            emit(as_json, {"job_id": job.id, "out": str(out)}, [f"{out}: {count:,} images"])
+            lines = [f"{out}: {count:,} images, " + (how["abstained"] or f"K {how['k']}")]
+            emit(as_json, {"job_id": job.id, "out": str(out), **how}, lines)
             return
+        asked: dict[str, Any] = {"k": k or 200, "min_confidence": min_confidence, "min_labels": min_labels}
         where = dataset_id(client, dataset)
-        found = [client.classify(image_of(i), k=k or 200, min_confidence=min_confidence, dataset=where) for i in images]
+        found = [client.classify(image_of(i), **asked, dataset=where) for i in images]
         both = list(zip(images, found, strict=True))
-        lines = [
-            f"{c.label or 'unknown':16}  {c.confidence:6.1%}  {i}{f'  ({c.abstained})' if c.abstained else ''}" for i, c in both
-        ]
+        lines = [f"{c.label or 'unknown':16}  {c.abstained or f'{c.confidence:6.1%}'}  {i}" for i, c in both]
         emit(as_json, [{"image": i, **plain(c)} for i, c in both], lines)

@@ -6,7 +6,6 @@ from pathlib import Path
 import click
 from PIL import Image
 
-from anchorhood import ApiError
 from anchorhood.models import writing
 from service.cli_names import dataset_id, model_id
 from service.console import dataset_line, emit, evaluation_lines, json_option, service
@@ -83,7 +82,7 @@ def export(dataset: str, out: Path, model: str | None, as_json: bool) -> None:
 
 @click.command()
 @click.argument("dataset")
-@click.option("-k", type=int, help="Number of voters.  [default: chosen by leave-one-out]")
+@click.option("-k", type=int, help="Number of voters.  [default: the most accurate by leave-one-out]")
 @json_option
 def evaluate(dataset: str, k: int | None, as_json: bool) -> None:
     """How good a dataset's model is: by its training's evaluation, and by the labels given since.
@@ -93,17 +92,12 @@ def evaluate(dataset: str, k: int | None, as_json: bool) -> None:
     with service() as client:
         id_ = dataset_id(client, dataset)
         judged = (client.models.get(client.models.current(id_)).manifest or {}).get("evaluation")
-        try:
-            labels = client.datasets.leave_one_out(id_, k)
-        except ApiError as error:
-            if error.status != 409:
-                raise
-            labels = None
+        labels = client.datasets.leave_one_out(id_, k)
         lines = evaluation_lines(judged)
-        if labels and labels.accuracy is not None:
+        if labels.accuracy is None:
+            lines.append(f"leave-one-out accuracy of the labels now: {labels.abstained}")
+        else:
             lines.append(f"leave-one-out accuracy of the labels now: {labels.accuracy:.1%} of {labels.judged:,}, K {labels.k}")
-        elif labels and labels.abstained:
-            lines.append(f"no leave-one-out accuracy of the labels now: {labels.abstained}")
         emit(as_json, {"training": judged, "labels": labels}, lines)
 
 

@@ -17,7 +17,7 @@ import httpx
 import numpy as np
 from PIL import Image, ImageDraw, ImageOps
 
-from anchorhood import ApiError, Client, Dataset, Neighbours
+from anchorhood import Client, Dataset, Neighbours
 from anchorhood import Image as Stored
 from core.errors import AnchorhoodError
 from core.processes import Child
@@ -161,12 +161,9 @@ class _Demo:
     def _classify(self, queries: list[Stored], dataset: Dataset) -> None:
         print()
         for query in queries:
-            try:
-                answer = self._client.classify(self._client.image_file(query.id), dataset=dataset)
-            except ApiError as error:
-                if error.status != 409:
-                    raise
-                print("Nothing to classify by: no image has a label.")
+            answer = self._client.classify(self._client.image_file(query.id), dataset=dataset)
+            if answer.abstained:
+                print(f"Nothing is classified: a vote {answer.abstained}.")
                 return
             print(f"classified {query.path}: {answer.label} ({answer.confidence:.0%})")
 

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StrictBool, model_validator
 
 from core.models import JobKind
+from core.votes import MIN_LABELS
 from service.schemas import Error, Page, Text
 
 
@@ -191,6 +192,9 @@ class ClassifyAll(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     model_id: Text | None = Field(None, description="Default: the current model.")
-    k: int = Field(200, ge=1, le=1000, description="Number of voters; lowered to the labelled images less one.")
+    k: int | None = Field(None, ge=1, le=1000, description="Number of voters; by default chosen as by leave-one-out.")
     temperature: float = Field(0.1, ge=0.001, le=10)
     min_confidence: float = Field(0.0, ge=0, le=1, description="Below it an image stays unknown.")
+    min_labels: int = Field(
+        MIN_LABELS, ge=1, le=100, description="Labels that each of two classes must have, or all stay unknown."
+    )

@@ -163,21 +163,29 @@ class VoterBody(BaseModel):
 class ClassifyBody(BaseModel):
     model_id: str
     took_ms: float
-    label: str | None = Field(description="Null: the confidence is below min_confidence.")
+    label: str | None = Field(description="Null: the confidence is below min_confidence, or the vote abstained.")
     confidence: float
     classes: list[ClassBody]
     voters: list[VoterBody]
+    abstained: str | None = Field(description="Why no vote was held: too few labels. Then there are no classes and voters.")
+
+
+class AccuracyBody(BaseModel):
+    k: int
+    accuracy: float
 
 
 class LeaveOneOutBody(BaseModel):
     """How well the labels given so far predict each other."""
 
     model_id: str
-    k: int = Field(description="Voters; lowered to the labelled images less one.")
+    k: int | None = Field(description="Voters: those asked for, lowered to the labelled images less one, or the number chosen.")
     judged: int = Field(description="Labelled images judged; of many an evenly spaced part.")
-    accuracy: float
+    accuracy: float | None
     classes: list[str]
     confusion: list[list[int]] = Field(description="confusion[i][j]: images of classes[i] that were voted to be of classes[j].")
+    by_k: list[AccuracyBody] = Field(description="The accuracy for each number of voters tried.")
+    abstained: str | None = Field(description="Why nothing was judged: too few labels. Then k and accuracy are null.")
 
 
 class BatchBody(BaseModel):

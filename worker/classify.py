@@ -11,7 +11,7 @@ from core.jobs import Claim
 from core.models import JobStatus
 from core.search import Searcher
 from core.settings import Settings
-from core.votes import predict, table_path
+from core.votes import MIN_LABELS, abstention, predict, table_path
 from worker.pulse import Pulse
 
 COLUMNS = ("image_id", "path", "label", "predicted", "confidence")
@@ -19,10 +19,11 @@ COLUMNS = ("image_id", "path", "label", "predicted", "confidence")
 
 def classify(db: Database, settings: Settings, owner: Claim, pulse: Pulse) -> None:
     """Write ``runs/<job>/classifications.csv``: image id, path, the label given, the class predicted (empty below the least
-    confidence asked for) and its probability. A labelled image does not vote on itself.
+    confidence asked for) and its probability. A labelled image does not vote on itself. ``progress`` says how many images
+    voted (``k``), or why none did (``abstained``).
 
     Raises:
-        NoModel: the dataset has no model, or fewer than two labels.
+        NoModel: the dataset has no model.
         InterruptedError: cancelled, lost, or the worker is shutting down.
         StaleAttempt: the job has another owner.
     """
@@ -30,8 +31,11 @@ def classify(db: Database, settings: Settings, owner: Claim, pulse: Pulse) -> No
     with db.read() as session:
         job = jobs.get(session, owner.job_id)
     view = searcher.view(dataset_id=job.dataset_id, model_id=job.params["model_id"])
-    view.require_voters()
     seen = view.snapshot
+    k, temperature, min_labels = job.params["k"], job.params["temperature"], job.params.get("min_labels", MIN_LABELS)
+    abstained = abstention(seen.classes, seen.names, min_labels)
+    if k is None and not abstained:
+        k = searcher.leave_one_out(view, None, temperature, min_labels).k
     home = settings.folder("runs") / job.id
     home.mkdir(parents=True, exist_ok=True)
     temporary = home / f"classifications-{owner.attempt}.tmp"
@@ -44,16 +48,18 @@ def classify(db: Database, settings: Settings, owner: Claim, pulse: Pulse) -> No
             if pulse.should_stop():
                 raise InterruptedError
             rows = order[start : start + BATCH]
-            at = np.minimum(np.searchsorted(seen.labelled, rows), len(seen.labelled) - 1)
-            own = np.where(seen.labelled[at] == rows, at, -1)
-            how = len(seen.names), job.params["k"], job.params["temperature"]
-            guesses, confidences = predict(seen.vectors(rows), own, voters, seen.classes, *how)
+            guesses, confidences = np.full(len(rows), -1), np.zeros(len(rows))
+            if not abstained:
+                at = np.minimum(np.searchsorted(seen.labelled, rows), len(seen.labelled) - 1)
+                own = np.where(seen.labelled[at] == rows, at, -1)
+                how = len(seen.names), k, temperature
+                guesses, confidences = predict(seen.vectors(rows), own, voters, seen.classes, *how)
             for row, guess, confidence in zip(rows.tolist(), guesses, confidences, strict=True):
-                sure = confidence >= job.params["min_confidence"]
+                sure = not abstained and confidence >= job.params["min_confidence"]
                 path, given = seen.describe(row)
                 table.writerow([seen.ids[row], path, given or "", seen.names[guess] if sure else "", f"{confidence:.4f}"])
             with db.write() as session:
-                jobs.own(session, owner, progress={"images": start + len(rows)})
+                jobs.own(session, owner, progress={"images": start + len(rows), "k": k, "abstained": abstained})
         file.flush()
         os.fsync(file.fileno())
     os.replace(temporary, table_path(settings, job.id))

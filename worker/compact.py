@@ -16,7 +16,8 @@ from core.errors import StaleAttempt
 from core.intake import EXTENSIONS
 from core.jobs import Claim
 from core.models import Embedding, Image, Job, JobKind, JobStatus, Model
-from core.open_models import OpenModel, Rows
+from core.open_models import OpenModel
+from core.ranking import Rows
 from core.settings import Settings
 from core.shards import ShardWriter, read_range
 from core.snapshots import Labels, Snapshot

@@ -135,7 +135,6 @@ def classify_all(dataset_id: str, request: ClassifyAll, response: Response, cont
     """Classify every image of a dataset by the votes of the labelled ones, as a job; its table is
     ``GET /jobs/{job_id}/classifications``. The same ``Idempotency-Key`` again gives the same job."""
     view = context.searcher.view(dataset_id=dataset_id, model_id=request.model_id)
-    view.require_voters()  # 409 now rather than a failed job
 
     def make(session: Session) -> Job:
         datasets.get_for_job(session, dataset_id)
@@ -152,7 +151,8 @@ def classify_all(dataset_id: str, request: ClassifyAll, response: Response, cont
     responses={200: {"content": {"text/csv": {}}, "description": "image_id, path, label, predicted, confidence"}},
 )
 def get_classifications(job_id: str, session: Reading, context: Ctx) -> FileResponse:
-    """The table of a finished classification: ``predicted`` is empty below the least confidence asked for."""
+    """The table of a finished classification: ``predicted`` is empty below the least confidence asked for, and everywhere
+    where the job's ``progress.abstained`` says why no vote was held."""
     job = jobs.get(session, job_id)
     if job.kind != JobKind.CLASSIFY or job.status != JobStatus.SUCCEEDED:
         raise NoTable(f"{job_id} is a {job.kind} job that is {job.status}; only a classification that succeeded has a table")

@@ -14,7 +14,7 @@ from starlette.datastructures import UploadFile as FormFile
 from core.errors import BadQuery, TooLarge
 from core.search import View
 from core.snapshots import Neighbour
-from core.votes import Classification
+from core.votes import MIN_LABELS, Classification, classify
 from service.context import Context, Ctx
 from service.query_schemas import (
     MAX_K,
@@ -35,6 +35,9 @@ router = APIRouter(tags=["search"])
 ImageId = Annotated[int, Query(ge=0, le=MAX_ID)]
 Voters = Annotated[int, Field(ge=1, le=MAX_K, description="Number of voters; lowered to the labelled images.")]
 Temperature = Annotated[float, Field(ge=0.001, le=10)]
+MinLabels = Annotated[
+    int, Field(ge=1, le=100, description="Labelled images that each of two classes must have, or the vote abstains.")
+]
 _MAX_QUERY_BYTES = 16 << 20
 _BATCH = BatchRequest.model_json_schema()
 _BATCH["properties"]["queries"]["items"] = _BATCH.pop("$defs")["OneQuery"]  # OpenAPI resolves no references in here
@@ -137,6 +140,7 @@ def classify_image(
     k: Annotated[Voters, Query()] = 200,
     temperature: Annotated[Temperature, Query()] = 0.1,
     min_confidence: Annotated[Confidence, Query()] = 0.0,
+    min_labels: Annotated[MinLabels, Query()] = MIN_LABELS,
     dataset_id: str | None = None,
     model_id: str | None = None,
 ) -> ClassifyBody:
@@ -144,7 +148,7 @@ def classify_image(
     started = time.perf_counter()
     view = context.searcher.view(image_id=image_id, dataset_id=dataset_id, model_id=model_id)
     vector = context.searcher.vector_of(view, image_id)
-    result = context.searcher.classify(view, vector, k, temperature, min_confidence, leave_out=image_id)
+    result = classify(view.snapshot, vector, k, temperature, min_confidence, min_labels, leave_out=image_id)
     return _classified(view, started, result)
 
 
@@ -155,6 +159,7 @@ def classify_file(
     k: Annotated[Voters, Form()] = 200,
     temperature: Annotated[Temperature, Form()] = 0.1,
     min_confidence: Annotated[Confidence, Form()] = 0.0,
+    min_labels: Annotated[MinLabels, Form()] = MIN_LABELS,
     dataset_id: Annotated[Text | None, Form()] = None,
     model_id: Annotated[Text | None, Form()] = None,
 ) -> ClassifyBody:
@@ -162,21 +167,25 @@ def classify_file(
     started = time.perf_counter()
     view = context.searcher.view(dataset_id=dataset_id, model_id=model_id)
     vector = context.searcher.vector_of_file(view, _read(context, file))
-    return _classified(view, started, context.searcher.classify(view, vector, k, temperature, min_confidence))
+    return _classified(view, started, classify(view.snapshot, vector, k, temperature, min_confidence, min_labels))
 
 
 @router.get("/datasets/{dataset_id}/leave-one-out")
 def leave_one_out(
     dataset_id: str,
     context: Ctx,
-    k: Annotated[Voters, Query()] = 200,
+    k: Annotated[Voters | None, Query(description="Number of voters; by default the most accurate of several.")] = None,
     temperature: Annotated[Temperature, Query()] = 0.1,
+    min_labels: Annotated[MinLabels, Query()] = MIN_LABELS,
     model_id: str | None = None,
 ) -> LeaveOneOutBody:
-    """Accuracy and confusion of the labels given so far: every labelled image is classified by the others."""
+    """Accuracy and confusion of the labels given so far: every labelled image is classified by the others. Without ``k`` the
+    most accurate of 1, 3, 5, 10, 20, 50, 100 and 200 voters is chosen, of equally accurate ones the largest."""
     view = context.searcher.view(dataset_id=dataset_id, model_id=model_id)
-    found = context.searcher.leave_one_out(view, k, temperature)
-    return LeaveOneOutBody.model_validate({**vars(found), "model_id": view.model_id, "confusion": found.confusion.tolist()})
+    found = context.searcher.leave_one_out(view, k, temperature, min_labels)
+    by_k = [{"k": tried, "accuracy": accuracy} for tried, accuracy in found.by_k.items()]
+    given = {**vars(found), "model_id": view.model_id, "confusion": found.confusion.tolist(), "by_k": by_k}
+    return LeaveOneOutBody.model_validate(given)
 
 
 def _read(context: Context, file: FormFile) -> bytes:
@@ -208,5 +217,6 @@ def _classified(view: View, started: float, result: Classification) -> ClassifyB
             "confidence": result.confidence,
             "classes": [{"label": label, "probability": probability} for label, probability in result.classes],
             "voters": [{"image_id": v.image_id, "score": v.score, "label": v.label} for v in result.voters],
+            "abstained": result.abstained,
         }
     )

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from core.votes import leave_one_out, predict, vote
+from core.ranking import compare
+from core.votes import KS, abstention, leave_one_out, predict, vote
 
 
 def unit(count: int, seed: int) -> np.ndarray:
@@ -30,3 +31,64 @@ def test_equal_vectors_vote_on_each_other() -> None:
     voters = np.repeat(unit(2, 2), 3, axis=0)
     judged = leave_one_out(voters, np.array([0, 0, 0, 1, 1, 1]), ["a", "b"], 2, 0.1)
     assert (judged.accuracy, judged.confusion.tolist()) == (1.0, [[3, 0], [0, 3]])
+
+
+def with_equal_ones(count: int) -> np.ndarray:
+    """Half of the rows are one vector, so that any number of voters cuts through equal ones."""
+    voters = unit(count, 3)
+    voters[::2] = voters[0]
+    return voters
+
+
+def loop(voters: np.ndarray, classes: np.ndarray, query: int, k: int, count: int) -> np.ndarray:
+    others = np.delete(np.arange(len(voters)), query)
+    sims = compare(voters[others], voters[query])
+    best = np.lexsort((others, -sims))[:k]
+    return vote(sims[best], classes[others][best], count, 0.1)
+
+
+@pytest.mark.parametrize("k", [1, 5, 50, 199])
+def test_of_equal_voters_the_first_vote(k: int) -> None:
+    voters, classes = with_equal_ones(200), np.arange(200) * 7 // 5 % 3
+    for part in (np.arange(200), np.arange(100, 140), np.array([7])):
+        guesses, confidences = predict(voters[part], part, voters, classes, 3, k, 0.1)
+        expected = [loop(voters, classes, query, k, 3) for query in part.tolist()]
+        assert guesses.tolist() == [int(one.argmax()) for one in expected]
+        assert confidences.tolist() == [one.max() for one in expected]
+
+
+def test_the_most_accurate_number_of_voters_is_chosen() -> None:
+    voters = with_equal_ones(120)
+    classes = (voters[:, 0] > 0.3) + np.arange(120) % 5 // 4
+    judged = leave_one_out(voters, classes, ["a", "b", "c"], None, 0.1)
+    assert list(judged.by_k) == [k for k in KS if k < 120]
+    for k, accuracy in judged.by_k.items():
+        right = [int(loop(voters, classes, row, k, 3).argmax()) == classes[row] for row in range(120)]
+        assert accuracy == pytest.approx(np.mean(right))
+        assert leave_one_out(voters, classes, ["a", "b", "c"], k, 0.1).accuracy == accuracy
+    assert judged.k == max(k for k in judged.by_k if judged.by_k[k] == max(judged.by_k.values()))
+    assert (judged.accuracy, judged.judged, judged.abstained) == (max(judged.by_k.values()), 120, None)
+    assert np.trace(judged.confusion) == round(120 * max(judged.by_k.values()))
+
+
+@pytest.mark.parametrize(
+    ("labels", "min_labels", "reason"),
+    [
+        ("", 3, "needs at least two classes with three labels each; no image has a label yet"),
+        ("aaaaaaa", 3, "needs at least two classes with three labels each; so far there are: a 7"),
+        ("aaabb", 3, "needs at least two classes with three labels each; so far there are: a 3, b 2"),
+        ("abcdee", 2, "needs at least two classes with two labels each; so far there are: e 2, a 1, b 1, and 2 more"),
+        ("a", 1, "needs at least two classes with one label each; so far there are: a 1"),
+        ("aaabbb", 11, "needs at least two classes with 11 labels each; so far there are: a 3, b 3"),
+        ("aaabbb", 3, None),
+        ("ab", 1, None),
+    ],
+)
+def test_votes_abstain_before_there_is_evidence(labels: str, min_labels: int, reason: str | None) -> None:
+    names = sorted(set(labels))
+    classes = np.array([names.index(label) for label in labels], np.int64)
+    assert abstention(classes, names, min_labels) == reason
+    judged = leave_one_out(unit(len(labels), 4), classes, names, None, 0.1, min_labels)
+    assert judged.abstained == reason
+    assert (judged.k is None, judged.accuracy is None, judged.by_k == {}) == (reason is not None,) * 3
+    assert judged.confusion.shape == (len(names), len(names))

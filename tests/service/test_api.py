@@ -121,7 +121,7 @@ def test_classification_is_a_weighted_vote(published: Published) -> None:
     live = published.live
     data = image_bytes(501)
     body = live.client.post("/classify", files={"file": ("q.png", data)}, data={"k": "7", "temperature": "0.2"}).json()
-    assert set(body) == {"model_id", "took_ms", "label", "confidence", "classes", "voters"}
+    assert set(body) == {"model_id", "took_ms", "label", "confidence", "classes", "voters", "abstained"}
     votes: dict[str, float] = {}
     for voter in body["voters"]:
         votes[voter["label"]] = votes.get(voter["label"], 0.0) + float(np.exp(voter["score"] / 0.2))

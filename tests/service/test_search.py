@@ -3,12 +3,15 @@
 import csv
 import io
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image as PILImage
+from PIL.PngImagePlugin import PngInfo
 
-from tests.conftest import image_bytes
+from tests.conftest import image_bytes, write_zip
 from tests.service.conftest import Published
 from tests.service.test_api import problem
 
@@ -186,6 +189,101 @@ def test_leave_one_out_is_what_single_classifications_say(published: Published, 
     assert (found["k"], found["judged"], found["classes"]) == (7, 32, ["class-0", "class-1"])
     assert found["confusion"] == [list(row.values()) for row in confusion.values()]
     assert found["accuracy"] == pytest.approx((found["confusion"][0][0] + found["confusion"][1][1]) / 32)
+
+
+def test_the_number_of_voters_is_chosen_by_leave_one_out(published: Published) -> None:
+    live = published.live
+    found = live.get(f"/datasets/{published.dataset}/leave-one-out")
+    assert [entry["k"] for entry in found["by_k"]] == [1, 3, 5, 10, 20]
+    for entry in found["by_k"]:
+        one = live.get(f"/datasets/{published.dataset}/leave-one-out?k={entry['k']}")
+        assert (one["k"], one["accuracy"], one["by_k"]) == (entry["k"], entry["accuracy"], [entry])
+    assert (found["accuracy"], found["k"]) == max((entry["accuracy"], entry["k"]) for entry in found["by_k"])
+    job = live.finished(live.client.post(f"/datasets/{published.dataset}/classifications", json={}).json()["id"])
+    assert job["progress"].items() >= {"images": 32, "k": found["k"], "abstained": None}.items()
+    rows = csv.DictReader(io.StringIO(live.client.get(f"/jobs/{job['id']}/classifications").text))
+    assert np.mean([row["label"] == row["predicted"] for row in rows]) == pytest.approx(found["accuracy"])
+
+
+def test_votes_abstain_until_two_classes_have_enough_labels(published: Published, truth: Truth) -> None:
+    live, dataset = published.live, published.dataset
+    before = [{"image_id": id_, "label": image["label"]} for id_, image in truth.images.items()]
+    asked = {"files": {"file": ("q.png", image_bytes(3))}, "data": {"dataset_id": dataset}}
+
+    def label(*labels: str) -> None:
+        rows = [{"image_id": id_, "label": None} for id_ in truth.images]
+        for row, given in zip(rows, labels, strict=False):
+            row["label"] = given
+        assert live.client.put(f"/datasets/{dataset}/labels", json=rows).status_code == 200
+
+    def classified(**how: Any) -> tuple[dict[str, Any], list[dict[str, str]]]:
+        job = live.finished(live.client.post(f"/datasets/{dataset}/classifications", json=how).json()["id"])
+        assert job["status"] == "succeeded", job
+        table = live.client.get(f"/jobs/{job['id']}/classifications").text
+        return job["progress"], list(csv.DictReader(io.StringIO(table)))
+
+    try:
+        for labels, there in (
+            ((), "no image has a label yet"),
+            (("a",), "so far there are: a 1"),
+            (("a", "a", "a", "b", "b"), "so far there are: a 3, b 2"),
+        ):
+            label(*labels)
+            reason = f"needs at least two classes with three labels each; {there}"
+            for answer in (live.get(f"/classify?image_id={truth.ids[0]}"), live.client.post("/classify", **asked).json()):
+                assert (answer["label"], answer["confidence"], answer["abstained"]) == (None, 0, reason)
+                assert answer["classes"] == answer["voters"] == []
+            judged = live.get(f"/datasets/{dataset}/leave-one-out")
+            assert (judged["k"], judged["accuracy"], judged["by_k"], judged["abstained"]) == (None, None, [], reason)
+            progress, rows = classified()
+            assert progress.items() >= {"images": 32, "k": None, "abstained": reason}.items()
+            assert [(row["predicted"], row["confidence"]) for row in rows] == [("", "0.0000")] * 32
+        assert live.get(f"/classify?image_id={truth.ids[0]}&min_labels=2")["label"] in ("a", "b")
+        assert live.client.post("/classify", **(asked | {"data": {"dataset_id": dataset, "min_labels": "2"}})).json()["label"]
+        assert live.get(f"/datasets/{dataset}/leave-one-out?min_labels=2")["judged"] == 5
+        assert {row["predicted"] for row in classified(min_labels=2)[1]} <= {"a", "b"}
+        for bad in ("0", "101"):
+            problem(live.client.get(f"/classify?image_id=1&min_labels={bad}"), 422, "bad_request")
+    finally:
+        assert live.client.put(f"/datasets/{dataset}/labels", json=before).status_code == 200
+
+
+@pytest.mark.slow
+def test_pages_over_equal_images_hold_each_once(published: Published, tmp_path: Path) -> None:
+    """Files that differ in what no one sees: all of one class have the same vector."""
+    live, files = published.live, {}
+    for number in range(60):
+        text, file = PngInfo(), io.BytesIO()
+        text.add_text("number", str(number))
+        PILImage.open(io.BytesIO(image_bytes(number % 2 if number < 50 else number))).save(file, "PNG", pnginfo=text)
+        files[f"{number:02}.png"] = file.getvalue()
+    dataset = live.upload(write_zip(tmp_path / "equal.zip", files), labels="none")
+    assert live.finished(live.train(dataset))["status"] == "succeeded"
+    ids = [image["id"] for image in live.get(f"/datasets/{dataset}/images?limit=1000")["data"]]
+    assert len(ids) == 60
+
+    def pages(k: int, body: dict[str, Any]) -> list[tuple[int, float]]:
+        listed: list[tuple[int, float]] = []
+        for offset in range(0, 60, k):
+            answer = live.client.post("/neighbours", json={"dataset_id": dataset, "k": k, "offset": offset, **body}).json()
+            listed += [(found["image_id"], found["score"]) for found in answer["neighbours"]]
+        return listed
+
+    for body in (
+        {"image_ids": [ids[0]]},
+        {"image_ids": ids[:2]},
+        {"positive": ids[:1], "negative": ids[1:2]},
+        {"positive": ids[:2], "negative": ids[2:4], "strategy": "best_score"},
+        {"image_ids": [ids[0]], "path_prefix": "1"},
+        {"image_ids": [ids[0]], "unlabelled": True, "min_score": 0.5},
+    ):
+        whole = pages(60, body)
+        assert len({id_ for id_, _ in whole}) == len(whole) and [score for _, score in whole] == sorted(
+            (score for _, score in whole), reverse=True
+        )
+        assert all(pages(k, body) == whole for k in (1, 7, 10)), body
+    assert len(pages(10, {"image_ids": [ids[0]]})) == 59
+    assert live.client.delete(f"/datasets/{dataset}").status_code == 204  # others ask the only model
 
 
 def test_images_are_listed_by_label_and_in_both_orders(published: Published, truth: Truth) -> None:

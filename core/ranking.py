@@ -1,0 +1,63 @@
+"""The order of answers: by similarity, equal ones by row, the same whatever else is asked for.
+
+A matrix product rounds a similarity by where its row lies among the others, and faiss cuts through equal ones as it likes. So
+both only propose: what they may have misjudged is compared again, each row by itself.
+"""
+
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import NDArray
+
+Vector = NDArray[np.float32]
+Rows = NDArray[np.int64]
+NONE: Rows = np.zeros(0, np.int64)
+_BLOCK = 4096  # rows that are compared in float64 at one time
+
+
+def slack(dim: int) -> float:
+    """Below which the difference of two float32 similarities of unit vectors (d,) says nothing of their order: twice the
+    most that the roundings of d products and sums can add up to (Higham 2002, section 3.1)."""
+    return (dim + 16) * 2.0**-23
+
+
+def compare(vectors: Vector, query: Vector) -> Vector:
+    """Similarities (n,) of vectors (n, d) with one (d,): summed in float64 row by row, so that equal vectors have equal ones
+    and the other rows do not matter."""
+    result = np.empty(len(vectors), np.float32)
+    wide = query.astype(np.float64)
+    for start in range(0, len(vectors), _BLOCK):
+        result[start : start + _BLOCK] = (vectors[start : start + _BLOCK] * wide).sum(axis=1)
+    return result
+
+
+def best(rows: Rows, proposed: Vector, count: int, near: float, exactly: Callable[[Rows], Vector]) -> tuple[Rows, Vector]:
+    """The ``count`` best of some rows, in order.
+
+    Args:
+        rows: (n,).
+        proposed: their similarities (n,), each wrong by less than half of ``near``.
+        count: results wanted, at most n.
+        near: what ``slack`` gives.
+        exactly: the similarities (m,) of rows (m,).
+    """
+    if count < len(rows):
+        least = np.partition(proposed, len(rows) - count)[len(rows) - count] if count else np.inf
+        rows = rows[proposed >= least - near]
+    found, scores = in_order(rows, exactly(rows))
+    return found[:count], scores[:count]
+
+
+def in_order(rows: Rows, scores: Vector) -> tuple[Rows, Vector]:
+    """Rows with their scores, the best first and equal ones by row."""
+    order = np.lexsort((rows, -scores))
+    return rows[order], scores[order]
+
+
+def holds(ascending: Rows, values: Rows) -> NDArray[np.bool_]:
+    """Which of the values are among ascending ones, (len(values),)."""
+    if not len(ascending):
+        return np.zeros(len(values), bool)
+    at = np.minimum(np.searchsorted(ascending, values), len(ascending) - 1)
+    found: NDArray[np.bool_] = ascending[at] == values
+    return found
