@@ -109,7 +109,7 @@ def test_from_a_folder_to_a_model(shell: Shell, published: Published, tmp_path: 
     assert "24 images" in shell.run("classify", "--all", dataset, "--out", str(table), "-k", "5")
     assert len(table.read_text().splitlines()) == 25
     assert "current" in shell.run("models", "delete", model["id"], code=1)
-    newer = published.live.finished(published.live.train(dataset))
+    newer = published.live.finished(shell.json("jobs", "continue", job["id"], "--add-rounds", "1")["id"])
     assert "deleted" in shell.run("models", "delete", model["id"])
     assert [one["id"] for one in shell.json("models", "list", "--dataset", dataset)] == [newer["model_id"]]
 

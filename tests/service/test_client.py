@@ -130,6 +130,11 @@ def test_a_job_is_cancelled(client: Client, published: Published) -> None:
         job.wait()
     assert job.cancel().status == "cancelled"  # once more is fine
     assert ended.value.code == "cancelled"
+    if client.jobs.get(job.id).continuation == "resume":
+        assert client.jobs.cancel(client.jobs.continue_(job)).continues == job.id
+    else:  # it had no checkpoint yet
+        with pytest.raises(ApiError, match="checkpoint"):
+            client.jobs.continue_(job)
 
 
 @pytest.mark.slow
