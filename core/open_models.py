@@ -152,7 +152,7 @@ class OpenModel:
         found, scores, placed = NONE, np.zeros(0, np.float32), NONE
         for depth in depths:
             rows, proposed = index.search(self.index, vector, depth)
-            sure = np.count_nonzero(proposed > proposed[-1] + near) if len(rows) == depth else 0  # others may equal the last
+            sure = int(np.count_nonzero(proposed > proposed[-1] + near)) if len(rows) == depth else 0  # others may equal the last
             if allowed is None:
                 sure = min(sure, wanted + len(without))
             rows, some = best(rows, proposed, sure, near, exactly)

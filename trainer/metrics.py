@@ -34,10 +34,20 @@ def knn_votes(
         if leave_one_out:
             own = torch.arange(start, start + len(sims))
             sims.scatter_(1, own[:, None], float("-inf"))
-        best, rows = sims.topk(k, dim=1)
+        best, rows = _nearest(sims, k)
         # Shifted by the best similarity: the vote is unchanged and cannot overflow.
         votes[start : start + BLOCK].scatter_add_(1, labels[rows], torch.exp((best - best[:, :1]) / temperature))
     return votes
+
+
+def _nearest(sims: Tensor, k: int) -> tuple[Tensor, Tensor]:
+    """``topk`` along rows, but of equal similarities at the k-th place the first columns, not any."""
+    best, columns = sims.topk(k, dim=1)
+    tied = (sims >= best[:, -1:]).sum(dim=1) > k
+    if bool(tied.any()):
+        columns[tied] = sims[tied].argsort(dim=1, descending=True, stable=True)[:, :k]
+        best = sims.gather(1, columns)
+    return best, columns
 
 
 def knn_accuracy(

@@ -17,7 +17,7 @@ SIZE, LONG = 3000, 24
 
 
 def unit(vectors: np.ndarray) -> np.ndarray:
-    return (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
+    return np.asarray(vectors / np.linalg.norm(vectors, axis=1, keepdims=True), np.float32)
 
 
 def with_equal_ones(size: int, dim: int) -> np.ndarray:
@@ -26,7 +26,7 @@ def with_equal_ones(size: int, dim: int) -> np.ndarray:
     vectors = unit(rng.normal(size=(size, dim)))
     vectors[::4] = vectors[0]
     vectors[1::4] = np.nextafter(vectors[0], np.float32(1))
-    return vectors
+    return np.asarray(vectors, np.float32)
 
 
 def truth(vectors: np.ndarray, query: np.ndarray, rows: np.ndarray) -> list[int]:

@@ -17,7 +17,7 @@ from trainer.diagnostics import (
     neighbour_agreement,
     uniformity,
 )
-from trainer.metrics import consistency, consistency_by_decile, knn_accuracy, linear_accuracy, retrieval
+from trainer.metrics import consistency, consistency_by_decile, knn_accuracy, knn_votes, linear_accuracy, retrieval
 
 
 def clusters(count: int, classes: int, spread: float, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
@@ -117,3 +117,10 @@ def test_the_histogram_of_entropies_goes_from_nothing_to_log_n() -> None:
     edges = np.linspace(0, math.log(count), ENTROPY_BINS + 1)
     assert entropy_histogram(entropy) == np.histogram(entropy.numpy(), edges)[0].tolist()
     assert entropy_histogram(torch.full((5,), math.log(5) + 1e-6))[-1] == 5  # rounding may exceed the largest
+
+
+def test_of_equal_voters_the_first_vote() -> None:
+    bank = F.normalize(torch.ones(900, 3), dim=1)
+    labels = (torch.arange(900) >= 15).long()
+    assert knn_votes(bank, labels, bank[:4], 20).tolist() == [[15.0, 5.0]] * 4
+    assert knn_accuracy(bank, labels, bank, labels, 20, leave_one_out=True) == pytest.approx(15 / 900)
