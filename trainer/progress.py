@@ -4,7 +4,7 @@ import json
 import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from torch import Tensor
 
@@ -20,17 +20,18 @@ class Progress:
     """
 
     def __init__(self, path: Path | None = None) -> None:
-        self._file: IO[str] | None = open(path, "w", encoding="utf-8") if path else None  # noqa: SIM115 -- as long as the process
-        self._step, self._told = "", 0.0
+        self._path, self._step, self._told = path, "", 0.0
+        if path:
+            path.write_text("")
 
     def at(self, step: str, done: float, **more: Any) -> None:
         """``done``: 0 to 1. Of one step only some calls are told; of a new one always the first."""
         now = time.monotonic()
-        if self._file is None or (step == self._step and now - self._told < _SECONDS):
+        if self._path is None or (step == self._step and now - self._told < _SECONDS):
             return
         self._step, self._told = step, now
-        self._file.write(json.dumps({"step": step, "done": min(1.0, done), "at": now, **more}) + "\n")
-        self._file.flush()
+        with open(self._path, "a", encoding="utf-8") as file:
+            file.write(json.dumps({"step": step, "done": min(1.0, done), "at": now, **more}) + "\n")
 
     def through(self, step: str, batches: Iterable[Tensor], count: int) -> Iterator[Tensor]:
         """The batches of ``count`` rows in all, telling after each."""
