@@ -4,7 +4,6 @@ import { all, get, post } from "./api.js";
 import { clock, confirmed, facts, field, guarded, h, notice, sentence } from "./dom.js";
 import { jobCharts } from "./job-charts.js";
 import { details, figures, told } from "./job-words.js";
-import { share } from "./jobs.js";
 import { repeat } from "./live.js";
 import { may } from "./session.js";
 import { EVENTS, KINDS, PHASES } from "./words.js";
@@ -75,7 +74,7 @@ function layout(state, signal) {
     update() {
       const now = state.job;
       const over = OVER.includes(now.status);
-      const part = now.status === "succeeded" ? 1 : share(now.progress);
+      const part = now.status === "succeeded" ? 1 : (now.progress?.fraction ?? null);
       status.className = `state ${now.status}`;
       status.textContent = now.status;
       if (over) link.hidden = true;

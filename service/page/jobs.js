@@ -77,13 +77,6 @@ function grouped(jobs) {
 
 /** Where a running job is, shortly. */
 function stage(progress) {
-  const part = share(progress);
+  const part = progress?.fraction ?? null;
   return [TITLES[progress?.phase] ?? null, part === null ? null : percent(part, 0)].filter(Boolean).join(", ") || "–";
-}
-
-/** The part of a job that is done, 0 to 1; null where it is not known. */
-export function share(progress) {
-  if (progress?.fraction !== null && progress?.fraction !== undefined) return progress.fraction;
-  if (!progress?.rounds) return null;
-  return (progress.round + (progress.epoch + 1) / progress.epochs) / progress.rounds;
 }

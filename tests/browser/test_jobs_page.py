@@ -158,3 +158,36 @@ def test_what_a_person_needs_stands_first_and_the_method_behind_more(page: Page,
     page.get_by_text("More: figures").click()
     expect(page.locator(".figures")).to_contain_text("batch_size")
     assert_tidy(page, "a job's figures and parameters")
+
+
+def test_phases_verdict_more_rounds_and_going_on(page: Page, site: Site) -> None:
+    page.goto(f"/#/job/{site.job}")
+    verdict = site.live.get(f"/jobs/{site.job}")["verdict"]["sentence"]
+    expect(page.locator("#verdict")).to_have_text(verdict)
+    for width in WIDTHS:
+        resized(page, width)
+        assert_tidy(page, "a verdict")
+    page.get_by_role("button", name="More rounds").click()
+    page.get_by_label("Rounds to add").fill("1")
+    page.get_by_role("dialog").get_by_role("button", name="Go on").click()
+    expect(page.get_by_role("link", name="The job that it goes on from")).to_be_visible()
+    more = page.url.rpartition("/")[2]
+    assert site.live.get(f"/jobs/{more}")["continues"] == site.job
+    expect(page.locator(".phases [aria-current=step]")).to_be_visible()
+    assert_tidy(page, "a job in a phase")
+    expect(page.locator(".state").first).to_have_text("succeeded")
+
+    job = site.live.train(site.dataset, **SLOW)
+    page.goto(f"/#/job/{job}")
+    expect(page.locator("#log li.epoch").first).to_be_visible()
+    expect(page.locator(".facts")).to_contain_text("Left")
+    page.locator("#cancel").click()
+    page.get_by_role("button", name="Cancel the job").click()
+    expect(page.locator(".state").first).to_have_text("cancelled")
+    expect(page.locator("#cancel")).to_have_count(0)
+    if site.live.get(f"/jobs/{job}")["continuation"] is None:  # it had no time for a checkpoint
+        expect(page.locator("#resume")).to_have_count(0)
+        return
+    page.get_by_role("button", name="Go on from its checkpoint").click()
+    expect(page.get_by_role("link", name="The job that it goes on from")).to_be_visible()
+    cancelled(site, page.url.rpartition("/")[2])
