@@ -150,9 +150,9 @@ def test_deleting_asks_first(page: Page, site: Site, tmp_path: Path) -> None:
 
 
 def test_formats_that_browsers_do_not_show_are_rendered(page: Page, site: Site, tmp_path: Path) -> None:
-    files = {f"{number}.tif": image_bytes(9800 + number, 32, "TIFF") for number in range(8)}
+    files = {f"{number}.tif": image_bytes(9800 + number, 32, "TIFF") for number in range(24)}
     dataset = site.live.upload(write_zip(tmp_path / "tiffs.zip", files))
-    assert site.live.finished(site.live.train(dataset, rounds=1, batch_size=4))["status"] == "succeeded"
+    assert site.live.finished(site.live.train(dataset, rounds=1))["status"] == "succeeded"
     image = site.live.get(f"/datasets/{dataset}/images")["data"][0]["id"]
     page.goto(f"/#/look/{dataset}?image={image}")
     wait_decoded(page, "#panel img.whole")
