@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 import click
 
 from anchorhood import ApiError, Client, Dataset, Job, JobFailed, Unreachable
+from core import finite
 
 UNREACHABLE = 3  # exit code where no service answers
 F = TypeVar("F", bound=Callable[..., Any])
@@ -43,7 +44,7 @@ def json_option(command: F) -> F:
 
 def emit(as_json: bool, result: Any, lines: Iterable[str]) -> None:
     """Print a result, as JSON or as text."""
-    click.echo(json.dumps(_plain(result)) if as_json else "\n".join(lines))
+    click.echo(finite.dumps(_plain(result)) if as_json else "\n".join(lines))
 
 
 def _plain(value: Any) -> Any:

@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 
+from core import finite
 from trainer.attention_command import attention_command
 from trainer.benchmark_sets import NAMES, fetch
 from trainer.config import BOUNDS, CHOICES, InputError, TrainConfig
@@ -128,13 +129,13 @@ def _evaluate(arguments: argparse.Namespace) -> int:
         on_progress=lambda text: log.info("evaluating %s", text),
     )
     if arguments.out:
-        arguments.out.write_text(json.dumps(result, indent=2) + "\n")
+        arguments.out.write_text(finite.dumps(result, indent=2) + "\n")
     if arguments.plot:
         from trainer.plots import plot_consistency
 
         plot_consistency(result, arguments.plot)
     if arguments.log_context is None:
-        print(json.dumps(result))
+        print(finite.dumps(result))
     return 0
 
 

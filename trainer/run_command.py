@@ -13,6 +13,7 @@ from typing import Any
 
 from tqdm import tqdm
 
+from core import finite
 from trainer import checkpoints
 from trainer.checkpoints import Position
 from trainer.config import InputError, TrainConfig
@@ -56,7 +57,7 @@ def _train_and_export(arguments: argparse.Namespace, given: dict[str, Any], para
         bar = _Bar()
 
         def on_event(event: Event) -> None:
-            events.write(json.dumps(event) + "\n")
+            events.write(finite.dumps(event) + "\n")
             events.flush()
             bar.show(event)
 

@@ -13,7 +13,7 @@ from typing import IO, Any
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from core import artifacts, datasets, jobs, logs
+from core import artifacts, datasets, finite, jobs, logs
 from core.db import AWAY, Database
 from core.errors import BadParameters
 from core.jobs import Claim, Event
@@ -201,7 +201,7 @@ class _Relay:
             self._file = open(self._path, encoding="utf-8")  # noqa: SIM115 -- lives as long as the run
         *lines, self._rest = (self._rest + self._file.read()).split("\n")
         for line in lines:
-            data = json.loads(line)
+            data = finite.loads(line)
             type_ = data.pop("type")
             if type_ == "started":
                 self._plan = {"images": data["images"], **data["config"]}
@@ -230,7 +230,7 @@ def _evaluate(db: Database, settings: Settings, owner: Claim, pulse: Pulse, run_
     result = run_dir / "evaluation.json"
     command = ["evaluate", "--config", str(run_dir / "evaluate.json"), "--out", str(result), "--device", settings.device]
     supervise(db, settings, owner, pulse, run_dir, command)
-    evaluation: dict[str, Any] = json.loads(result.read_text())
+    evaluation: dict[str, Any] = finite.loads(result.read_text())
     return evaluation
 
 

@@ -1,7 +1,6 @@
 """What happens to a job, as pages or as a stream."""
 
 import asyncio
-import json
 from collections.abc import AsyncIterator
 from typing import Annotated
 
@@ -10,7 +9,7 @@ from fastapi.responses import StreamingResponse
 from sqlalchemy import select
 from starlette.concurrency import run_in_threadpool
 
-from core import jobs
+from core import finite, jobs
 from core.models import JobEvent, JobStatus
 from service.context import Context, Ctx
 from service.job_schemas import EventBody, EventPage
@@ -67,7 +66,7 @@ async def _stream(context: Context, request: Request, job_id: str, after: int) -
         events, over = await run_in_threadpool(_page, context, job_id, after, _STREAM_PAGE)
         for event in events:
             after = event.seq
-            yield f"id: {event.seq}\nevent: {event.type}\ndata: {json.dumps(event.data)}\n\n"
+            yield f"id: {event.seq}\nevent: {event.type}\ndata: {finite.dumps(event.data)}\n\n"
         if over and len(events) < _STREAM_PAGE:
             return
         if len(events) == _STREAM_PAGE:

@@ -117,3 +117,16 @@ def test_the_histogram_of_entropies_goes_from_nothing_to_log_n() -> None:
     edges = np.linspace(0, math.log(count), ENTROPY_BINS + 1)
     assert entropy_histogram(entropy) == np.histogram(entropy.numpy(), edges)[0].tolist()
     assert entropy_histogram(torch.full((5,), math.log(5) + 1e-6))[-1] == 5  # rounding may exceed the largest
+
+
+def test_retrieval_is_none_where_no_query_has_another_image_of_its_class() -> None:
+    vectors = F.normalize(torch.randn(3, 4, generator=torch.Generator().manual_seed(0)), dim=1)
+    classes = torch.arange(3)
+    found = retrieval(vectors, classes, vectors, classes, leave_one_out=True)
+    assert found == {
+        "mean_average_precision": None,
+        "recall_at_1": None,
+        "recall_at_5": None,
+        "recall_at_10": None,
+        "ranked_queries": 0,
+    }
