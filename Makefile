@@ -14,7 +14,7 @@ setup: .venv/installed
 	touch $@
 
 demo: setup
-	$(BIN)/anchorhood demo $(if $(DATA),--data $(DATA)) $(if $(EVAL),--eval $(EVAL))
+	$(BIN)/anchorhood demo $${DATA:+--data "$$DATA"} $${EVAL:+--eval "$$EVAL"}
 
 serve: setup
 	$(BIN)/anchorhood serve

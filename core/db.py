@@ -15,15 +15,18 @@ from typing import Any, Self
 
 import psycopg
 from sqlalchemy import URL, ClauseElement, Engine, create_engine, event, make_url
-from sqlalchemy.exc import InterfaceError, OperationalError
+from sqlalchemy.exc import InterfaceError, OperationalError, SQLAlchemyError
 from sqlalchemy.orm import Session
 
+from core import finite
 from core.artifacts import sync
 from core.errors import BadSettings
 
 BATCH = 1000  # rows in one write transaction
 # A database that does not answer, or has no room: as SQLAlchemy reports it, and the drivers themselves in ``look_up``.
 AWAY = (OperationalError, InterfaceError, psycopg.OperationalError, psycopg.InterfaceError, sqlite3.OperationalError)
+# Texts of errors reach clients and logs: no values in them.
+_JSON: dict[str, Any] = {"json_serializer": finite.dumps, "json_deserializer": finite.loads, "hide_parameters": True}
 _PATIENCE = {"connect_timeout": 5}  # seconds; a server that is away must not hold up every request
 _SQLITE_PATH = 504  # bytes of a path that SQLite opens: 512, of which it needs 8 for "-journal"
 _THREADS = 40  # of a web server's process; a connection beyond the pool's size would be opened anew each time
@@ -43,7 +46,7 @@ class Database:
             self.engine = _sqlite(self.url, read_only=False)
         else:
             pool = {"pool_pre_ping": True, "pool_size": 10, "max_overflow": _THREADS - 10}
-            self.engine = create_engine(self.url, **pool, connect_args=_PATIENCE)
+            self.engine = create_engine(self.url, **_JSON, **pool, connect_args=_PATIENCE)
             self._reader = self.engine.execution_options(postgresql_readonly=True, isolation_level="REPEATABLE READ")
 
     @contextmanager
@@ -105,6 +108,15 @@ class Database:
         self.engine.dispose()
 
 
+def reason(error: Exception) -> str:
+    """What an error says; of a database's the first line of its driver's words, without the statement and the values in it."""
+    if not isinstance(error, SQLAlchemyError | psycopg.Error | sqlite3.Error):
+        return f"{type(error).__name__}: {error}"
+    cause = getattr(error, "orig", None) or error
+    words = "the database refused it" if isinstance(cause, SQLAlchemyError) else str(cause).partition("\n")[0]
+    return f"{type(cause).__name__}: {words}"
+
+
 def sqlite(path: Path) -> URL:
     """The URL of an SQLite file, whatever its name: nothing in it is read as a part of a URL."""
     return URL.create("sqlite", database=str(path))
@@ -123,7 +135,7 @@ def _prepare(path: Path) -> None:
 
 
 def _sqlite(url: URL, *, read_only: bool) -> Engine:
-    engine = create_engine(url, connect_args={"timeout": 30, "check_same_thread": False}, pool_size=_THREADS)
+    engine = create_engine(url, **_JSON, connect_args={"timeout": 30, "check_same_thread": False}, pool_size=_THREADS)
     begin = "BEGIN" if read_only else "BEGIN IMMEDIATE"
 
     @event.listens_for(engine, "connect")

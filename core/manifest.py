@@ -1,9 +1,10 @@
 """``manifest.json``: what a model is, and the size and SHA-256 of every file in it."""
 
 import hashlib
-import json
 from pathlib import Path
 from typing import Any
+
+from core import finite
 
 NAME = "manifest.json"
 SCHEMA_VERSION = 1
@@ -21,7 +22,7 @@ def write(folder: Path, content: dict[str, Any]) -> dict[str, Any]:
         if path.name != NAME
     }
     manifest = {"schema_version": SCHEMA_VERSION, **content, "files": files}
-    (folder / NAME).write_text(json.dumps(manifest, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    (folder / NAME).write_text(finite.dumps(manifest, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     return manifest
 
 
@@ -32,7 +33,7 @@ def read(folder: Path, *, hashes: bool = False) -> dict[str, Any]:
         DamagedModel: the manifest or a file is missing or differs.
     """
     try:
-        manifest: dict[str, Any] = json.loads((folder / NAME).read_text(encoding="utf-8"))
+        manifest: dict[str, Any] = finite.loads((folder / NAME).read_text(encoding="utf-8"))
         for name, expected in manifest["files"].items():
             path = folder / name
             if path.stat().st_size != expected["bytes"] or (hashes and _sha256(path) != expected["sha256"]):

@@ -1,7 +1,6 @@
 """What all commands share: results as text or JSON, one line for what went wrong, names on whatever console there is."""
 
 import dataclasses
-import json
 import logging
 import sys
 from collections.abc import Callable, Iterable, Iterator
@@ -13,6 +12,7 @@ import click
 
 from anchorhood import ApiError, Client, Dataset, Job, JobFailed, LeftOut, Rejection, Unreachable
 from anchorhood.packing import shown
+from core import finite
 from core.verdict import verdict
 
 UNREACHABLE = 3  # exit code where no service answers
@@ -70,7 +70,7 @@ def json_option(command: F) -> F:
 
 def emit(as_json: bool, result: Any, lines: Iterable[str]) -> None:
     """Print a result, as JSON or as text."""
-    say(json.dumps(plain(result)) if as_json else "\n".join(lines))
+    say(finite.dumps(plain(result)) if as_json else "\n".join(lines))
 
 
 def plain(value: Any) -> Any:

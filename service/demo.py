@@ -2,7 +2,6 @@
 
 import io
 import itertools
-import json
 import os
 import socket
 import sys
@@ -19,6 +18,7 @@ from PIL import Image, ImageDraw, ImageOps
 
 from anchorhood import Client, Dataset, Neighbours
 from anchorhood import Image as Stored
+from core import finite
 from core.errors import AnchorhoodError
 from core.processes import Child
 from service.console import accuracy_lines
@@ -42,7 +42,7 @@ def run(data: Path | None, held_out: Path | None, out: Path) -> None:
         params = DIGITS
     with _system(out) as client:
         result = _Demo(client, out).run(data, held_out, params)
-    print(json.dumps(result))
+    print(finite.dumps(result))
 
 
 def write_digits(out: Path) -> tuple[Path, Path]:
@@ -84,6 +84,10 @@ def _system(out: Path) -> Iterator[Client]:
         server.terminate()
         server.end(_STOP_PATIENCE)
         server.close()
+
+
+def _percent(fraction: float | None) -> str:
+    return "-" if fraction is None else f"{fraction:.1%}"
 
 
 def _alive(url: str) -> bool:
@@ -138,14 +142,13 @@ class _Demo:
         print("\nOther measures:         linear classifier   mean average precision   recall@1")
         for name, key in {"this embedding": "trained", "an untrained encoder": "untrained", "raw pixels": "raw_pixels"}.items():
             found = judged[key]
-            linear = "-" if found["linear_embedding"] is None else f"{found['linear_embedding']:.1%}"
-            print(f"  {name:<22}{linear:>17}{found['mean_average_precision']:25.1%}{found['recall_at_1']:11.1%}")
+            precision, recall = (_percent(found[key]) for key in ("mean_average_precision", "recall_at_1"))
+            print(f"  {name:<22}{_percent(found['linear_embedding']):>17}{precision:>25}{recall:>11}")
         for warning in judged["warnings"]:
             print(f"warning: {warning}")
         print("\nround  anchors  accuracy  consistency of the neighbours")
         for entry in judged["rounds"]:
-            same = "-" if entry["consistency"] is None else f"{entry['consistency']:.1%}"
-            print(f"{entry['round']:5}  {entry['anchors']:7.1%}  {entry['knn_accuracy']:8.1%}  {same}")
+            print(f"{entry['round']:5}  {entry['anchors']:7.1%}  {entry['knn_accuracy']:8.1%}  {_percent(entry['consistency'])}")
 
     def _sample(self, dataset: Dataset) -> list[Stored]:
         """Images spread evenly over a dataset."""

@@ -1,7 +1,6 @@
 """Domain errors as RFC 9457 problem documents."""
 
 import errno
-import json
 import logging
 import sqlite3
 from typing import Any
@@ -14,7 +13,7 @@ from sqlalchemy.exc import OperationalError, ProgrammingError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from starlette.exceptions import HTTPException
 
-from core import errors, logs
+from core import errors, finite, logs
 from core.manifest import DamagedModel
 from service.schemas import Problem
 
@@ -51,7 +50,7 @@ class _Problem(JSONResponse):
     media_type = MEDIA_TYPE
 
     def render(self, content: Any) -> bytes:
-        return json.dumps(content).encode()  # ASCII: half characters that a client sent can be named, too
+        return finite.dumps(content).encode()  # ASCII: half characters that a client sent can be named, too
 
 
 def problem(status: int, code: str, detail: str, **extra: Any) -> JSONResponse:

@@ -14,6 +14,7 @@ from typing import Any
 
 import torch
 
+from core import finite
 from core.depths import Depths
 from core.label_text import label_text
 from core.verdict import verdict
@@ -157,13 +158,13 @@ def _evaluate(arguments: argparse.Namespace) -> int:
     if said := verdict(result):
         log.info("%s", said.sentence)
     if arguments.out:
-        arguments.out.write_text(json.dumps(result, indent=2) + "\n")
+        arguments.out.write_text(finite.dumps(result, indent=2) + "\n")
     if arguments.plot:
         from trainer.plots import plot_consistency
 
         plot_consistency(result, arguments.plot)
     if arguments.log_context is None:
-        print(json.dumps(result))
+        print(finite.dumps(result))
     return 0
 
 

@@ -1,7 +1,6 @@
 """What a finished run leaves behind: encoder, embeddings, neighbourhoods, metrics and a map, in one folder."""
 
 import itertools
-import json
 import os
 from pathlib import Path
 
@@ -12,6 +11,7 @@ from numpy.typing import NDArray
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from core import finite
 from trainer.backbones import Encoder
 from trainer.config import TrainConfig
 from trainer.encode import as_input, encode
@@ -58,7 +58,7 @@ def export(config: TrainConfig, run: Run, images: ImageList, folder: Path, progr
     progress.at("mapping", 0.0)
     np.save(folder / "projection.npy", project(embeddings.numpy(), progress))
     with open(folder / "metrics.jsonl", "w", encoding="utf-8") as file:
-        file.writelines(json.dumps(event) + "\n" for event in run.history if event["type"] == "epoch")
+        file.writelines(finite.dumps(event) + "\n" for event in run.history if event["type"] == "epoch")
     progress.at("writing", 0.0)
     encoder = run.encoder.to("cpu").eval()
     save_file({name: value.contiguous() for name, value in encoder.state_dict().items()}, folder / "encoder.safetensors")

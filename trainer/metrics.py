@@ -67,7 +67,7 @@ def knn_accuracy(
 
 def retrieval(
     bank: Tensor, labels: Tensor, queries: Tensor, targets: Tensor, *, leave_one_out: bool = False
-) -> dict[str, float | int]:
+) -> dict[str, float | int | None]:
     """How well the bank, ranked by similarity, shows each query's class; images of the class are the relevant ones.
 
     Average precision is the mean of the precision at each relevant rank (Manning et al. 2008, section 8.4); recall@k is
@@ -80,7 +80,7 @@ def retrieval(
     Returns:
         ``mean_average_precision``, ``recall_at_1``, ``recall_at_5``, ``recall_at_10`` as fractions, and the
         number of ``ranked_queries``.
-        Queries without a relevant image in the bank do not count.
+        Queries without a relevant image in the bank do not count; ``None`` for each fraction where none counts.
     """
     chosen = torch.arange(0, len(queries), max(1, -(-len(queries) * len(bank) // _RANKED)))
     precisions, hits = [], []
@@ -97,12 +97,12 @@ def retrieval(
         precision = (found / torch.arange(1, ranked.shape[1] + 1)).masked_fill_(~ranked, 0.0)
         precisions.append(precision.sum(dim=1) / found[:, -1])
         hits.append(torch.stack([ranked[:, :k].any(dim=1) for k in RECALL_AT], dim=1))
-    recall = torch.cat(hits).double().mean(dim=0)
-    return {
-        "mean_average_precision": float(torch.cat(precisions).double().mean()),
-        **{f"recall_at_{k}": float(value) for k, value in zip(RECALL_AT, recall, strict=True)},
-        "ranked_queries": len(torch.cat(precisions)),
-    }
+    precision, found_at = torch.cat(precisions).double(), torch.cat(hits).double()
+    names = ("mean_average_precision", *(f"recall_at_{k}" for k in RECALL_AT))
+    means: list[float | None] = (
+        [float(values.mean()) for values in (precision, *found_at.T)] if len(precision) else [None] * len(names)
+    )
+    return {**dict(zip(names, means, strict=True)), "ranked_queries": len(precision)}
 
 
 def linear_accuracy(features: Tensor, labels: Tensor, queries: Tensor, targets: Tensor) -> float:

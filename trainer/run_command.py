@@ -13,7 +13,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from core import notices
+from core import finite, notices
 from trainer import checkpoints
 from trainer.checkpoints import Position
 from trainer.config import InputError, TrainConfig
@@ -58,7 +58,7 @@ def _train_and_export(arguments: argparse.Namespace, given: dict[str, Any], para
         bar, progress = _Bar(), Progress(arguments.out / "progress.jsonl" if ranks.leads else None)
 
         def on_event(event: Event) -> None:
-            events.write(json.dumps(event) + "\n")
+            events.write(finite.dumps(event) + "\n")
             events.flush()
             bar.show(event)
 

@@ -1,13 +1,12 @@
 """From a training process's files to the job's row: events that are kept, and how far it is."""
 
-import json
 import logging
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import IO, Any
 
-from core import jobs
+from core import finite, jobs
 from core.db import AWAY, Database
 from core.jobs import Claim, Event
 from worker.progress import Estimate, Work
@@ -30,7 +29,7 @@ class _Tail:
                 return []
             self._file = open(self._path, encoding="utf-8")  # noqa: SIM115 -- lives as long as the run
         *lines, self._rest = (self._rest + self._file.read()).split("\n")
-        return [json.loads(line) for line in lines]
+        return [finite.loads(line) for line in lines]
 
 
 class Relay:

@@ -9,7 +9,7 @@ from functools import cache
 from celery import Celery, signals
 
 from core import disk, jobs, logs
-from core.db import AWAY, Database
+from core.db import AWAY, Database, reason
 from core.errors import AnchorhoodError, StaleAttempt
 from core.jobs import Claim
 from core.models import JobKind, Queue
@@ -87,5 +87,5 @@ def perform(db: Database, settings: Settings, owner: Claim) -> None:
                 log.error("%s: the database is away: %s", owner.job_id, error)
             else:
                 log.exception("%s failed", owner.job_id)
-                pulse.fail("internal_error", f"{type(error).__name__}: {error}")
+                pulse.fail("internal_error", reason(error))
     log.info("%s attempt %d is over", owner.job_id, owner.attempt)

@@ -8,7 +8,7 @@ from typing import Any
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from core import artifacts, continuation, datasets, jobs, training
+from core import artifacts, continuation, datasets, finite, jobs, training
 from core.db import Database
 from core.jobs import Claim
 from core.models import Image, Job, JobKind, JobStatus, Label
@@ -113,7 +113,7 @@ def _evaluate(
     command = ["evaluate", "--config", str(run_dir / "evaluate.json"), "--out", str(result), "--device", settings.device]
     command += ["--progress", str(run_dir / "evaluation-progress.jsonl")]
     supervise(db, settings, owner, pulse, run_dir, command, relay)
-    evaluation: dict[str, Any] = json.loads(result.read_text())
+    evaluation: dict[str, Any] = finite.loads(result.read_text())
     return evaluation
 
 

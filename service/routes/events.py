@@ -1,7 +1,6 @@
 """What happens to a job, as pages or as a stream."""
 
 import asyncio
-import json
 from collections.abc import AsyncIterator
 from typing import Annotated, Any
 
@@ -10,7 +9,7 @@ from fastapi.responses import StreamingResponse
 from sqlalchemy import select
 from starlette.concurrency import run_in_threadpool
 
-from core import jobs
+from core import finite, jobs
 from core.models import JobEvent, JobStatus
 from service.context import Context, Ctx
 from service.cursors import MAX_SEQ, AfterEvent
@@ -72,7 +71,7 @@ async def _stream(context: Context, request: Request, job_id: str, after: int) -
         events, over, progress = await run_in_threadpool(_page, context, job_id, after, _STREAM_PAGE)
         for event in events:
             after = event.seq
-            yield f"id: {event.seq}\nevent: {event.type}\ndata: {json.dumps(event.data)}\n\n"
+            yield f"id: {event.seq}\nevent: {event.type}\ndata: {finite.dumps(event.data)}\n\n"
         if over and len(events) < _STREAM_PAGE:
             return
         if len(events) == _STREAM_PAGE:
@@ -80,7 +79,7 @@ async def _stream(context: Context, request: Request, job_id: str, after: int) -
         changed = not over and progress is not None and progress != told
         if changed:
             told = progress
-            yield f"event: progress\ndata: {json.dumps(progress)}\n\n"
+            yield f"event: progress\ndata: {finite.dumps(progress)}\n\n"
         silent = 0 if events or changed else silent + 1
         if silent and silent % _COMMENT_EVERY == 0:
             yield ": still here\n\n"

@@ -124,3 +124,16 @@ def test_of_equal_voters_the_first_vote() -> None:
     labels = (torch.arange(900) >= 15).long()
     assert knn_votes(bank, labels, bank[:4], 20).tolist() == [[15.0, 5.0]] * 4
     assert knn_accuracy(bank, labels, bank, labels, 20, leave_one_out=True) == pytest.approx(15 / 900)
+
+
+def test_retrieval_is_none_where_no_query_has_another_image_of_its_class() -> None:
+    vectors = F.normalize(torch.randn(3, 4, generator=torch.Generator().manual_seed(0)), dim=1)
+    classes = torch.arange(3)
+    found = retrieval(vectors, classes, vectors, classes, leave_one_out=True)
+    assert found == {
+        "mean_average_precision": None,
+        "recall_at_1": None,
+        "recall_at_5": None,
+        "recall_at_10": None,
+        "ranked_queries": 0,
+    }
