@@ -81,7 +81,8 @@ def forget_unfinished(db: Database, settings: Settings, owner: Claim, dataset_id
                 session.execute(delete(Image).where(Image.id.in_(ids)), execution_options=_UNSYNCHRONISED)
             if not ids:
                 break
-        failed = job.status == JobStatus.FAILED or (failing and job_id == owner.job_id)
+        told = job.status == JobStatus.FAILED and (job.error or {}).get("code") != jobs.WORKER_LOST  # its list is whole
+        failed = told or (failing and job_id == owner.job_id)
         with db.write() as session:
             jobs.own(session, owner)
             if not failed:

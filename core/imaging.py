@@ -83,12 +83,13 @@ def _opened(data: bytes, max_pixels: int) -> Iterator[Image.Image]:
 
 
 def _unknown(header: bytes) -> str:
-    what = formats.describe(header) or "not an image of a known format"
+    what = formats.describe(header)
+    told = f"not an image that can be read here{f': it is {what}' if what else ''}"
     if what == "a HEIC image" and not _HEIF:
-        what += ", which is read where the extra heif is installed (pip install 'anchorhood[heif]')"
+        told += ", which is read where the extra heif is installed (pip install 'anchorhood[heif]')"
     elif formats.may_be_image(header):
-        what += " that is damaged or of a kind that cannot be read"
-    return f"{what}; the formats read here are {formats_in_words()}"
+        told += " that is damaged or of a rare kind"
+    return f"{told}; the formats read here are {formats_in_words()}"
 
 
 def read(data: bytes, max_pixels: int = MAX_PIXELS, depths: Depths = NO_DEPTHS) -> Decoded:

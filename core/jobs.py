@@ -18,6 +18,7 @@ from core.errors import JobNotFound, JobOver, StaleAttempt
 from core.models import Dataset, DatasetStatus, Job, JobEvent, JobKind, JobStatus, Metric, Queue, new_id, now
 
 FRUITLESS_LIMIT = 3
+WORKER_LOST = "worker_lost"
 _RETRY_SECONDS = 0.05  # until a dataset that somebody else is changing is tried again
 CANCELLED_UPLOAD = {"code": "cancelled", "message": "the validation of the upload was cancelled"}
 READERS = (JobKind.TRAIN, JobKind.ATTENTION)  # run a child process that has torch and reads shards by their names
@@ -297,7 +298,7 @@ def give_back(session: Session, job_id: str, condition: Any, reason: str) -> boo
         values |= {"status": JobStatus.CANCELLED, "finished_at": now()}
         event = ("cancelled", {})
     elif fruitless >= FRUITLESS_LIMIT:
-        error = {"code": "worker_lost", "message": f"given up after {fruitless} attempts without progress: {reason}"}
+        error = {"code": WORKER_LOST, "message": f"given up after {fruitless} attempts without progress: {reason}"}
         values |= {"status": JobStatus.FAILED, "finished_at": now(), "error": error}
         event = ("failed", error)
     running = update(Job).where(Job.id == job_id, Job.status == JobStatus.RUNNING, condition)

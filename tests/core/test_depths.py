@@ -202,7 +202,9 @@ except imaging.ImageError as error:
 def test_heic_without_the_extra_says_which_one() -> None:
     data = b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(64)
     told = subprocess.run([sys.executable, "-c", _WITHOUT], input=data, capture_output=True, check=True).stdout.decode()
-    assert told.startswith("not_an_image a HEIC image, which is read where the extra heif is installed")
+    assert told.startswith(
+        "not_an_image not an image that can be read here: it is a HEIC image, which is read where the extra heif is installed"
+    )
     assert "JPEG, PNG, WebP, GIF, BMP, TIFF, PPM, AVIF" in told
 
 
