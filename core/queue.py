@@ -1,6 +1,7 @@
 """Celery, configured so that it can be trusted with a doorbell: messages without content, nothing retried."""
 
 import logging
+import os
 from typing import Any
 
 from celery import Celery
@@ -15,12 +16,19 @@ TASK = "anchorhood.work"
 _LONGER_THAN_ANY_JOB = 365 * 24 * 3600  # seconds; a message restored while its task runs would only ring in vain
 # RedisError: of commands that are sent past Celery, which translates those of its own.
 _AWAY = (OperationalError, OSError, RedisError)
+# What the command of a Celery worker reads beside CELERY_*: common names, set on many machines for another program.
+_OF_ITS_COMMAND = ("APP", "BROKER_URL", "CONFIG_MODULE", "LOADER", "RESULT_BACKEND", "SKIP_CHECKS")
+_OF_ITS_POOL = "CELERY_LOG_"  # which a worker sets itself, for its processes
 log = logging.getLogger(__name__)
 
 
 def make_app(settings: Settings) -> Celery:
-    """The Celery application of this deployment, without tasks."""
-    app = Celery("anchorhood", broker=settings.broker)
+    """The Celery application of this deployment, without tasks. Variables meant for another one are taken out of this process's
+    environment, where Celery would put them before what it is given."""
+    for name in list(os.environ):
+        if name in _OF_ITS_COMMAND or (name.startswith("CELERY_") and not name.startswith(_OF_ITS_POOL)):
+            del os.environ[name]
+    app = Celery("anchorhood", broker=settings.broker, fixups=())  # without Django's
     app.conf.update(
         task_queues=[KombuQueue(queue.value) for queue in Queue],  # type: ignore[no-untyped-call]
         task_ignore_result=True,

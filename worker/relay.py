@@ -4,7 +4,7 @@ import logging
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from core import finite, jobs
 from core.db import AWAY, Database
@@ -19,16 +19,16 @@ class _Tail:
     """The complete lines of a growing file, each once."""
 
     def __init__(self, path: Path) -> None:
-        self._path, self._rest = path, ""
-        self._file: IO[str] | None = None
+        self._path, self._read = path, 0
 
     def lines(self) -> list[dict[str, Any]]:
         """The new ones, as JSON objects."""
-        if self._file is None:
-            if not self._path.exists():
-                return []
-            self._file = open(self._path, encoding="utf-8")  # noqa: SIM115 -- lives as long as the run
-        *lines, self._rest = (self._rest + self._file.read()).split("\n")
+        if not self._path.exists():
+            return []
+        with open(self._path, "rb") as file:
+            file.seek(self._read)
+            *lines, rest = file.read().split(b"\n")
+            self._read = file.tell() - len(rest)
         return [finite.loads(line) for line in lines]
 
 
