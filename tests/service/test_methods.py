@@ -116,7 +116,9 @@ def test_head_needs_the_key_that_get_needs_and_is_counted(client: httpx.Client, 
 @pytest.mark.parametrize("path", PATHS)
 def test_a_wrong_method_is_told_the_right_ones(client: httpx.Client, path: str) -> None:
     named = re.sub(r"{\w+}", "1", path)
-    fitting = [known for known in PATHS if re.fullmatch(re.sub(r"{\w+}", "[^/]+", known), named)]  # /jobs/{job_id} for /jobs/check
+    fitting = [
+        known for known in PATHS if re.fullmatch(re.sub(r"{\w+}", "[^/]+", known), named)
+    ]  # /jobs/{job_id} for /jobs/check
     right = {method.upper() for known in fitting for method in PATHS[known]}
     right |= {"HEAD"} if "GET" in right else set()
     for method in {"OPTIONS", "PATCH", "PUT", "TRACE", "PROPFIND"} - right:
