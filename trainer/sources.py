@@ -276,7 +276,7 @@ def _examine(location: Location) -> _Examined | str:
     except imaging.ImageError as error:
         return str(error)
     except _UNREADABLE as error:
-        return f"cannot be read: {error}"
+        return f"cannot be read: {(isinstance(error, OSError) and error.strerror) or error}"
 
 
 def _read_list(path: Path) -> ImageList:
