@@ -12,7 +12,7 @@ from typing import IO
 from core.entries import IGNORED, NAME_DEPTH, Budget, Entry, Limits, Refusal, parents, read, refuse_kind, refuse_name
 from core.errors import BadArchive
 from core.formats import HEADER_BYTES, is_ignored, may_be_image
-from core.names import clean, escaped, slashed, unclean, zip_names
+from core.names import ZipFile, clean, escaped, slashed, unclean, zip_names
 from core.tars import tar_entries
 
 _DIRECTORY_BYTES = 1 << 30  # most of a zip's list of entries, which is held in memory
@@ -141,9 +141,9 @@ def _one(name: str, file: IO[bytes], max_bytes: int) -> Entry:
 
 def _zip(file: IO[bytes], budget: Budget) -> Iterator[Entry]:
     _count(file, budget)
-    with zipfile.ZipFile(file) as archive:
+    with ZipFile(file) as archive:
         infos = archive.infolist()
-        written = zip_names(infos)
+        written = zip_names(archive)
         names = list(map(slashed, written))
         occupied = {folder for name in names if not refuse_name(name) for folder in parents(name)}
         for info, name, as_written in zip(infos, names, written, strict=True):

@@ -8,8 +8,9 @@ import re
 import struct
 import zipfile
 import zlib
-from collections.abc import Sequence
 from functools import lru_cache
+from types import FunctionType
+from typing import Any
 
 from core import code_pages
 
@@ -58,23 +59,39 @@ def slashed(name: str) -> str:
     return re.sub(r"^(\./+)+", "", name.replace("\\", "/"))
 
 
-def zip_names(infos: Sequence[zipfile.ZipInfo]) -> list[str]:
-    """The name of each entry of a zip: UTF-8 where the flag or the entry's Unicode Path field says so; of all others UTF-8 if
-    all of them are, or else one code page."""
-    names = [_said(info) for info in infos]
+def _unflagged(method: Any) -> Any:
+    """A method of ``zipfile`` to which the UTF-8 flag says nothing: it fails at the first name that only claims to be UTF-8, and
+    at an entry whose two headers have different flags."""
+    return FunctionType(method.__code__, {**vars(zipfile), "_MASK_UTF_FILENAME": 0}, None, method.__defaults__)
+
+
+class ZipFile(zipfile.ZipFile):
+    """For reading alone, with names for ``zip_names``: their bytes as cp437, which takes any."""
+
+    _RealGetContents = _unflagged(zipfile.ZipFile._RealGetContents)  # type: ignore[attr-defined]
+    open = _unflagged(zipfile.ZipFile.open)
+    open.__kwdefaults__ = zipfile.ZipFile.open.__kwdefaults__
+
+
+def zip_names(archive: ZipFile) -> list[str]:
+    """The name of each entry of a zip: UTF-8 where the flag or the entry's Unicode Path field says so and it is; of all others
+    UTF-8 if all of them are, or else one code page. Names of different bytes stay different."""
+    infos = archive.infolist()
+    raw = [info.orig_filename.encode("cp437").partition(b"\0")[0] for info in infos]
+    names = [_said(info, name) for info, name in zip(infos, raw, strict=True)]
     unsaid = [number for number, name in enumerate(names) if name is None]
-    for number, name in zip(unsaid, code_pages.decoded([_raw(infos[number]) for number in unsaid]), strict=True):
-        names[number] = name
+    taken = set(names)
+    for number, name in zip(unsaid, code_pages.decoded([raw[number] for number in unsaid]), strict=True):
+        names[number] = escaped(raw[number].decode("utf-8", "surrogateescape")) if name in taken else name
     return [clean(name or "") for name in names]
 
 
-def _raw(info: zipfile.ZipInfo) -> bytes:
-    return info.orig_filename.encode("cp437").partition(b"\0")[0]  # in which zipfile reads it where no flag is set
-
-
-def _said(info: zipfile.ZipInfo) -> str | None:
+def _said(info: zipfile.ZipInfo, name: bytes) -> str | None:
     if info.flag_bits & _UTF8_FLAG:
-        return info.orig_filename.partition("\0")[0]
+        try:
+            return name.decode()
+        except UnicodeDecodeError:
+            return None
     return _unicode_path(info.extra, zlib.crc32(info.orig_filename.encode("cp437")))
 
 

@@ -148,3 +148,37 @@ def test_foreign_keys_hold_after_all_of_it(db: Database, config: Config) -> None
         assert all(names.values())
         session.execute(text("DELETE FROM datasets"))
         assert session.execute(text("SELECT count(*) FROM jobs")).scalar() == 0
+
+
+def test_labels_from_before_become_what_a_person_sees(db: Database, config: Config) -> None:
+    """More than a batch of them; those that look the same are one class, and those of nothing are gone."""
+    command.downgrade(config, "0010")
+    old = [*(f"class {number} " for number in range(1500)), *["cat", "cat ", " cat", "\u00e9te", "e\u0301te", "\u200b", "  "]]
+    with db.write() as session:
+        tables = reflected(session.connection()).tables
+
+        def row(table: str, number: int, **given: Any) -> Row:
+            return {column.name: value(column, number) for column in tables[table].columns} | given
+
+        for number, id_ in enumerate(("changed", "as it was"), start=1):
+            session.execute(
+                insert(tables["datasets"]), row("datasets", number, id=id_, generation=5, label_generation=3, classes=9)
+            )
+        named = [*(("changed", label) for label in old), ("as it was", "cat"), ("as it was", "dog")]
+        for id_, (dataset, _) in enumerate(named, start=1):
+            own = {"id": id_, "dataset_id": dataset, "sha256": str(id_), "path": str(id_)}
+            session.execute(insert(tables["images"]), row("images", 1, **own))
+        given = [{"image_id": id_, "label": label} for id_, (_, label) in enumerate(named, start=1)]
+        session.execute(insert(tables["labels"]), given)
+    command.upgrade(config, "head")
+    with db.read() as session:
+        labels = dict(session.execute(text("SELECT image_id, label FROM labels")).all())
+        counted = session.execute(text("SELECT id, generation, label_generation, classes FROM datasets ORDER BY id")).all()
+        assert session.execute(text("SELECT count(*) FROM images")).scalar() == len(named)
+    seen = [*(f"class {number}" for number in range(1500)), *["cat"] * 3, *["\u00e9te"] * 2, None, None, "cat", "dog"]
+    assert [labels.get(id_) for id_ in range(1, len(named) + 1)] == seen
+    assert counted == [("as it was", 5, 3, 9), ("changed", 6, 4, 1502)]
+    with db.write() as session:
+        after = session.execute(select(reflected(session.connection()).tables["datasets"])).mappings().all()
+        assert [(each["depths"], each["noticed"]) for each in after] == [({}, {})] * 2
+    command.check(config)

@@ -163,10 +163,12 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def open_and_report(source: str) -> ImageList:
-    """Open a source and name on standard error what in it is no usable image."""
+    """Open a source, and name and count on standard error what in it is no usable image."""
     listed = open_source(source)
     for path, reason in listed.rejected:
         log.info("skipped %s: %s", path, reason)
+    if listed.rejected:
+        log.info("skipped %d files and folders in all; %d images are used", len(listed.rejected), len(listed.images))
     for notice in notices.told(listed.noticed):
         log.info("%s", notice["message"])
     return listed

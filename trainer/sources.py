@@ -68,8 +68,8 @@ class ZipEntry:
 
 
 @lru_cache(maxsize=8)
-def _open_zip(file: str) -> zipfile.ZipFile:
-    return zipfile.ZipFile(file)
+def _open_zip(file: str) -> names.ZipFile:
+    return names.ZipFile(file)
 
 
 @dataclass(frozen=True)
@@ -197,7 +197,7 @@ def _folder_files(root: Path) -> Iterator[tuple[str, Location | None]]:
 
 def _zip_files(path: Path) -> Iterator[tuple[str, Location | None]]:
     _open_zip.cache_clear()  # another archive may have come under the same name
-    written = names.zip_names(_open_zip(str(path)).infolist())
+    written = names.zip_names(_open_zip(str(path)))
     for index, name in enumerate(map(names.slashed, written)):
         if name and not name.endswith("/"):
             yield name, None if is_ignored(name) else ZipEntry(str(path), index)
@@ -276,7 +276,7 @@ def _examine(location: Location) -> _Examined | str:
     except imaging.ImageError as error:
         return str(error)
     except _UNREADABLE as error:
-        return f"cannot be read: {error}"
+        return f"cannot be read: {(isinstance(error, OSError) and error.strerror) or error}"
 
 
 def _read_list(path: Path) -> ImageList:

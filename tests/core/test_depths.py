@@ -4,6 +4,8 @@ import io
 import struct
 import subprocess
 import sys
+import zipfile
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -124,6 +126,24 @@ def test_broken_exif_refuses_nothing(body: bytes, size: tuple[int, int]) -> None
     assert imaging.decode(exif(body)).size == size
 
 
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"Exif\0\0" + TURNED + bytes(16),
+        TURNED,
+        struct.pack("<2sHIHHHI4s", b"II", 42, 8, 1, 0x112, 2, 2, b"6\0\0\0") + bytes(4),
+        # A resolution of 72 / 0 beside it, whose value lies at byte 38.
+        struct.pack("<2sHIHHHIHxxHHIIIII", b"II", 42, 8, 2, 0x112, 3, 1, 6, 0x11A, 5, 1, 38, 0, 72, 0),
+    ],
+)
+def test_turned_pictures_are_upright_whatever_else_is_broken(body: bytes) -> None:
+    """The pixels of the same file without EXIF, a quarter to the right as orientation 6 wants."""
+    picture = Image.open(io.BytesIO(image_bytes(5, size=(48, 32))))
+    plain = np.asarray(imaging.decode(saved(picture, "JPEG", quality=95)))
+    turned = np.asarray(imaging.decode(saved(picture, "JPEG", quality=95, exif=b"Exif\0\0" + body)))
+    assert np.array_equal(turned, np.rot90(plain, -1))
+
+
 def swapped_profile() -> bytes:
     """sRGB with the red and green primaries exchanged."""
     data = bytearray(ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes())
@@ -131,6 +151,47 @@ def swapped_profile() -> bytes:
         if data[at : at + 4] in (b"rXYZ", b"gXYZ") and at < 400:
             data[at : at + 1] = b"g" if data[at : at + 1] == b"r" else b"r"
     return bytes(data)
+
+
+@pytest.mark.parametrize("format", ["PNG", "JPEG", "WEBP"])
+def test_colours_agree_with_littlecms(format: str) -> None:
+    """Of many colours, not only of one, and of a profile with a curve of its own."""
+    picture = Image.fromarray(np.random.default_rng(0).integers(0, 256, (16, 16, 3)).astype(np.uint8)).resize((64, 64))
+    options = {"lossless": True} if format == "WEBP" else {"quality": 95, "subsampling": 0} if format == "JPEG" else {}
+    srgb = ImageCms.createProfile("sRGB")
+    for profile in (swapped_profile(), ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()):
+        data = saved(picture, format, icc_profile=profile, **options)
+        stored = Image.open(io.BytesIO(data)).convert("RGB")
+        expected = ImageCms.profileToProfile(stored, ImageCms.ImageCmsProfile(io.BytesIO(profile)), srgb)
+        assert np.abs(np.asarray(imaging.decode(data)).astype(int) - np.asarray(expected)).max() <= 2
+
+
+CASES = Path(__file__).parents[3] / "shared" / "cases"
+
+
+@pytest.mark.parametrize(
+    ("file", "colour", "seen"),
+    [
+        ("swapped.png", (220, 20, 20), (12, 221, 12)),
+        ("swapped.jpg", (220, 20, 20), (12, 221, 12)),
+        ("adobe-like.png", (200, 60, 60), (231, 57, 57)),
+        ("srgb.png", (200, 60, 60), (200, 60, 60)),
+    ],
+)
+def test_the_issues_profiles(file: str, colour: tuple[int, ...], seen: tuple[int, ...]) -> None:
+    """Where they are at hand; the values are what littleCMS makes of them by its perceptual intent."""
+    path = CASES / "11-profiles.zip"
+    if path.exists():
+        with zipfile.ZipFile(path) as archive:
+            data = archive.read(file)
+        with Image.open(io.BytesIO(data)) as stored:
+            assert np.abs(np.subtract(stored.convert("RGB").getpixel((0, 0)), colour)).max() <= 3
+            if profile := stored.info.get("icc_profile"):
+                made = ImageCms.profileToProfile(
+                    stored.convert("RGB"), ImageCms.ImageCmsProfile(io.BytesIO(profile)), ImageCms.createProfile("sRGB")
+                )
+                assert np.abs(np.asarray(imaging.decode(data)).astype(int) - np.asarray(made)).max() <= 2
+        assert np.abs(np.subtract(imaging.decode(data).getpixel((0, 0)), seen)).max() <= 3
 
 
 @pytest.mark.parametrize("format", ["PNG", "WEBP", "TIFF", "AVIF"])

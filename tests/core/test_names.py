@@ -80,6 +80,45 @@ def test_zip_names_of_old_code_pages(tmp_path: Path, page: str, written: list[st
     assert both(tmp_path, zipped([name.encode(page) for name in written])) == written
 
 
+def flagged(data: bytes, *signatures: bytes) -> bytes:
+    """With the UTF-8 flag in the headers of these signatures, whatever the names are."""
+    changed = bytearray(data)
+    for signature, at in ((b"PK\3\4", 6), (b"PK\1\2", 8)):
+        place = data.find(signature) if signature in signatures else -1
+        while place >= 0:
+            changed[place + at + 1] |= 0x08
+            place = data.find(signature, place + 4)
+    return bytes(changed)
+
+
+@pytest.mark.parametrize("signatures", [(b"PK\3\4", b"PK\1\2"), (b"PK\3\4",), (b"PK\1\2",)])
+def test_zip_names_that_only_claim_to_be_utf8(tmp_path: Path, signatures: tuple[bytes, ...]) -> None:
+    for page, written in (("cp932", ["猫/写真一.png", "犬/表示.png"]), ("cp1252", ["café.png"]), ("utf-8", ["猫/写真.png"])):
+        data = flagged(zipped([name.encode(page) for name in written]), *signatures)
+        assert both(tmp_path, data) == written
+    mixed = ["été.png".encode(), "été.png".encode("cp1252"), b"plain.png"]
+    assert both(tmp_path, flagged(zipped(mixed), *signatures))[-1] == "plain.png"
+    assert len(set(both(tmp_path, flagged(zipped(mixed), *signatures)))) == 3
+
+
+@pytest.mark.parametrize(
+    ("page", "written"),
+    [
+        ("cp862", ["חתול/תמונה.png", "כלב/חדש.png"]),
+        ("cp857", ["kedi/şeker ağacı.png", "köpek/ışık.png"]),
+        ("cp1254", ["kedi/şeker ağacı.png", "köpek/ışık.png"]),
+        ("cp932", ["ﾈｺ/ｼｬｼﾝ.png", "ｲﾇ/ｶﾞｿﾞｳ.png"]),
+        ("cp932", ["猫.png"]),
+        ("cp1251", ["я.png"]),
+        ("cp437", ["é.png"]),
+        ("cp949", ["개.png"]),
+        ("cp1256", ["قطة/صورة.png"]),
+    ],
+)
+def test_names_that_say_little(tmp_path: Path, page: str, written: list[str]) -> None:
+    assert both(tmp_path, zipped([name.encode(page) for name in written])) == written
+
+
 def test_any_bytes_give_distinct_names() -> None:
     odd = [bytes([first, second]) for first in range(0x80, 0x100) for second in range(0x80, 0x100, 7)]
     assert len(set(decoded(odd))) == len(odd)
