@@ -3,6 +3,7 @@
 Only the standard library is imported here: the trainer may import this module, too.
 """
 
+import re
 import unicodedata
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
@@ -75,9 +76,16 @@ def _score(names: Sequence[bytes], page: str) -> float:
                 count += bytes_
             total -= _clash(before, character)
             before = character
+        total -= 2 * len(_MISSPELT.findall(text))
     return total / max(count, 1)
 
 
+_MISSPELT = re.compile(  # Hebrew and Russian are the same bytes
+    r"\b[бвгджзйклмнпрстфхцчшщ]{3,}\b|\b[ъьы]"  # no vowel; what no word begins with
+    r"|[ךםןףץ](?=[א-ת])|(?<=[א-ת])[כמנפצ]\b"  # the form for a word's end within one, and the other at its end
+    r"|[À-ſ]{3,}",  # Latin letters, all with accents
+    re.IGNORECASE,
+)
 _UNWRITTEN = frozenset(map(chr, [*range(32), *range(0x7F, 0xA0)]))  # controls
 _HALF = frozenset(map(chr, range(0xFF61, 0xFFA0)))  # katakana of one byte
 
@@ -100,7 +108,7 @@ def _worth(character: str, page: str) -> float:
         }[page]
         return 1.0 if first_level and (script == "HANGUL") == (page == "cp949") else -1.5
     if character in _HALF:
-        return 0.2 if page == "cp932" else -1.0
+        return 0.5 if page == "cp932" else -1.0
     if character.isalpha():
         return 0.2
     if unicodedata.category(character).startswith("M"):  # vowels of Thai and Arabic

@@ -104,6 +104,10 @@ def test_zip_names_that_only_claim_to_be_utf8(tmp_path: Path, signatures: tuple[
 @pytest.mark.parametrize(
     ("page", "written"),
     [
+        ("cp1255", ["חתול/תמונה.png", "כלב/חדש.png"]),
+        ("cp1255", ["תיקייה חדשה/תמונה 1.jpg"]),
+        ("cp1251", ["лес/море.png", "дом/стол.png"]),
+        ("cp932", ["ﾃｽﾄ/ｶﾞｿﾞｳ1.png"]),
         ("cp862", ["חתול/תמונה.png", "כלב/חדש.png"]),
         ("cp857", ["kedi/şeker ağacı.png", "köpek/ışık.png"]),
         ("cp1254", ["kedi/şeker ağacı.png", "köpek/ışık.png"]),

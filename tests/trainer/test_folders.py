@@ -3,7 +3,11 @@
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import pytest
 
 from tests.conftest import image_bytes
 from trainer.sources import open_source
@@ -45,24 +49,27 @@ def test_what_is_no_file_is_named_and_never_opened(tmp_path: Path) -> None:
     }
 
 
-def test_what_another_user_may_not_read_is_named_and_counted(tmp_path: Path) -> None:
-    write(tmp_path, *(f"{number}.png" for number in range(6)), "closed/in.png")
-    (tmp_path / "notes.txt").write_text("hello")
-    for name in ("0.png", "1.png", "2.png", "closed"):
-        (tmp_path / name).chmod(0)
-    for above in (tmp_path, *tmp_path.parents):
-        if above != Path("/") and above.stat().st_uid == os.getuid() and "pytest" in str(above):
-            above.chmod(0o755)
-    done = subprocess.run([sys.executable, "-c", CHILD, str(tmp_path)], capture_output=True, text=True, check=True)
+@pytest.fixture
+def open_folder() -> Iterator[Path]:
+    """One that any user may look into, unlike pytest's, which every further run of pytest closes again."""
+    with TemporaryDirectory() as name:
+        folder = Path(name)
+        folder.chmod(0o755)
+        yield folder
+
+
+def test_what_another_user_may_not_read_is_named_and_counted(open_folder: Path) -> None:
+    write(open_folder, *(f"{number}.png" for number in range(6)), "closed/in.png")
+    (open_folder / "notes.txt").write_text("hello")
+    closed = ("0.png", "1.png", "2.png", "closed")
+    for name in closed:
+        (open_folder / name).chmod(0)
+    done = subprocess.run([sys.executable, "-c", CHILD, str(open_folder)], capture_output=True, text=True, check=True)
     *named, counted = done.stderr.splitlines()
-    assert sorted(named)[:4] == [
-        "skipped 0.png: cannot be read: Permission denied",
-        "skipped 1.png: cannot be read: Permission denied",
-        "skipped 2.png: cannot be read: Permission denied",
-        "skipped closed: cannot be read: Permission denied",
-    ]
+    assert sorted(named)[:4] == [f"skipped {name}: cannot be read: Permission denied" for name in closed]
+    assert sorted(named)[4].startswith("skipped notes.txt: not an image") and len(named) == 5
     assert counted == "skipped 5 files and folders in all; 3 images are used"
-    (tmp_path / "closed").chmod(0o700)  # so that it can be deleted
+    (open_folder / "closed").chmod(0o700)  # so that it can be deleted
 
 
 def test_hidden_folders_are_no_class(tmp_path: Path) -> None:
