@@ -94,4 +94,8 @@ export function upload(url, form, onProgress, signal) {
   });
 }
 
+const SHOWN = ["image/jpeg", "image/png", "image/gif", "image/webp", "image/bmp", "image/avif"];  // by every browser
+
+/** The whole picture of an `ImageBody`: its file, or a rendering where that is of a format that not every browser shows. */
+export const picture = ({ id, media_type: type }) => at(`/images/${id}/${SHOWN.includes(type) ? "file" : "rendering"}`);
 export const thumbnail = (id) => at(`/images/${id}/thumbnail?size=${window.devicePixelRatio > 1.5 ? 256 : 128}`);

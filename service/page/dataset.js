@@ -1,6 +1,6 @@
 // One dataset: how its validation went, what was refused, and a wall of its images.
 
-import { at, get, remove, rows } from "./api.js";
+import { get, picture, remove, rows } from "./api.js";
 import { bytes, confirmed, facts, guarded, h, number, sentence, when } from "./dom.js";
 import { repeat } from "./live.js";
 import { refused } from "./refused.js";
@@ -82,7 +82,7 @@ function actions(dataset, signal) {
 /** A wall that asks for the list of images as far as it is scrolled. */
 function images(dataset, signal) {
   const ids = [];
-  const labels = new Map();
+  const [labels, pictures] = [new Map(), new Map()];
   let wanted = 0;
   let wake = () => {};
   const wall = new Wall({
@@ -94,7 +94,7 @@ function images(dataset, signal) {
     },
     act: (id) => {
       if (dataset.model_id) location.hash = `#/look/${dataset.id}?image=${id}`;
-      else window.open(at(`/images/${id}/file`), "_blank", "noopener");
+      else window.open(pictures.get(id), "_blank", "noopener");
     },
   });
   const filling = async () => {
@@ -103,6 +103,7 @@ function images(dataset, signal) {
       for await (const page of rows(`/datasets/${dataset.id}/images`, {}, signal)) {
         for (const image of page) {
           ids.push(image.id);
+          pictures.set(image.id, picture(image));
           if (image.label !== null) labels.set(image.id, image.label);
         }
         wall.refresh();

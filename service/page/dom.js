@@ -70,8 +70,9 @@ export function confirmed({ title, text, yes, no = "Back", danger = false, contr
 
 /** A table with a name for screen readers, that scrolls sideways in itself where it has to. */
 export function table(label, heads, rows, properties) {
+  const figures = (column) => rows[0]?.children[column]?.classList.contains("figure");
   return h("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": label },
-    h("table", properties, h("thead", {}, h("tr", {}, heads.map((head) => h("th", { scope: "col" }, head)))),
+    h("table", properties, h("thead", {}, h("tr", {}, heads.map((head, at) => h("th", { scope: "col", class: figures(at) ? "figure" : "" }, head)))),
       h("tbody", {}, rows)));
 }
 

@@ -36,7 +36,7 @@ export function jobCharts(state, signal) {
   };
   const judged = () => (state.evaluation?.rounds ?? []).filter((row) => row.knn_accuracy !== null);
   const colours = h("ul", { class: "rounds", "aria-label": "Colours of the rounds" });
-  const legend = { showlegend: true, legend: { orientation: "h", y: 1.15 } };
+  const legend = { showlegend: true, legend: { orientation: "h", y: 1, yanchor: "bottom" } };
   const draws = [
     chart(loss.place, signal, "No epoch has ended yet.", () => [
       [...perRound()].map(([round, { x, y }]) => ({

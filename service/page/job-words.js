@@ -53,6 +53,7 @@ export function told(type, data) {
     const { image_size: side, backbone, device } = data.config ?? {};
     return `${number(data.images)} images, ${side} pixels, ${backbone}, on ${device}`;
   }
+  if (type === "running") return data.attempt > 1 ? `attempt ${data.attempt}` : "";
   if (data.message) return data.message;
   const short = JSON.stringify(data);
   return short === "{}" ? "" : short.slice(0, 300);

@@ -91,7 +91,8 @@ function layout(state, signal) {
       verdict.className = `verdict ${better.includes(false) ? "worse" : better.includes(true) ? "better" : ""}`;
       problem.textContent = now.error?.message ?? "";
       problem.hidden = !now.error;
-      next.replaceChildren(...given(now, over));
+      const buttons = given(now, over);  // put anew only where others are: a press on one would be lost, and its focus
+      if (buttons.length !== next.children.length || buttons.some((one, at) => one !== next.children[at])) next.replaceChildren(...buttons);
       charts.update();
     },
   };

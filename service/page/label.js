@@ -142,7 +142,7 @@ class Labelling {
       say(this.sentence(one));
       this.fill();
       this.wall.refresh();
-      this.judged.replaceChildren(...(one.abstained ? [] : matrix(one)));
+      this.judged.replaceChildren(...(one.accuracy === null ? [] : matrix(one)));
     } catch (error) {
       if (error.name !== "AbortError") say(error.message);
     }

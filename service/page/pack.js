@@ -53,6 +53,6 @@ export function packed(entries, ignored) {
   const [top] = tops;
   const whole = tops.size === 1 && top !== "";  // one folder: its own folders are the classes, and its name the dataset's
   const kept = entries.map(({ path, file }) => ({ path: whole ? path.slice(top.length + 1) : path, file }))
-    .filter(({ path }) => !ignored?.test(path)).sort((a, b) => (a.path < b.path ? -1 : 1));
+    .filter(({ path }) => !ignored.test(path)).sort((a, b) => (a.path < b.path ? -1 : 1));
   return kept.length ? { name: `${whole ? top : "images"}.tar`, blob: tar(kept), files: kept.length } : null;
 }

@@ -1,18 +1,16 @@
 // One image: its file and its class, and behind «more» how it was learned.
 
-import { at, get, thumbnail } from "./api.js";
+import { get, picture, thumbnail } from "./api.js";
 import { attention } from "./attention.js";
 import { erase } from "./collection.js";
 import { guarded, h, number, percent } from "./dom.js";
 import { may } from "./session.js";
 import { judge } from "./votes.js";
 
-const SHOWN = ["image/jpeg", "image/png", "image/gif", "image/webp", "image/bmp", "image/avif"];  // by every browser
-
 /** The side panel of an image of a dataset; `open` says whether «more» is, `turned(open)` is told, `gone()` after a deletion. */
 export async function panel(id, dataset, map, { open, turned, gone }, signal) {
   const image = await get(`/images/${id}`, {}, signal);
-  const shown = at(`/images/${id}/${SHOWN.includes(image.media_type ?? SHOWN[0]) ? "file" : "rendering"}`);
+  const shown = picture(image);
   const whole = h("img", { class: "whole", src: shown, alt: `Image ${id}: ${image.path}` });
   whole.addEventListener("error", () => {
     if (whole.src === shown) whole.src = thumbnail(id);

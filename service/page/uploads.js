@@ -28,9 +28,9 @@ export const send = guarded(async ({ gather, labels }) => {
   counted(1);
   try {
     const { entries, unread } = await gather((count) => { told.textContent = `${number(count)} files found`; }, stop.signal);
-    const ignored = await passedOver(stop.signal);
+    const ignored = new RegExp((await get("/formats", {}, stop.signal)).ignored, "u");  // what the service would pass over anyway
     const archive = packed(entries, ignored);
-    const missed = unread.filter((path) => !ignored?.test(path));
+    const missed = unread.filter((path) => !ignored.test(path));
     if (!archive && missed.length) throw new Error(`Nothing could be read: ${named(missed)}`);
     if (!archive) throw new Error("There is no file in it that could be an image");
     title.textContent = archive.files ? `${archive.name}: ${number(archive.files)} files` : archive.name;
@@ -43,16 +43,6 @@ export const send = guarded(async ({ gather, labels }) => {
     row.remove();
   }
 });
-
-/** What the service would pass over anyway, such as hidden files; null where it does not say. */
-async function passedOver(signal) {
-  try {
-    return new RegExp((await get("/formats", {}, signal)).ignored, "u");
-  } catch (error) {
-    if (error.status !== 404) throw error;
-    return null;
-  }
-}
 
 function named(paths) {
   const first = paths.slice(0, NAMED).join(", ");

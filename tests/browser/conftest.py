@@ -65,8 +65,7 @@ class Errors:
         page.on("pageerror", lambda error: self.found.append(f"uncaught: {error}"))
 
     def _told(self, message: ConsoleMessage) -> None:
-        missing = message.location.get("url", "").endswith("/formats")  # of a service that does not say what it passes over
-        if message.type in ("error", "warning") and not missing:
+        if message.type in ("error", "warning"):
             self.found.append(f"{message.type}: {message.text} ({message.location.get('url')})")
 
 

@@ -1,12 +1,14 @@
 """Jobs: charts that fit on each visit, nothing drawn around nothing, every window served, the list that follows by itself."""
 
 import itertools
+from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from tests.browser.conftest import PATIENCE, Site, until
 from tests.browser.layout import WIDTHS, assert_tidy, resized
+from tests.conftest import picture_zip
 
 pytestmark = pytest.mark.browser
 SLOW = {"rounds": 3, "epochs_first": 9000, "epochs": 9000}
@@ -160,9 +162,12 @@ def test_what_a_person_needs_stands_first_and_the_method_behind_more(page: Page,
     assert_tidy(page, "a job's figures and parameters")
 
 
-def test_phases_verdict_more_rounds_and_going_on(page: Page, site: Site) -> None:
-    page.goto(f"/#/job/{site.job}")
-    verdict = site.live.get(f"/jobs/{site.job}")["verdict"]["sentence"]
+def test_phases_verdict_more_rounds_and_going_on(page: Page, site: Site, tmp_path: Path) -> None:
+    dataset = site.live.upload(picture_zip(tmp_path / "phases.zip", 24, first=3000, side=32))
+    first = site.live.train(dataset, rounds=1)
+    assert site.live.finished(first)["status"] == "succeeded"
+    page.goto(f"/#/job/{first}")
+    verdict = site.live.get(f"/jobs/{first}")["verdict"]["sentence"]
     expect(page.locator("#verdict")).to_have_text(verdict)
     for width in WIDTHS:
         resized(page, width)
@@ -172,12 +177,12 @@ def test_phases_verdict_more_rounds_and_going_on(page: Page, site: Site) -> None
     page.get_by_role("dialog").get_by_role("button", name="Go on").click()
     expect(page.get_by_role("link", name="The job that it goes on from")).to_be_visible()
     more = page.url.rpartition("/")[2]
-    assert site.live.get(f"/jobs/{more}")["continues"] == site.job
+    assert site.live.get(f"/jobs/{more}")["continues"] == first
     expect(page.locator(".phases [aria-current=step]")).to_be_visible()
     assert_tidy(page, "a job in a phase")
-    expect(page.locator(".state").first).to_have_text("succeeded")
+    expect(page.locator(".state").first).to_have_text("succeeded", timeout=3 * PATIENCE)
 
-    job = site.live.train(site.dataset, **SLOW)
+    job = site.live.train(dataset, **SLOW)
     page.goto(f"/#/job/{job}")
     expect(page.locator("#log li.epoch").first).to_be_visible()
     expect(page.locator(".facts")).to_contain_text("Left")

@@ -173,10 +173,19 @@ def test_a_failed_dataset_says_why_and_can_be_deleted(page: Page, site: Site, er
     with zipfile.ZipFile(file, "w") as archive:
         for number in range(3):
             archive.writestr(f"{number}.txt", "no picture")
+        archive.writestr("cut.png", noise(1)["0.png"][:20_000])
     page.goto("/")
     page.locator("#archive").set_input_files({"name": "texts.zip", "mimeType": "application/zip", "buffer": file.getvalue()})
     page.wait_for_url(re.compile("#/dataset/ds_"))
-    expect(page.locator("#why")).to_be_visible()
+    expect(page.locator("#why")).to_have_text("None of its files can be used; below it says why.")
+    for name, words in [
+        ("0.txt", "This is not a picture, or one of a kind that is not read here."),
+        ("cut.png", "The file is cut off"),
+    ]:
+        row = page.locator("#refused tbody tr", has_text=name)
+        expect(row).to_contain_text(words)
+        expect(row.locator("code")).to_be_hidden()
+    expect(page.locator("#refused tbody tr")).to_have_count(4)
     dataset = page.url.rpartition("/")[2]
     assert site.live.get(f"/datasets/{dataset}")["status"] == "failed"
     for width in (1440, 390):

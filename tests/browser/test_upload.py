@@ -39,6 +39,36 @@ def test_a_folder_becomes_a_dataset_with_its_refused_files(page: Page, site: Sit
     assert f"class-1/{'é' * 60}3.png" in paths
 
 
+def test_hidden_files_of_a_dropped_folder_are_not_sent_and_no_class(page: Page, site: Site, tmp_path: Path) -> None:
+    folder = folder_of_pictures(tmp_path / "shelf", 6, first=1500)
+    hidden = [".ipynb_checkpoints/0-checkpoint.png", "class-0/.hidden.png", "__MACOSX/class-1/._1.png", "class-1/Thumbs.db"]
+    for number, name in enumerate(hidden):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(image_bytes(1600 + number, 32))
+    page.add_init_script(
+        """const append = FormData.prototype.append;
+        FormData.prototype.append = function (name, value, ...rest) {
+            if (value instanceof Blob) window.sent = value;
+            append.call(this, name, value, ...rest);
+        };"""
+    )
+    page.goto("/")
+    page.get_by_label("Folders inside").select_option("folders")
+    box = page.locator(".drop").bounding_box()
+    assert box is not None
+    drop = {"x": box["x"] + 9, "y": box["y"] + 9, "data": {"items": [], "files": [str(folder)], "dragOperationsMask": 1}}
+    connection = page.context.new_cdp_session(page)
+    for kind in ("dragEnter", "dragOver", "drop"):
+        connection.send("Input.dispatchDragEvent", {"type": kind, **drop})
+    dataset = dataset_of(page)
+    wait_decoded(page, ".tile img", 6)
+    sent = page.evaluate("window.sent.text()")
+    assert "class-0/2.png" in sent and "notes.txt" in sent
+    assert [name for name in hidden if name.rpartition("/")[2] in sent] == []
+    body = site.live.get(f"/datasets/{dataset}")
+    assert (body["name"], body["images"], body["rejected"], body["classes"]) == ("shelf", 6, 1, 2)
+
+
 def test_a_zip_that_is_dropped(page: Page, site: Site, tmp_path: Path) -> None:
     file = picture_zip(tmp_path / "dropped.zip", 20, first=2000)
     page.goto("/")

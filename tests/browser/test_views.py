@@ -152,7 +152,24 @@ def test_deleting_asks_first(page: Page, site: Site, tmp_path: Path) -> None:
 def test_formats_that_browsers_do_not_show_are_rendered(page: Page, site: Site, tmp_path: Path) -> None:
     files = {f"{number}.tif": image_bytes(9800 + number, 32, "TIFF") for number in range(24)}
     dataset = site.live.upload(write_zip(tmp_path / "tiffs.zip", files))
-    assert site.live.finished(site.live.train(dataset, rounds=1))["status"] == "succeeded"
     image = site.live.get(f"/datasets/{dataset}/images")["data"][0]["id"]
+    page.goto(f"/#/dataset/{dataset}")
+    wait_decoded(page, f".tile[data-image='{image}'] img")
+    with page.context.expect_page() as opened:
+        page.locator(f".tile[data-image='{image}']").click()
+    wait_decoded(opened.value, "img")
+    assert opened.value.url.endswith(f"/images/{image}/rendering")
+    assert site.live.finished(site.live.train(dataset, rounds=1))["status"] == "succeeded"
     page.goto(f"/#/look/{dataset}?image={image}")
     wait_decoded(page, "#panel img.whole")
+    expect(page.locator("#panel img.whole")).to_have_attribute("src", re.compile(f"/images/{image}/rendering$"))
+
+
+def test_a_picture_that_browsers_show_is_shown_as_its_file(page: Page, site: Site, tmp_path: Path) -> None:
+    dataset = site.live.upload(picture_zip(tmp_path / "pngs.zip", 3, first=9900))
+    page.goto(f"/#/dataset/{dataset}")
+    wait_decoded(page, ".tile img", 3)
+    with page.context.expect_page() as opened:
+        page.locator(".tile").first.click()
+    wait_decoded(opened.value, "img")
+    assert opened.value.url.endswith("/file")

@@ -41,6 +41,11 @@ def classifications(site: Site, dataset: str) -> int:
 def test_nothing_is_voted_before_there_is_evidence(page: Page, site: Site, few: str) -> None:
     page.goto(f"/#/label/{few}")
     expect(page.locator("#votes")).to_contain_text("needs at least two classes with three labels each")
+    page.locator("#voters").fill("5")
+    page.locator("#voters").blur()
+    expect(page).to_have_url(re.compile("k=5"))
+    expect(page.locator("#votes")).to_contain_text("needs at least two classes with three labels each")
+    expect(page.locator("#judged")).to_be_empty()
     page.goto(f"/#/map/{few}?colour=predicted")
     expect(page.locator("#votes")).to_contain_text("needs at least two classes with three labels each")
     assert classifications(site, few) == 0
