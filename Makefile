@@ -30,7 +30,7 @@ test-slow: setup
 
 test-browser: setup
 	command -v chromium >/dev/null || { apt-get update --quiet && apt-get install --yes --quiet chromium; }
-	$(PYTEST) -m browser tests/browser
+	$(PYTEST) -m 'browser and not postgres' tests/browser
 
 test-compose: setup
 	$(BIN)/python -m tests.compose
