@@ -8,7 +8,7 @@ from sqlalchemy.orm import Session, aliased
 
 from core import datasets, demands, jobs
 from core.errors import AnchorhoodError, BadParameters, TooFewImages
-from core.models import Dataset, DatasetStatus, Image, Job, JobKind, JobStatus
+from core.models import Dataset, DatasetStatus, Image, Job, JobKind, JobStatus, Model
 
 _NEIGHBOURS = 1  # of every preset
 
@@ -64,3 +64,9 @@ def _settled(session: Session, dataset_id: str) -> bool:
     """Whether a dataset is ready and no upload to it is unfinished."""
     uploads = select(Job.id).where(Job.dataset_id == dataset_id, Job.kind == JobKind.INGEST, Job.status.in_(jobs.UNFINISHED))
     return datasets.get(session, dataset_id).status == DatasetStatus.READY and session.scalar(uploads.limit(1)) is None
+
+
+def require_init(session: Session, init: str | None, name: str = "init") -> None:
+    """Raises ``BadParameters``, which calls the parameter by ``name``, where ``init`` names a model that is not there."""
+    if init and init.startswith("mdl_") and session.get(Model, init) is None:
+        raise BadParameters(f"{name}: there is no model {init}")

@@ -5,8 +5,7 @@ from typing import Any
 from fastapi import APIRouter, Request
 from starlette.concurrency import run_in_threadpool
 
-from core.errors import BadParameters
-from core.models import Model
+from core import training
 from service.context import Context, Ctx
 from service.job_schemas import ParamsCheck
 from service.uploads import json_value, validated
@@ -23,11 +22,10 @@ async def check_job(request: Request, context: Ctx) -> ParamsCheck:
     """Whether ``POST /jobs`` would take these parameters, before anything is uploaded for them. It answers with them as it
     understood them; of an unknown one it names the nearest that there is."""
     asked = validated(ParamsCheck, await json_value(request, _MAX_REQUEST_BYTES), where=None)
-    await run_in_threadpool(_require_init, context, asked.params.init or "")
+    await run_in_threadpool(_require_init, context, asked.params.init)
     return asked
 
 
-def _require_init(context: Context, init: str) -> None:
+def _require_init(context: Context, init: str | None) -> None:
     with context.db.read() as session:
-        if init.startswith("mdl_") and session.get(Model, init) is None:
-            raise BadParameters(f"params.init: there is no model {init}")
+        training.require_init(session, init, "params.init")

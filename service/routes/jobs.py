@@ -14,7 +14,7 @@ from starlette.concurrency import run_in_threadpool
 
 from core import continuation, datasets, idempotency, jobs, training, votes
 from core.errors import BadParameters, BadRequest, DatasetNotReady, NoTable
-from core.models import DatasetStatus, Job, JobKind, JobStatus, Metric, Model, Queue
+from core.models import DatasetStatus, Job, JobKind, JobStatus, Metric, Queue
 from core.verdict import verdict
 from service.context import Context, Ctx, Reading
 from service.cursors import AfterId, row_after
@@ -115,9 +115,7 @@ def _create(session: Session, request: JobRequest) -> Job:
         dataset = datasets.get_for_job(session, dataset_id)
         if dataset.status == DatasetStatus.FAILED:
             raise DatasetNotReady(f"{dataset_id} failed validation: {(dataset.error or {}).get('message')}")
-    init = request.params.init or ""
-    if init.startswith("mdl_") and session.get(Model, init) is None:
-        raise BadParameters(f"init: there is no model {init}")
+    training.require_init(session, request.params.init)
     params = request.params.model_dump(exclude_none=True, mode="json")
     training.require(session, request.dataset_id, request.evaluation_dataset_id, params)
     return jobs.create(
