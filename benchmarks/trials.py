@@ -1,54 +1,61 @@
-"""What ``bench-method`` runs: the search over configurations, and the one that won it."""
+"""What ``bench-method`` runs: the product's AND on each set, and temperatures to seek instance discrimination's best among."""
 
+from dataclasses import dataclass
 from typing import Any
 
-Params = dict[str, Any]
-COUNT = 10_000  # images to train on, unless a trial says otherwise
-K = 200  # voters, fixed beforehand
-ARMS = ("and", "instance", "random_anchors", "all_anchors")
-# Parameters of the first round; what else a trial sets concerns later rounds only, so that trials share the first.
-FIRST = (
-    "preset",
-    "backbone",
-    "image_size",
-    "batch_size",
-    "epochs_first",
-    "learning_rate",
-    "temperature",
-    "memory_momentum",
-    "crop_scale",
-)
-SEEDS: tuple[int, ...] = (0, 2)
-BASE: Params = {"preset": "quick", "epochs_first": 40, "epochs": 10}
-ENCODED: Params = {**BASE, "discovery_features": "encoder"}
+from service.demo import DIGITS_FROM_NOTHING
 
-# Images of 16 x 16 train about three times as fast, which is what shows long runs.
-SMALL: Params = {
+Params = dict[str, Any]
+# In this order; "oracle" is AND whose neighbours are of the same class: what it could gain at most.
+ARMS = ("and", "instance", "random_anchors", "oracle")
+# Instance discrimination has no anchors.
+OF_ANCHORS = ("select_rate", "neighbours", "neighbour_loss", "discovery_features")
+# What concerns later rounds alone, so that arms which differ in nothing else share the first.
+LATER = ("method", "rounds", "epochs", "learning_rate_next", "temperature_next", *OF_ANCHORS)
+
+
+@dataclass(frozen=True)
+class Trials:
+    """``params`` are those of all arms but for the temperatures, of which instance discrimination has its best; ``set`` is one of
+    ``sets.SETS``."""
+
+    set: str
+    params: Params
+    temperatures: tuple[tuple[float, float], ...]  # of the first round and of the later ones, for instance discrimination
+
+
+# The preset, spelt out, so that a result belongs to what it was run with.
+_SCRATCH: Params = {
     "preset": "quick",
     "image_size": 16,
+    "rounds": 3,
+    "temperature": 0.2,
+    "temperature_next": 0.5,
+    "neighbour_loss": "mean",
+    "neighbours": 50,
+    "select_rate": 0.5,
     "batch_size": 64,
     "learning_rate": 0.03,
-    "learning_rate_next": 0.02,
-    "epochs_first": 200,
-    "epochs": 50,
+    "learning_rate_next": 0.03,
 }
-# Batches of 64: what the speed of a CPU with bfloat16 and the accuracy at equal images seen agree on.
-STEPS: Params = {
-    "preset": "quick",
-    "batch_size": 64,
-    "learning_rate": 0.04,
-    "learning_rate_next": 0.025,
-    "epochs_first": 40,
-    "epochs": 10,
-    "discovery_features": "encoder",
+_TEMPERATURES = ((0.1, 0.1), (0.2, 0.2), (0.3, 0.3), (0.5, 0.5), (0.8, 0.8), (0.2, 0.5))
+_SHORT: Params = {**_SCRATCH, "epochs_first": 24, "epochs": 4}  # a seventh of the preset's length
+_CLOTHING: Params = {"preset": "quick", "init": "imagenet", "image_size": 128}
+_CLOTHING_TEMPERATURES = ((0.05, 0.05), (0.1, 0.1), (0.3, 0.3), (0.5, 0.5))
+TRIALS: dict[str, Trials] = {
+    "digits": Trials("digits", {**_SCRATCH, **DIGITS_FROM_NOTHING, "epochs": 15, "neighbours": 47}, _TEMPERATURES),
+    "fashion": Trials("fashion", _SHORT, _TEMPERATURES),
+    "clothing": Trials("clothing", _CLOTHING, _CLOTHING_TEMPERATURES),
+    # The preset makes every image an anchor, where random anchors are AND itself; here half of them are, in two rounds.
+    "clothing_half": Trials("clothing", {**_CLOTHING, "rounds": 3, "epochs": 3, "select_rate": 0.5}, _CLOTHING_TEMPERATURES),
+    "cifar10_10k": Trials("cifar10_10k", _SHORT, _TEMPERATURES),
 }
-SEARCH: list[tuple[str, Params, tuple[str, ...]]] = [
-    ("A k 1", {**BASE}, ("instance", "and")),
-    ("A k 1, re-encoded", {**ENCODED}, ("and",)),
-    ("A k 20, re-encoded", {**ENCODED, "neighbours": 20}, ("and",)),
-    ("B tau 0.2", {**BASE, "temperature": 0.2}, ("instance",)),
-    ("S 16 px, 200 epochs, then 4 x 50", {**SMALL}, ("instance", "and")),
-    ("D batch 64, k 1", {**STEPS}, ("instance", "and")),
-    ("D batch 64, k 5, 5 % more anchors a round", {**STEPS, "neighbours": 5, "select_rate": 0.05}, ("and",)),
-]
-FINAL: Params | None = {**STEPS}
+# Only whether it runs.
+TINY = {
+    "digits": Trials(
+        "digits",
+        {**_SCRATCH, "image_size": 8, "dim": 8, "neighbours": 3, "epochs_first": 1, "epochs": 1},
+        ((0.2, 0.2), (0.2, 0.5)),
+    )
+}
+TINY_COUNT = 300

@@ -46,6 +46,8 @@ def way(settings: Settings, job: Job) -> Way | None:
     """How a job can be continued now: one that did not succeed to its end, one that did with more rounds than it had."""
     if job.kind != JobKind.TRAIN or not JobStatus(job.status).over:
         return None
+    if _frozen(job) and job.status == JobStatus.SUCCEEDED:
+        return None
     furthest = newest(settings.root / "runs" / job.id)
     if furthest is None:
         return None
@@ -69,6 +71,8 @@ def plan(session: Session, settings: Settings, job_id: str, add_rounds: int | No
         raise CannotContinue(f"{job_id} is a job of kind {job.kind}; only training has checkpoints to go on from")
     if not JobStatus(job.status).over:
         raise CannotContinue(f"{job_id} is {job.status}; it can be continued when it is over")
+    if _frozen(job) and add_rounds is not None:
+        raise CannotContinue(f"{job_id} trains nothing (method: frozen) and has no rounds to add; train anew, with init")
     furthest = newest(settings.root / "runs" / job.id)
     if furthest is None:
         raise CannotContinue(f"{job_id} has no checkpoint to go on from: it ended before the first one, or they were deleted")
@@ -111,6 +115,10 @@ def create(session: Session, plan: Plan) -> Job:
         metadata=before.job_metadata,
         continues=before.id,
     )
+
+
+def _frozen(job: Job) -> bool:
+    return bool(job.params.get("method") == "frozen")
 
 
 def _rounds(checkpoint: Path) -> int | None:

@@ -1,16 +1,18 @@
 """What a training job needs of its datasets, asked as soon as that can be known: of those that are ready when the job is
-made, of the others when their validation ends."""
+made, of the others when their validation ends; and of what it starts from."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from sqlalchemy import exists, select
 from sqlalchemy.orm import Session, aliased
 
-from core import datasets, demands, jobs
+from core import datasets, demands, jobs, manifest, pretrained
 from core.errors import AnchorhoodError, BadParameters, TooFewImages
 from core.models import Dataset, DatasetStatus, Image, Job, JobKind, JobStatus, Model
+from core.settings import Settings
 
-_NEIGHBOURS = 1  # of every preset
+_LEAST_NEIGHBOURS = 1  # of every preset; where they are chosen by the number of images, these are enough
 
 
 def require(session: Session, dataset_id: str, evaluation_dataset_id: str | None, params: dict[str, Any]) -> None:
@@ -30,7 +32,7 @@ def require(session: Session, dataset_id: str, evaluation_dataset_id: str | None
 
 def require_images(session: Session, dataset_id: str, params: dict[str, Any]) -> None:
     """Raises ``TooFewImages``."""
-    reason = demands.unmet(datasets.get(session, dataset_id).images, int(params.get("neighbours", _NEIGHBOURS)))
+    reason = demands.unmet(datasets.get(session, dataset_id).images, int(params.get("neighbours") or _LEAST_NEIGHBOURS))
     if reason:
         raise TooFewImages(f"{dataset_id}: {reason}")
 
@@ -66,7 +68,43 @@ def _settled(session: Session, dataset_id: str) -> bool:
     return datasets.get(session, dataset_id).status == DatasetStatus.READY and session.scalar(uploads.limit(1)) is None
 
 
-def require_init(session: Session, init: str | None, name: str = "init") -> None:
-    """Raises ``BadParameters``, which calls the parameter by ``name``, where ``init`` names a model that is not there."""
-    if init and init.startswith("mdl_") and session.get(Model, init) is None:
-        raise BadParameters(f"{name}: there is no model {init}")
+_PUBLISHED = ("paper", "released")  # presets whose backbone is the paper's, whatever they start from
+
+
+def imagenet_backbone(params: Mapping[str, Any]) -> str:
+    """The backbone that ImageNet's weights are loaded into."""
+    return str(params.get("backbone") or ("resnet18" if params.get("preset") in _PUBLISHED else "efficientnet_lite0"))
+
+
+def backbone_of(session: Session, settings: Settings, init: str | None) -> str | None:
+    """The backbone of the model that ``init`` names, where there is one whose manifest tells; reads a file."""
+    model = session.get(Model, init) if init and init.startswith("mdl_") else None
+    if model is None:
+        return None
+    try:
+        return str(manifest.read(settings.root / "models" / model.directory)["config"]["backbone"])
+    except (manifest.DamagedModel, KeyError):
+        return None
+
+
+def require_init(session: Session, params: Mapping[str, Any], backbone: str | None, prefix: str = "") -> None:
+    """Refuse weights to start from that cannot be had or do not fit.
+
+    Args:
+        params: the parameters that were given.
+        backbone: what ``backbone_of`` says of their ``init``.
+        prefix: put before a parameter's name where it is refused.
+
+    Raises:
+        BadParameters: ``init`` names a model that is not there or has another backbone, or the weights that it needs are not
+            installed.
+    """
+    init = str(params.get("init", ""))
+    if init == "imagenet" and imagenet_backbone(params) == "efficientnet_lite0" and pretrained.weights_file() is None:
+        raise BadParameters(f"{prefix}init: {pretrained.MISSING}")
+    if init.startswith("mdl_") and session.get(Model, init) is None:
+        raise BadParameters(f"{prefix}init: there is no model {init}")
+    if backbone is not None and params.get("backbone", backbone) != backbone:
+        raise BadParameters(
+            f"{prefix}backbone: {params['backbone']} cannot start from {init}, whose backbone is {backbone}; leave backbone out"
+        )

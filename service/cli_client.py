@@ -46,6 +46,10 @@ def _parameters(given: tuple[str, ...]) -> dict[str, Any]:
     "--eval", "held_out", type=click.Path(path_type=Path, exists=True), help="Labelled images to judge on, in class folders."
 )
 @click.option("--preset", type=click.Choice(get_args(Preset)), help="[default: by the device]")
+@click.option("--pretrained", is_flag=True, help="Start from what photographs have taught already (init=imagenet).")
+@click.option(
+    "--frozen", is_flag=True, help="Train nothing: make it searchable with those weights, or those of init, as they are."
+)
 @click.option("--param", multiple=True, metavar="NAME=VALUE", help="A training parameter (docs/presets.md); repeatable.")
 @click.option("--out", type=click.Path(path_type=Path), help="A folder for the model's files.")
 @click.option("--local", is_flag=True, help="Train here, without a service; needs --out.")
@@ -56,6 +60,8 @@ def train(
     labels: str,
     held_out: Path | None,
     preset: str | None,
+    pretrained: bool,
+    frozen: bool,
     param: tuple[str, ...],
     out: Path | None,
     local: bool,
@@ -63,9 +69,13 @@ def train(
 ) -> None:
     """A folder or an archive in, a model out.
 
-    Example: anchorhood train photos/ --preset quick --out model/
+    Example: anchorhood train photos/ --pretrained --out model/
     """
-    params = _parameters((*param, *([f"preset={preset}"] if preset else [])))
+    params = _parameters((*param, *([f"preset={preset}"] if preset else []), *(["method=frozen"] if frozen else [])))
+    if pretrained and params.get("init", "imagenet") != "imagenet":
+        raise click.UsageError(f"--pretrained starts from ImageNet's weights, and init is {params['init']}; give one of the two")
+    if pretrained or frozen:
+        params.setdefault("init", "imagenet")
     if local and (out is None or held_out is not None):
         raise click.UsageError("--local needs --out, and judges nothing: `python -m trainer evaluate` does")
     if out:
@@ -77,6 +87,7 @@ def train(
     with service() as client:
         show = not as_json
         client.jobs.check(**params)
+        _advise(params, show)
         dataset = client.datasets.upload(path, name=name, labels=labels, progress=show)
         with ExitStack() as at_the_end:
             at_the_end.enter_context(explained(client, dataset.id, dataset.left_out))
@@ -111,12 +122,20 @@ def _train_here(path: Path, out: Path, params: dict[str, Any], as_json: bool) ->
     except RequestValidationError as error:
         first = error.errors()[0]
         raise click.BadParameter(f"{first['loc'][-1]}: {first['msg']}", param_hint="--param") from error
+    _advise(params, not as_json)
     options = [part for key, value in params.items() for part in (f"--{key.replace('_', '-')}", *_words(value))]
     command = [sys.executable, "-m", "trainer", "run", str(path), "--out", str(out), *options]
     code = subprocess.run(command, stdout=sys.stderr if as_json else None, check=False).returncode
     if code:
         sys.exit(1)
     emit(as_json, {"model": str(out / "model")}, [f"model in {out / 'model'}"])
+
+
+def _advise(params: dict[str, Any], show: bool) -> None:
+    """Say of a training from nothing that nobody asked for what photographs do better with."""
+    asked = params.keys() & {"method", "backbone", "init"} or params.get("preset") in ("paper", "released")
+    if show and not asked:
+        say("It learns from these images alone; for photographs --pretrained is better and sooner done", err=True)
 
 
 def _words(value: Any) -> list[str]:

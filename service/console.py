@@ -13,11 +13,24 @@ import click
 from anchorhood import ApiError, Client, Dataset, Job, JobFailed, LeftOut, Rejection, Unreachable
 from anchorhood.packing import shown
 from core import finite
-from core.verdict import verdict
+from core.verdict import BASELINES, verdict
 
 UNREACHABLE = 3  # exit code where no service answers
 WRONG_USE = 2
 _MOST = 20  # refused files that are named where nobody asked for them
+# Rows of an evaluation's table: name, figures, and where those of earlier versions have the kNN accuracy; and its columns.
+_JUDGED = [
+    ("this embedding", "trained", "knn_accuracy"),
+    ("after adapting (not published)", "adapted", ""),
+    *((name, key, accuracy) for key, (name, accuracy) in BASELINES.items()),
+]
+_COLUMNS = {
+    **dict.fromkeys(("1 label", "5 labels", "10 labels"), ""),
+    "mAP": "mean_average_precision",
+    "recall@1": "recall_at_1",
+    "kNN": "knn_accuracy",
+    "linear": "linear_embedding",
+}
 F = TypeVar("F", bound=Callable[..., Any])
 
 
@@ -97,13 +110,30 @@ def job_line(job: Job) -> str:
 
 
 def accuracy_lines(judged: dict[str, Any]) -> list[str]:
-    """A training's kNN accuracy beside that of an untrained encoder and of raw pixels."""
+    """A table of a training's figures beside those of its baselines; what an evaluation of an earlier version lacks has no row
+    or column."""
     of = "held-out images" if judged["held_out"] else "training images, each left out of its own vote"
-    names = {"this embedding": "knn", "an untrained encoder": "untrained", "raw pixels": "raw_pixel"}
+    rows = [(name, figures) for name, key, knn in _JUDGED if (figures := _figures(judged, key, knn))]
+    heads = [head for head in _COLUMNS if any(head in figures for _, figures in rows)]
+    wide = max(len(name) for name, _ in rows)
+    few = "; with few labels a class: the mean of 20 draws" if any("5 labels" in figures for _, figures in rows) else ""
     return [
-        f"kNN accuracy, K {judged['k']}, on {judged['queries']:,} {of}:",
-        *(f"  {name:<22}{judged[f'{key}_accuracy']:7.1%}" for name, key in names.items()),
+        f"kNN accuracy, K {judged['k']}, and other figures, on {judged['queries']:,} {of}{few}:",
+        f"  {'':<{wide}}" + "".join(f"{head:>10}" for head in heads),
+        *(f"  {name:<{wide}}" + "".join(f"{_percent(figures.get(head)):>10}" for head in heads) for name, figures in rows),
     ]
+
+
+def _figures(judged: dict[str, Any], key: str, knn: str) -> dict[str, float | None]:
+    """The columns that one row has: none where the evaluation lacks it."""
+    figures, accuracy = judged.get(key) or {}, judged.get(knn) if knn else None
+    few = {f"{one['labels']} label{'s' if one['labels'] > 1 else ''}": one["mean"] for one in figures.get("few_label") or []}
+    more = {head: figures[name] for head, name in _COLUMNS.items() if name in figures}
+    return {**few, **({"kNN": accuracy} if accuracy is not None else {}), **more}
+
+
+def _percent(fraction: float | None) -> str:
+    return "-" if fraction is None else f"{fraction:.1%}"
 
 
 def evaluation_lines(judged: dict[str, Any] | None) -> list[str]:

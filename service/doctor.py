@@ -12,7 +12,7 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import select
 from sqlalchemy.exc import SQLAlchemyError
 
-from core import keys, manifest, migrate
+from core import keys, manifest, migrate, pretrained
 from core.db import Database
 from core.errors import BadSettings
 from core.models import Model
@@ -44,6 +44,7 @@ def examine(settings: Settings) -> list[Finding]:
     checks: tuple[tuple[str, Callable[[Settings], Finding]], ...] = (
         ("installation", _installation),
         ("device", _device),
+        ("pretrained", _pretrained),
         ("data folder", _disk),
         ("database", _database),
         ("broker", _broker),
@@ -87,6 +88,13 @@ def _device(settings: Settings) -> Finding:
     if settings.device.startswith("cuda") and "cuda" not in found:
         return Finding("device", "wrong", found, f"ANCHORHOOD_DEVICE is {settings.device}; install the GPU's driver, or set cpu")
     return Finding("device", "ok", found)
+
+
+def _pretrained(_: Settings) -> Finding:
+    file = pretrained.weights_file()
+    if file is None:
+        return Finding("pretrained", "warning", "no weights for init=imagenet", pretrained.MISSING)
+    return Finding("pretrained", "ok", f"{file.name} for init=imagenet")
 
 
 def _disk(settings: Settings) -> Finding:

@@ -82,6 +82,8 @@ def validated(kind: type[M], given: object, where: str | None = "body") -> M:
         for item, known in zip(found, error.errors(), strict=True):
             if known["type"] == "extra_forbidden":
                 item["msg"] = _unknown(kind, known["loc"])
+            elif known["type"] == "value_error":  # in our own words, without pydantic's before them
+                item["msg"] = str(known["ctx"]["error"])
         raise RequestValidationError(found) from error
 
 

@@ -16,7 +16,7 @@ from core.db import Database
 from core.settings import Settings
 from service.app import create_app
 from service.openapi import document
-from trainer.config import TrainConfig
+from trainer.config import BOUNDS, CHOICES, PRESETS, TrainConfig, resolve
 
 pytestmark = pytest.mark.drift
 ROOT = Path(__file__).parent.parent
@@ -91,6 +91,63 @@ def test_every_training_parameter_is_documented() -> None:
     text = (ROOT / "docs/presets.md").read_text()
     for name in TrainConfig.__dataclass_fields__:
         assert f"| `{name}` |" in text, f"docs/presets.md lacks {name}"
+
+
+def table(heads: str) -> list[list[str]]:
+    """The cells of the table in docs/presets.md whose first line begins so."""
+    text = (ROOT / "docs/presets.md").read_text().partition(heads)[2]
+    return [[cell.strip() for cell in row.strip("|").split(" | ")] for row in text.split("\n\n")[0].splitlines()[2:]]
+
+
+def said(cell: str, value: object) -> bool:
+    """Whether a cell of a table says a parameter's value."""
+    if value is None:
+        return cell.startswith("from ")
+    if isinstance(value, str | bool):
+        return cell == str(value).lower()
+    values = value if isinstance(value, tuple) else (value,)
+    return [float(part) for part in cell.split(", ")] == list(values)
+
+
+@pytest.mark.parametrize("row", table("| name |"), ids=lambda row: str(row[0]))
+def test_the_table_of_presets_says_what_they_are(row: list[str]) -> None:
+    name, *cells, allowed, _ = row
+    name = name.strip("`")
+    if name != "preset":
+        for preset, cell in zip(PRESETS, cells, strict=True):
+            value = getattr(TrainConfig.make({"preset": preset}), name)
+            assert said(cell, value), f"docs/presets.md: {name} of {preset} is {value}"
+    if name in CHOICES:
+        assert allowed == ", ".join(CHOICES[name])
+    if name in BOUNDS:
+        assert tuple(float(bound.replace(",", "")) for bound in allowed.split(" to ")) == BOUNDS[name]
+
+
+def test_the_table_of_starts_says_what_init_changes() -> None:
+    changes = {
+        preset: {
+            name: value
+            for name, value in vars(TrainConfig.make({"preset": preset, "init": "imagenet"})).items()
+            if value != getattr(TrainConfig.make({"preset": preset}), name) and name != "init"
+        }
+        for preset in ("quick", "best")
+    }
+    rows = {name.strip("`"): cells for name, *cells in table("| with `init` |")}
+    assert set(rows) == {name for changed in changes.values() for name in changed}, f"docs/presets.md: init changes {changes}"
+    for name, cells in rows.items():
+        for preset, cell in zip(changes, cells, strict=True):
+            value = getattr(TrainConfig.make({"preset": preset, "init": "imagenet"}), name)
+            assert said(cell, value), f"docs/presets.md: with init {name} of {preset} is {value}"
+    text = (ROOT / "docs/presets.md").read_text()
+    rules = re.findall(r"are one in (\d+) of\s+the images, at most (\d+)", text)
+    for init, (share, most) in zip(("random", "imagenet"), rules, strict=True):
+        for count in (20, 1000, 100_000):
+            chosen = resolve(TrainConfig.make({"preset": "quick", "init": init, "device": "cpu"}), count, 128).neighbours
+            assert chosen == min(int(most), max(1, count // int(share)))
+    assert vars(TrainConfig.make({"preset": "paper", "init": "imagenet"})) == {
+        **vars(TrainConfig.make({"preset": "paper"})),
+        "init": "imagenet",
+    }
 
 
 def test_the_images_hold_every_package_and_its_version() -> None:

@@ -1,6 +1,7 @@
-"""``python -m trainer run|evaluate|attention|fetch``: training and evaluation without the service."""
+"""``python -m trainer run|evaluate|export|attention|fetch``: training and evaluation without the service."""
 
 import argparse
+import ctypes
 import io
 import json
 import os
@@ -8,6 +9,7 @@ import signal
 import sys
 import threading
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -22,6 +24,7 @@ from trainer.attention_command import attention_command
 from trainer.benchmark_sets import NAMES, fetch
 from trainer.config import BOUNDS, CHOICES, InputError, TrainConfig
 from trainer.evaluate import Labelled, evaluate
+from trainer.export_command import export_command
 from trainer.logs import configure, log
 from trainer.progress import Progress
 from trainer.run_command import open_and_report, read_json, run_command
@@ -31,6 +34,7 @@ from trainer.train import Stopped
 EXIT_FAILED = 1
 EXIT_BAD_INPUT = 2
 EXIT_STOPPED = 75  # EX_TEMPFAIL: stopped by SIGTERM after a checkpoint; run again to go on
+_M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_MAX, _M_ARENA_MAX = -1, -2, -4, -8  # of malloc.h
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -43,6 +47,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         _die_with_parent(arguments.parent_pipe)
     configure(arguments.log_context)
     torch.set_flush_denormal(True)
+    keep_freed_memory()
     if arguments.threads:
         torch.set_num_threads(arguments.threads)
     try:
@@ -107,17 +112,36 @@ def _parser() -> argparse.ArgumentParser:
     look.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
     look.set_defaults(command=attention_command)
 
+    result = commands.add_parser("export", help="write the encoder and embeddings of a finished round")
+    result.add_argument("run", type=Path, nargs="?", help="the run's folder")
+    result.add_argument("--data", help="the images it was trained on")
+    result.add_argument("--round", type=int, help="0 is the first; that of a start from weights is these weights as they were")
+    result.add_argument("--config", type=Path, help='JSON: {"run", "data", "round"}')
+    result.add_argument("--out", type=Path, required=True, help="the folder to write")
+    result.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
+    result.add_argument("--progress", type=Path, help=argparse.SUPPRESS)
+    result.set_defaults(command=export_command)
+
     sets = commands.add_parser("fetch", help="download a benchmark set and write it as zips for --data and --held-out")
     sets.add_argument("name", choices=NAMES)
     sets.add_argument("folder", type=Path)
     sets.set_defaults(command=_fetch, threads=0, parent_pipe=None, log_context=None)
-    for command in (run, judge, look):
+    for command in (run, judge, look, result):
         command.add_argument("--threads", type=int, default=0, help="CPU threads (0: torch's own choice)")
         command.add_argument(
             "--log-context", type=json.loads, metavar="JSON", help="say everything as JSON lines with these fields"
         )
         command.add_argument("--parent-pipe", type=int, help=argparse.SUPPRESS)
     return parser
+
+
+def keep_freed_memory() -> None:
+    """Keep what a step frees for the next one: glibc gives large blocks back to the system at once, and the page faults of
+    getting them anew cost a step on photographs a third of its time. Elsewhere nothing is changed."""
+    with suppress(OSError, AttributeError):
+        mallopt = ctypes.CDLL(None).mallopt
+        for option, value in ((_M_MMAP_MAX, 0), (_M_TRIM_THRESHOLD, 2**31 - 1), (_M_TOP_PAD, 64 << 20), (_M_ARENA_MAX, 1)):
+            mallopt(option, value)
 
 
 def _positive(text: str) -> int:

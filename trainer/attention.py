@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from trainer import checkpoints
-from trainer.backbones import Encoder, build_encoder
+from trainer.backbones import build_encoder
 from trainer.config import InputError, TrainConfig, resolve_device
-from trainer.encode import as_input
+from trainer.encoder import Encoder, as_input
 from trainer.pixels import evaluation_batches
 from trainer.sources import ImageList, ImageRef
 
@@ -109,9 +109,9 @@ def similarity_maps(encoder: Encoder, images: Tensor, towards: Tensor) -> tuple[
     def keep(_: nn.Module, __: tuple[Tensor, ...], features: Tensor) -> None:
         stages.append(features.requires_grad_())
 
-    hooks = [encoder.get_submodule(f"layer{number}").register_forward_hook(keep) for number in range(1, 5)]
+    hooks = [stage.register_forward_hook(keep) for stage in encoder.stages()]
     try:
-        x = encoder.head(encoder.pooled(images))  # (B, d)
+        x = encoder.linear(encoder.pooled(images))  # (B, d)
     finally:
         for hook in hooks:
             hook.remove()

@@ -1,21 +1,24 @@
-"""The encoder: a residual network, a linear head to d dimensions and unit norm.
+"""Backbones: residual networks, and EfficientNet-Lite0 in ``trainer/efficientnet.py``; and the weights they start from.
 
 Parameter names of what torchvision's networks have too are torchvision's (``layer1.0.conv1``, ``bn1``, and for large
 images ``conv1``), so that its models load the body with ``strict=False``; ``stem`` (for small images) and ``head`` are ours.
 """
 
+from collections.abc import Sequence
 from typing import cast
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 from torchvision.models import get_model_weights
 from torchvision.models.resnet import BasicBlock, Bottleneck
 
+from core import pretrained
+from trainer import efficientnet
 from trainer.config import ConfigError, TrainConfig
+from trainer.encoder import Encoder
 from trainer.randomness import generator
 
-_IMAGENET = ("resnet18", "resnet34", "resnet50")  # backbones with weights in torchvision
+_MOMENTS = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of colours in 0..1, as torchvision's weights take them
 SMALL_IMAGE = 64  # sides up to this use the small-image stem
 
 Block = type[BasicBlock] | type[Bottleneck]
@@ -29,15 +32,12 @@ _STAGES: dict[str, tuple[Block, tuple[tuple[int, int], ...]]] = {
 }
 
 
-class Encoder(nn.Module):
-    """f(x): images to unit vectors, with the colour normalisation inside.
-
-    The stem for sides up to 64 is 3x3 without pooling (He et al. 2016, section 4.2), above that torchvision's.
-    """
+class ResNet(Encoder):
+    """A residual network (He et al. 2016). The stem for sides up to 64 is 3x3 without pooling (section 4.2), above that
+    torchvision's."""
 
     def __init__(self, backbone: str, dim: int, image_size: int) -> None:
-        super().__init__()
-        self.image_size = image_size
+        super().__init__(image_size)
         block, stages = _STAGES[backbone]
         width = stages[0][1]
         self.small = image_size <= SMALL_IMAGE
@@ -55,39 +55,25 @@ class Encoder(nn.Module):
                 layer.append(_block(block, width, planes, stride=2 if number > 1 and index == 0 else 1))
                 width = planes * block.expansion
             setattr(self, f"layer{number}", nn.Sequential(*layer))
-        self.head = nn.Linear(width, dim)
-        self.register_buffer("pixel_mean", torch.full((3,), 0.5))
-        self.register_buffer("pixel_std", torch.full((3,), 0.25))
+        self.add_head(width, dim)
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
 
-    def set_moments(self, mean: Tensor, std: Tensor) -> None:
-        """Take the collection's mean and standard deviation of each channel in 0..1, (3,) each."""
-        self.get_buffer("pixel_mean").copy_(mean)
-        self.get_buffer("pixel_std").copy_(std)
+    def stages(self) -> Sequence[nn.Module]:
+        return [self.get_submodule(f"layer{number}") for number in range(1, 5)]
 
-    def body(self, images: Tensor) -> Tensor:
-        """Features of the last block, (B, 3, H, W) in 0..1 to (B, C, h, w)."""
-        mean, std = self.get_buffer("pixel_mean"), self.get_buffer("pixel_std")
-        x = (images - mean.view(1, 3, 1, 1)) / std.view(1, 3, 1, 1)
-        x = self.relu(self.bn1(self.stem(x))) if self.small else self.maxpool(self.relu(self.bn1(self.conv1(x))))
-        for number in range(1, 5):
-            x = self.get_submodule(f"layer{number}")(x)
+    def path(self) -> tuple[Sequence[nn.Module], Sequence[nn.Module]]:
+        return [block for stage in self.stages() for block in stage.children()], []
+
+    def features(self, images: Tensor) -> Tensor:
+        if self.small:
+            x = self.relu(self.bn1(self.stem(images)))
+        else:
+            x = self.maxpool(self.relu(self.bn1(self.conv1(images))))
+        for stage in self.stages():
+            x = stage(x)
         return cast(Tensor, x)
-
-    def pooled(self, images: Tensor) -> Tensor:
-        """Features of the last block averaged over the image, (B, 3, H, W) in 0..1 to (B, C)."""
-        return self.body(images).mean(dim=(2, 3))
-
-    def project(self, features: Tensor) -> Tensor:
-        """Pooled features (B, C) to unit vectors (B, d)."""
-        embeddings: Tensor = self.head(features)
-        return F.normalize(embeddings.float(), dim=1)
-
-    def forward(self, images: Tensor) -> Tensor:
-        """Images (B, 3, H, W) in 0..1 to unit vectors (B, d)."""
-        return self.project(self.pooled(images))
 
 
 def _block(kind: Block, inplanes: int, planes: int, stride: int) -> nn.Module:
@@ -103,29 +89,34 @@ def build_encoder(config: TrainConfig) -> Encoder:
     assert config.image_size is not None, "resolve the configuration first"
     with torch.random.fork_rng(devices=[]):
         torch.set_rng_state(generator(config.seed, "weights").get_state())
-        return Encoder(config.backbone, config.dim, config.image_size)
+        if config.backbone == "efficientnet_lite0":
+            return efficientnet.EfficientNetLite0(config.dim, config.image_size)
+        return ResNet(config.backbone, config.dim, config.image_size)
 
 
 def load_initial_weights(encoder: Encoder, source: str, backbone: str) -> list[str]:
-    """Warm start; what does not fit, such as a head of another length or torchvision's classifier, is left as it is.
+    """Start from weights; what does not fit, such as a head of another length or a classifier, is left as it is.
 
     Args:
-        encoder: takes the weights.
-        source: a safetensors file with torchvision's names, or ``imagenet`` for torchvision's own weights, which are
-            downloaded unless torch's cache holds them.
+        encoder: takes the weights, and with ImageNet's the colours they expect.
+        source: a safetensors file with the encoder's names, or ``imagenet``: for EfficientNet the weights of the installed
+            package, for residual networks torchvision's own, which are downloaded unless torch's cache holds them.
         backbone: its name in the configuration.
 
     Returns:
         Names of the parameters that were loaded.
 
     Raises:
-        ConfigError: the weights cannot be had, or nothing in them fits.
+        ConfigError: the weights cannot be had, nothing in them fits, or they are not finite.
     """
-    weights = _imagenet(backbone) if source == "imagenet" else _read_weights(source)
+    weights = _imagenet(encoder, backbone) if source == "imagenet" else _read_weights(source)
     own = encoder.state_dict()
     fitting = {name: value for name, value in weights.items() if name in own and own[name].shape == value.shape}
     if not any(value.ndim == 4 for value in fitting.values()):  # not one convolution
         raise ConfigError(f"init: nothing in {source} fits {backbone} at {encoder.image_size} pixels")
+    broken = [name for name, value in fitting.items() if value.is_floating_point() and not bool(torch.isfinite(value).all())]
+    if broken:
+        raise ConfigError(f"init: {source} holds values that are not finite, the first in {broken[0]}")
     encoder.load_state_dict(fitting, strict=False)
     return sorted(fitting)
 
@@ -143,14 +134,22 @@ def _read_weights(path: str) -> dict[str, Tensor]:
         ) from error
 
 
-def _imagenet(backbone: str) -> dict[str, Tensor]:
-    if backbone not in _IMAGENET:
-        raise ConfigError(f"init: torchvision has no ImageNet weights for {backbone}, only for {', '.join(_IMAGENET)}")
+def _imagenet(encoder: Encoder, backbone: str) -> dict[str, Tensor]:
+    if backbone == "efficientnet_lite0":
+        file = pretrained.weights_file()
+        if file is None:
+            raise ConfigError(f"init: {pretrained.MISSING}")
+        encoder.set_moments(*efficientnet.MOMENTS)
+        return efficientnet.published_weights(file)
+    if backbone not in pretrained.WITH_IMAGENET:
+        raise ConfigError(f"init: there are no ImageNet weights for {backbone}, only for {', '.join(pretrained.WITH_IMAGENET)}")
     weights = get_model_weights(backbone).DEFAULT
     try:
-        return dict(weights.get_state_dict(progress=False, check_hash=True))
+        found = dict(weights.get_state_dict(progress=False, check_hash=True))
     except (OSError, RuntimeError) as error:
         raise ConfigError(
             f"init: ImageNet weights cannot be downloaded from {weights.url} ({error}); "
             f"put the file into {torch.hub.get_dir()}/checkpoints, or give random or a safetensors file"
         ) from error
+    encoder.set_moments(*map(torch.tensor, _MOMENTS))
+    return found

@@ -14,6 +14,7 @@ from trainer.run import Run
 
 _SAMPLE = 512  # images whose two random views give alignment and uniformity
 _BATCH = 64
+_COMPARED = 16_384  # images whose neighbours are compared at a time
 ENTROPY_BINS = 40
 _POINT = -0.2  # uniformity of vectors whose cosine is 0.95
 
@@ -30,7 +31,9 @@ def diagnose(run: Run, config: TrainConfig, store: PixelStore, round_: int, befo
     """
     ranks = run.bank.ranks
     bank = run.bank.whole()
-    first, second = ranks.once(lambda: _views(run, config, store, round_))
+    # Weights taken as they are need no views to tell whether training has pulled them together.
+    views = None if config.method == "frozen" else ranks.once(lambda: _views(run, config, store, round_))
+    rows = torch.arange(0, len(bank), -(-len(bank) // _SAMPLE))
     agreement = None
     if before is not None and run.nearest is not None and before.shape == run.nearest.shape:
         agreement = neighbour_agreement(before, run.nearest)
@@ -38,8 +41,8 @@ def diagnose(run: Run, config: TrainConfig, store: PixelStore, round_: int, befo
         "mean_entropy": float(run.entropy[-1].mean()),
         "neighbour_agreement": agreement,
         "effective_rank": effective_rank(bank),
-        "alignment": alignment(first, second),
-        "uniformity": uniformity(first),
+        "alignment": alignment(*views) if views else None,
+        "uniformity": uniformity(views[0] if views else bank[rows].cpu()),
     }
 
 
@@ -82,14 +85,15 @@ def uniformity(embeddings: Tensor) -> float:
 
 def neighbour_agreement(before: Tensor, after: Tensor) -> float:
     """Mean fraction of an image's k nearest others, int64 (N, k) each, that are the same as before."""
-    same = (before[:, :, None] == after[:, None, :]).any(dim=2)
-    return float(same.float().mean())
+    blocks = zip(torch.split(before, _COMPARED), torch.split(after, _COMPARED), strict=True)
+    same = sum(int((old[:, :, None] == new[:, None, :]).any(dim=2).sum()) for old, new in blocks)
+    return same / before.numel()
 
 
 @torch.no_grad()
 def _views(run: Run, config: TrainConfig, store: PixelStore, round_: int) -> Any:
     """Two augmented views of a sample, encoded in evaluation mode: float32 (B, d) each, on the CPU."""
-    assert config.image_size is not None
+    assert config.crop_size is not None
     device = run.bank.rows.device
     rows = torch.randperm(run.bank.count, generator=generator(config.seed, "diagnose", round_))[:_SAMPLE]
     parts = torch.split(rows, _BATCH)
@@ -98,6 +102,6 @@ def _views(run: Run, config: TrainConfig, store: PixelStore, round_: int) -> Any
     for view in (0, 1):
         rngs = (generator(config.seed, "views", round_, view, number) for number in range(len(parts)))
         plan = ((part, Augmentation.draw(store.sizes[part], config, rng)) for part, rng in zip(parts, rngs, strict=True))
-        images = store.augmented(plan, config.image_size, device)
+        images = store.augmented(plan, config.crop_size, device)
         views.append(torch.cat([run.encoder(x.contiguous(memory_format=torch.channels_last)).cpu() for x in images]))
     return views[0], views[1]

@@ -12,9 +12,9 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from core import finite
-from trainer.backbones import Encoder
+from trainer.checkpoints import Position
 from trainer.config import TrainConfig
-from trainer.encode import as_input, encode
+from trainer.encoder import Encoder, as_input, encode
 from trainer.pixels import evaluation_batches
 from trainer.progress import Progress
 from trainer.run import Run
@@ -41,8 +41,11 @@ def export(config: TrainConfig, run: Run, images: ImageList, folder: Path, progr
     device = run.bank.rows.device
     assert config.image_size is not None
     progress = progress or Progress()
-    batches = progress.through("encoding", evaluation_batches(images, config.image_size), len(images.images))
-    embeddings = encode(run.encoder, batches, device)
+    if config.epochs_first == 0 and run.position == Position(1):  # nothing was trained: the bank holds what the encoder gives
+        embeddings = run.bank.whole().cpu()
+    else:
+        batches = progress.through("encoding", evaluation_batches(images, config.image_size), len(images.images))
+        embeddings = encode(run.encoder, batches, device)
     if not bool(torch.isfinite(embeddings).all()):
         raise RuntimeError("the encoder gives embeddings that are not finite: lower learning_rate or set precision float32")
     ids = np.array([image.id for image in images.images], dtype=np.int64)

@@ -20,13 +20,16 @@ def neighbourhood_loss(
     neighbours: Tensor | None,
     temperature: float,
     *,
+    mean: bool = False,
     block: int | None = None,
     backward: torch.dtype | None = None,
 ) -> Tensor:
-    """Mean over the batch of L_i = -log sum_{j in S_i} p_ij, with p_ij = softmax_j(z_i . V_j / tau) over all N.
+    """Mean over the batch of L_i = -log sum_{j in S_i} p_ij, with p_ij = softmax_j(z_i . V_j / tau) over all N; with ``mean``
+    of L_i = - 1/|S_i| sum_{j in S_i} log p_ij.
 
     S_i is {i} for an instance and {i} with its k nearest neighbours for an anchor (AND, Huang et al. 2019, equations 2
-    and 6). Both the loss and dL/dz are found in one pass over the bank, in memory O(B block): with the largest logit so
+    and 6; with the mean outside the logarithm, L_out of Khosla et al. 2020, equation 2, every neighbour pulls alike, however
+    far it is). Both the loss and dL/dz are found in one pass over the bank, in memory O(B block): with the largest logit so
     far as the shift, the sums of exp(s_ij) and of exp(s_ij) V_j are all that either needs.
 
     Args:
@@ -36,6 +39,7 @@ def neighbourhood_loss(
         neighbours: int64 (B, k) rows of each anchor's neighbours, -1 throughout for a sample that is no anchor;
             ``None`` in round 0.
         temperature: tau.
+        mean: average -log p_ij over S_i, rather than add the p_ij up.
         block: columns at a time; by default what suits the device.
         backward: precision of the products whose sum is the gradient, by default that of ``z``; the loss is always in that.
 
@@ -43,14 +47,15 @@ def neighbourhood_loss(
         Scalar loss, the same on every rank. Its gradient by ``z`` is that of the whole batch's mean.
     """
     members = rows[:, None] if neighbours is None else torch.cat([rows[:, None], neighbours], dim=1)  # (B, 1 + k)
-    loss: Tensor = _NeighbourhoodLoss.apply(z, members, bank, temperature, block or BLOCKS[z.device.type], backward or z.dtype)
+    block, backward = block or BLOCKS[z.device.type], backward or z.dtype
+    loss: Tensor = _NeighbourhoodLoss.apply(z, members, bank, temperature, mean, block, backward)
     return loss
 
 
 class _NeighbourhoodLoss(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any, z: Tensor, members: Tensor, bank: MemoryBank, temperature: float, block: int, backward: torch.dtype
+        ctx: Any, z: Tensor, members: Tensor, bank: MemoryBank, temperature: float, mean: bool, block: int, backward: torch.dtype
     ) -> Tensor:
         ranks, count = bank.ranks, len(members)
         every = ranks.gather(z, count)  # (B, d)
@@ -58,17 +63,24 @@ class _NeighbourhoodLoss(torch.autograd.Function):
         largest = ranks.max(shift.clone())
         rescale = torch.exp(shift - largest)
         total, pushed = ranks.sum(total * rescale), ranks.sum(pushed * rescale[:, None])
-        kept, pulled = _near(every, members, bank, temperature, largest)
-        kept, pulled = ranks.sum(kept), ranks.sum(pulled)
-        gradient = (pushed / total[:, None] - (pulled / kept[:, None]).to(z.dtype)) / (temperature * count)
+        shares, logits, vectors = _near(every, members, bank, temperature, largest)
+        if mean:
+            shares = (members >= 0).to(shares) / (members >= 0).sum(dim=1, keepdim=True)
+            near = ranks.sum((shares * logits).sum(dim=1))
+            pulled = ranks.sum(torch.einsum("bk,bkd->bd", shares, vectors))
+        else:
+            kept = ranks.sum(shares.sum(dim=1))
+            near = kept.log()
+            pulled = ranks.sum(torch.einsum("bk,bkd->bd", shares, vectors)) / kept[:, None]
+        gradient = (pushed / total[:, None] - pulled.to(z.dtype)) / (temperature * count)
         ctx.save_for_backward(ranks.part(gradient))
-        return (total.log() - kept.log()).mean().to(z.dtype)
+        return (total.log() - near).mean().to(z.dtype)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         (gradient,) = ctx.saved_tensors
-        return gradients[0] * gradient, None, None, None, None, None
+        return gradients[0] * gradient, None, None, None, None, None, None
 
 
 def _partition(z: Tensor, bank: Tensor, temperature: float, block: int, backward: torch.dtype) -> tuple[Tensor, Tensor, Tensor]:
@@ -92,12 +104,11 @@ def _partition(z: Tensor, bank: Tensor, temperature: float, block: int, backward
     return shift, total, pushed
 
 
-def _near(z: Tensor, members: Tensor, bank: MemoryBank, temperature: float, shift: Tensor) -> tuple[Tensor, Tensor]:
-    """sum_{j in S_i} exp(s_ij - shift_i) (B,), and the same weighted by V_j (B, d), over this rank's rows; in double
-    precision, since at a low temperature a sample may be far from all of its members."""
+def _near(z: Tensor, members: Tensor, bank: MemoryBank, temperature: float, shift: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """exp(s_ij - shift_i) (B, 1 + k), s_ij - shift_i (B, 1 + k) and V_j (B, 1 + k, d) of the members j in this rank's rows, zeros
+    for the others; in double precision, since at a low temperature a sample may be far from all of its members."""
     local = members - bank.start
     here = (members >= 0) & (local >= 0) & (local < len(bank.rows))
-    vectors = bank.rows[local.masked_fill(~here, 0)].double()  # (B, 1 + k, d)
-    s = torch.einsum("bd,bkd->bk", z.double(), vectors) / temperature
-    weights = torch.exp(s - shift[:, None].double()).masked_fill(~here, 0.0)
-    return weights.sum(dim=1), torch.einsum("bk,bkd->bd", weights, vectors)
+    vectors = bank.rows[local.masked_fill(~here, 0)].double().masked_fill(~here[:, :, None], 0.0)  # (B, 1 + k, d)
+    logits = torch.einsum("bd,bkd->bk", z.double(), vectors) / temperature - shift[:, None].double()
+    return torch.exp(logits).masked_fill(~here, 0.0), logits.masked_fill(~here, 0.0), vectors

@@ -6,9 +6,14 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from trainer.randomness import generator
+
 BLOCK = 1024  # queries at a time
 RECALL_AT = (1, 5, 10)
 _RANKED = 200_000_000  # similarities sorted for average precision: about half a minute on two cores
+LABELS_A_CLASS, DRAWS = (1, 5, 10), 20
+KS = (1, 3, 5, 10, 20, 50, 100, 200)  # numbers of voters among which the product chooses (core/votes.py)
+_ASKED, _COMPARED = 10_000, 5_000_000  # queries, and similarities, of one draw of few labels
 
 
 def knn_votes(
@@ -63,6 +68,79 @@ def knn_accuracy(
     """Fraction of the queries, of classes int64 (Q,), whose vote is right; arguments as of ``knn_votes``."""
     votes = knn_votes(bank, labels, queries, k, temperature, leave_one_out=leave_one_out)
     return float((votes.argmax(dim=1) == targets).double().mean())
+
+
+def few_label_accuracy(
+    bank: Tensor,
+    labels: Tensor,
+    queries: Tensor,
+    targets: Tensor,
+    shots: Sequence[int] = LABELS_A_CLASS,
+    draws: int = DRAWS,
+    temperature: float = 0.1,
+    *,
+    leave_one_out: bool = False,
+) -> list[dict[str, float | int]]:
+    """How well few labels a class, drawn at random, classify the queries by the vote that the product holds with them: of as many
+    voters as let the drawn images predict each other best, of equally good numbers the largest. The draws are the same for every
+    embedding of the same images. Of many queries an evenly spaced part is asked.
+
+    Args:
+        bank, labels, queries, targets, temperature: as of ``knn_accuracy``.
+        shots: numbers of labels a class.
+        draws: how often each number is drawn.
+        leave_one_out: the queries are the bank's own rows, in order; in each draw those that were not drawn are asked.
+
+    Returns:
+        For each of ``shots`` its number as ``labels``, ``mean`` accuracy over the draws, and ``low`` and ``high``, between which
+        95 % of the draws lie (percentiles 2.5 and 97.5). A number is left out where a class has fewer images, or none to ask
+        beside them, and all are where there is one class.
+    """
+    names, classes, counts = torch.unique(labels, return_inverse=True, return_counts=True)
+    known = torch.searchsorted(names, targets).clamp(max=len(names) - 1)
+    wanted = torch.where(names[known] == targets, known, -1)  # a class that has no label cannot be guessed
+    result: list[dict[str, float | int]] = []
+    for shot in shots:
+        if len(names) < 2 or int(counts.min()) < shot + leave_one_out:
+            continue
+        right = torch.zeros(draws, dtype=torch.float64)
+        for draw in range(draws):
+            rows = _drawn(classes, counts, shot, draw)
+            asked = torch.ones(len(queries), dtype=torch.bool)
+            if leave_one_out:
+                asked[rows] = False
+            ask = asked.nonzero()[:, 0]
+            ask = ask[:: max(1, -(-len(ask) // min(_ASKED, max(1, _COMPARED // len(rows)))))]
+            k = _best_voters(bank[rows], classes[rows], temperature)
+            votes = knn_votes(bank[rows], classes[rows], queries[ask], k, temperature)
+            right[draw] = (votes.argmax(dim=1) == wanted[ask]).double().mean()
+        low, high = right.quantile(torch.tensor([0.025, 0.975], dtype=torch.float64)).tolist()
+        result.append({"labels": shot, "mean": float(right.mean()), "low": low, "high": high})
+    return result
+
+
+def _drawn(classes: Tensor, counts: Tensor, shot: int, draw: int) -> Tensor:
+    """So many rows of each class; a draw of more holds that of fewer."""
+    order = torch.randperm(len(classes), generator=generator(0, "few labels", draw))
+    order = order[classes[order].argsort(stable=True)]
+    place = torch.arange(len(order)) - (counts.cumsum(0) - counts).repeat_interleave(counts)  # within the class
+    return order[place < shot].sort().values
+
+
+def _best_voters(bank: Tensor, classes: Tensor, temperature: float) -> int:
+    """The number of voters with which the rows, each left out of its own vote, predict each other best."""
+    tried = [k for k in KS if k < len(bank)]
+    judged = torch.arange(0, len(bank), -(-(len(bank) ** 2) // _COMPARED))
+    sims = bank[judged] @ bank.T
+    sims.scatter_(1, judged[:, None], float("-inf"))
+    best, rows = _nearest(sims, tried[-1])
+    weights = torch.exp((best - best[:, :1]) / temperature)
+    votes, before, found = torch.zeros(len(judged), int(classes.max()) + 1), 0, []
+    for k in tried:
+        votes.scatter_add_(1, classes[rows[:, before:k]], weights[:, before:k])
+        before = k
+        found.append((int((votes.argmax(dim=1) == classes[judged]).sum()), k))
+    return max(found)[1]
 
 
 def retrieval(

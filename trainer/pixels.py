@@ -259,7 +259,7 @@ def _in_loader(number: int) -> None:
 
 def evaluation_batches(listed: ImageList, side: int) -> Iterator[Tensor]:
     """The images as an encoder sees them, in order: uint8 (B, side, side, 3), up to 512, fewer of large ones."""
-    batch = max(8, min(512, 512 * 96**2 // side**2))
+    batch = max(8, min(512, 512 * 48**2 // side**2))
     for start in range(0, len(listed.images), batch):
         images = listed.images[start : start + batch]
         array = np.empty((len(images), side, side, 3), np.uint8)

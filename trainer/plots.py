@@ -8,6 +8,8 @@ import matplotlib as mpl
 mpl.use("Agg")
 from matplotlib import pyplot as plt
 
+from core.verdict import LABELS, few_label
+
 
 def plot_consistency(evaluation: dict[str, Any], path: Path) -> None:
     """Draw how often the nearest others share a class, by decile of entropy and by round, as a PNG.
@@ -24,8 +26,11 @@ def plot_consistency(evaluation: dict[str, Any], path: Path) -> None:
     left.set(xlabel="decile of entropy, lowest first", ylabel="neighbours of the same class, %", xticks=range(1, 11))
     left.legend()
     numbers = [entry["round"] for entry in rounds]
-    for name, label in (("knn_accuracy", "kNN accuracy"), ("consistency", "consistency of the anchors' neighbours")):
-        known = [(number, 100 * entry[name]) for number, entry in zip(numbers, rounds, strict=True) if entry[name] is not None]
+    few = [(few_label(entry) or {}).get("mean") for entry in rounds]
+    curves = {f"accuracy with {LABELS} labels a class": few, "kNN accuracy": [entry["knn_accuracy"] for entry in rounds]}
+    curves["consistency of the anchors' neighbours"] = [entry["consistency"] for entry in rounds]
+    for label, values in curves.items():
+        known = [(number, 100 * value) for number, value in zip(numbers, values, strict=True) if value is not None]
         right.plot(*zip(*known, strict=True), marker="o", label=label) if known else None
     right.set(xlabel="round", ylabel="%", xticks=numbers)
     right.legend()

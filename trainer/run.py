@@ -7,14 +7,16 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from trainer.backbones import Encoder, build_encoder
+from trainer.backbones import build_encoder
 from trainer.checkpoints import Position
 from trainer.config import InputError, TrainConfig
+from trainer.encoder import Encoder
 from trainer.neighbourhoods import MemoryBank
 from trainer.ranks import Ranks
 
 Event = dict[str, Any]
-_SHAPES = ("backbone", "image_size", "dim")  # what a checkpoint's tensors depend on
+_DEFAULTS = TrainConfig().to_json()
+_SHAPES = ("backbone", "image_size", "dim", "trained_blocks", "backbone_rate")  # what a checkpoint's tensors depend on
 
 
 @dataclass
@@ -40,7 +42,7 @@ class Run:
         encoder = build_encoder(config)
         encoder.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         optimiser = torch.optim.SGD(
-            encoder.parameters(), lr=0.0, momentum=0.9, nesterov=True, weight_decay=config.weight_decay, fused=True
+            _groups(encoder, config), lr=0.0, momentum=0.9, nesterov=True, weight_decay=config.weight_decay, fused=True
         )
         return cls(
             fingerprint,
@@ -50,7 +52,7 @@ class Run:
             MemoryBank.random(count, config.dim, config.memory_momentum, config.seed, device, ranks),
             torch.zeros((), dtype=torch.float64, device=device),
             anchor_round=torch.full((count,), -1),
-            trained_towards=torch.full((count, config.neighbours), -1),
+            trained_towards=torch.full((count, config.neighbours or 0), -1),
         )
 
     def state(self, config: TrainConfig) -> dict[str, Any]:
@@ -91,6 +93,23 @@ class Run:
         self.history = state["history"]
 
 
+def _groups(encoder: Encoder, config: TrainConfig) -> list[dict[str, Any]]:
+    """The parameters to train, and the ``share`` of the learning rate that they take; the others need no gradient now."""
+    blocks, after = encoder.path()
+    if config.trained_blocks < len(blocks):
+        learning = [*blocks[len(blocks) - config.trained_blocks :], *after] if config.trained_blocks else []
+        encoder.requires_grad_(False)
+        for module in (*learning, encoder.head):
+            module.requires_grad_(True)
+    trained = [(name, value) for name, value in encoder.named_parameters() if value.requires_grad]
+    if config.backbone_rate == 1:
+        return [{"params": [value for _, value in trained], "share": 1.0}]
+    of_head = [value for name, value in trained if name.startswith("head.")]
+    others = [value for name, value in trained if not name.startswith("head.")]
+    groups = [{"params": others, "share": config.backbone_rate}, {"params": of_head, "share": 1.0}]
+    return [group for group in groups if group["params"]]
+
+
 def require_same_run(saved: Mapping[str, Any], config: TrainConfig, fingerprint: str, extend: bool) -> None:
     """A checkpoint is continued only with the images and parameters it was made with. ``extend`` lets a round's end be
     continued with other parameters than those its tensors depend on.
@@ -101,8 +120,8 @@ def require_same_run(saved: Mapping[str, Any], config: TrainConfig, fingerprint:
     ours = config.to_json()
     extendable = extend and Position(*saved["position"]).ends_round
     compared = _SHAPES if extendable else [name for name in ours if name != "device"]
-    before = saved["config"]
-    changed = sorted(name for name in compared if ours[name] != before.get(name))
+    before = {**_DEFAULTS, **saved["config"]}  # a parameter that is newer than the checkpoint had its default's meaning
+    changed = sorted(name for name in compared if ours[name] != before[name])
     if "init" in changed and all(str(init).endswith(".safetensors") for init in (ours["init"], before["init"])):
         changed.remove("init")  # the checkpoint holds what came of those weights; their file may have been moved
     changed += ["the images"] if saved["images"] != fingerprint else []

@@ -96,9 +96,7 @@ def _parameters(arguments: argparse.Namespace, given: dict[str, Any]) -> dict[st
         if name.startswith("param_") and value is not None
     }
     if not (arguments.resume or arguments.add_rounds):
-        if "preset" not in params:
-            params["preset"] = _earlier_preset([arguments.out, *map(Path, given.get("resume", []))])
-        return params
+        return {**_earlier([arguments.out, *map(Path, given.get("resume", []))]), **params}
     newest = checkpoints.newest([arguments.out / "checkpoints"])
     if newest is None:
         raise InputError(f"--out {arguments.out}: no intact checkpoint to go on from")
@@ -116,12 +114,15 @@ def _kind(device: str) -> str:
     return "auto" if device.startswith("cuda") else device
 
 
-def _earlier_preset(folders: Sequence[Path]) -> str | None:
-    """The preset of the run that is continued: the default may be another one on this machine."""
+def _earlier(folders: Sequence[Path]) -> dict[str, Any]:
+    """The parameters of the run that is continued, but the device: what is not given again stays as it was chosen, whatever a
+    preset means by now and on this machine."""
     for folder in folders:
-        with suppress(InputError, KeyError):
-            return str(read_json(folder / "config.json")["preset"])
-    return None
+        with suppress(InputError):
+            params = read_json(folder / "config.json")
+            params.pop("device", None)
+            return params
+    return {}
 
 
 class _Bar:

@@ -18,7 +18,7 @@ from trainer.backbones import load_initial_weights
 from trainer.checkpoints import Position
 from trainer.config import TrainConfig, continued, resolve
 from trainer.diagnostics import collapse_warning, diagnose, entropy_histogram
-from trainer.encode import encode
+from trainer.encoder import encode
 from trainer.loss import neighbourhood_loss
 from trainer.neighbourhoods import MemoryBank, discover, neighbourhoods, select_anchors
 from trainer.pixels import PixelStore, evaluation_batches, open_store
@@ -27,6 +27,7 @@ from trainer.randomness import generator
 from trainer.ranks import Ranks
 from trainer.run import Event, Run, require_same_run
 from trainer.sources import ImageList
+from trainer.start import begin_as_loaded
 
 
 class Stopped(Exception):
@@ -77,7 +78,7 @@ def train(
     newest = ranks.once(lambda: checkpoints.newest(folders))
     saved = checkpoints.load(newest[1]) if newest else None
     config = resolve(continued(config, saved["config"]) if saved else config, count, images.median_side)
-    assert config.image_size and config.epochs_first and config.epochs
+    assert config.image_size and config.crop_size and config.epochs_first is not None and config.epochs
     if saved:
         require_same_run(saved, config, images.fingerprint, extend)
     tell = on_event if ranks.leads else lambda event: None
@@ -92,14 +93,15 @@ def train(
     progress = (progress if ranks.leads else None) or Progress()
     epochs_in_all = config.epochs_first + (config.rounds - 1) * config.epochs
     progress.at("starting", 1.0, plan=_sizes(config, images, epochs_in_all))
-    store = open_store(images, config.image_size, out_dir, ranks, device, progress=progress)
+    store = open_store(images, config.crop_size, out_dir, ranks, device, progress=progress)
     run = Run.start(config, images.fingerprint, count, device, ranks)
     if saved:
         run.restore(saved, config)
     else:
         run.encoder.set_moments(*store.moments())
-        if config.init != "random":
-            load_initial_weights(run.encoder, config.init, config.backbone)
+        loaded = [] if config.init == "random" else load_initial_weights(run.encoder, config.init, config.backbone)
+        if config.epochs_first == 0:
+            begin_as_loaded(run, config, images, "head.weight" in loaded, progress)
     forward = _parallel(run.encoder, ranks)
     resumed_at = asdict(run.position) if saved else None
     tell({"type": "started", "images": count, "config": config.to_json(), "data": store.choice, "resumed_at": resumed_at})
@@ -124,7 +126,7 @@ def train(
             steps = order.tensor_split(batches)[first:]
             plan = _plan(config, store, ranks, steps, round_, epoch, first)
             started, waited = time.monotonic(), store.waited
-            for step, (rows, x) in enumerate(zip(steps, store.augmented(plan, config.image_size, device), strict=True), first):
+            for step, (rows, x) in enumerate(zip(steps, store.augmented(plan, config.crop_size, device), strict=True), first):
                 due = time.monotonic() - saved_at > checkpoint_seconds
                 stop, due = _agree(ranks, device, should_stop(), due and step > first)
                 if stop or due:
@@ -147,9 +149,10 @@ def train(
 
 def _sizes(config: TrainConfig, images: ImageList, epochs: int) -> dict[str, Any]:
     """What the time that everything takes depends on."""
-    names = ("backbone", "image_size", "dim", "rounds")
+    names = ("backbone", "image_size", "crop_size", "dim", "rounds")
     chosen = {name: getattr(config, name) for name in names}
-    return {**chosen, "images": len(images.images), "side": images.median_side, "epochs": epochs}
+    as_loaded = config.epochs_first == 0
+    return {**chosen, "as_loaded": as_loaded, "images": len(images.images), "side": images.median_side, "epochs": epochs}
 
 
 def _plan(
@@ -168,13 +171,16 @@ def _step(config: TrainConfig, run: Run, forward: nn.Module, rows: Tensor, image
         rows: int64 (B,), the whole batch.
         images: float32 (b, 3, S, S), this rank's part of it, augmented.
     """
+    assert config.epochs_first is not None
     ranks, device = run.bank.ranks, run.bank.rows.device
     on_device = rows.to(device)
-    run.encoder.train()
+    run.encoder.train(config.epochs_first > 0)  # what starts from weights as they are keeps their batch statistics
     with precision(config, device):
         z = forward(images.contiguous(memory_format=torch.channels_last)).float()  # (b, d)
     omega = None if run.neighbours is None else run.neighbours[on_device]
-    loss = neighbourhood_loss(z, on_device, run.bank, omega, config.temperature, backward=_DTYPES[config.precision])
+    tau = config.temperature if run.position.round == 0 else config.temperature_next or config.temperature
+    mean, dtype = config.neighbour_loss == "mean", _DTYPES[config.precision]
+    loss = neighbourhood_loss(z, on_device, run.bank, omega, tau, mean=mean, backward=dtype)
     run.optimiser.zero_grad(set_to_none=True)
     (loss * ranks.size).backward()  # type: ignore[no-untyped-call]  # DistributedDataParallel takes the mean over the ranks; the loss is already one
     run.optimiser.step()
@@ -211,7 +217,7 @@ def _finish_epoch(
         "epoch": epoch,
         "epochs": epochs,
         "loss": loss,
-        "learning_rate": run.optimiser.param_groups[0]["lr"],
+        "learning_rate": run.optimiser.param_groups[-1]["lr"],
         **speed,
         "anchors": 0.0 if run.neighbours is None else float((run.neighbours[:, 0] >= 0).float().mean()),
     }
@@ -239,6 +245,7 @@ def _finish_round(
 ) -> None:
     """Entropy and nearest others of every image, and figures of the embedding that need no labels."""
     before = run.nearest
+    assert config.neighbours is not None
     discovery = discover(_discovery_bank(run, config, images), config.neighbours, config.temperature)
     run.entropy.append(discovery.entropy.cpu())
     run.nearest = discovery.nearest
@@ -263,6 +270,7 @@ def _choose_anchors(run: Run, config: TrainConfig, round_: int, images: ImageLis
     if config.method == "instance":
         run.neighbours = None
         return
+    assert config.neighbours is not None
     if run.nearest is None or run.nearest.shape[1] != config.neighbours:  # an extended run may look for more of them
         discovery = discover(_discovery_bank(run, config, images), config.neighbours, config.temperature)
         run.entropy[-1], run.nearest = discovery.entropy.cpu(), discovery.nearest
@@ -287,7 +295,8 @@ def _set_rate(optimiser: torch.optim.Optimizer, config: TrainConfig, round_: int
     else:
         milestones = (0.4, 0.6, 0.8) if config.schedule == "step" else (0.6, 0.8)
         rate = base * 0.1 ** sum(epoch >= share * epochs for share in milestones)
-    optimiser.param_groups[0]["lr"] = rate
+    for group in optimiser.param_groups:
+        group["lr"] = rate * group.get("share", 1.0)
 
 
 def precision(config: TrainConfig, device: torch.device) -> AbstractContextManager[Any]:

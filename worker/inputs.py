@@ -10,12 +10,14 @@ from typing import Any
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from core import artifacts, continuation, datasets
+from core import artifacts, continuation, datasets, finite, manifest
 from core.db import Database
 from core.depths import Depths
 from core.errors import BadParameters
 from core.models import Image, Job, Label, Model
 from core.settings import Settings
+
+_SHAPE = ("backbone", "image_size", "dim")  # parameters on which the weights of an encoder depend
 
 
 def bring_checkpoints(db: Database, settings: Settings, job: Job, home: Path) -> None:
@@ -49,18 +51,40 @@ def bring_checkpoints(db: Database, settings: Settings, job: Job, home: Path) ->
     artifacts.publish(staged, home / "0")
 
 
-def trainer_params(db: Database, settings: Settings, params: dict[str, Any], begun: bool = False) -> dict[str, Any]:
+def trainer_params(db: Database, settings: Settings, params: dict[str, Any], begun: Path | None) -> dict[str, Any]:
     """The job's parameters as the trainer takes them: the deployment's device, and a model's weights by their file, which is
-    read only where training has not begun."""
+    read only where training has not begun, with the shape that they have.
+
+    Args:
+        begun: the folder of the run that is gone on from, if one is; the model may have been deleted since it began.
+
+    Raises:
+        BadParameters: the model is not there, or damaged.
+    """
     result = {"device": settings.device, **params}
     init = str(params.get("init", ""))
     if init.startswith("mdl_"):
         with db.read() as session:
             model = session.get(Model, init)
-        if model is None and not begun:
+        folder = settings.root / "models" / (model.directory if model else init)
+        result["init"] = str(folder / "encoder.safetensors")
+        if begun:
+            shape = finite.loads((begun / "config.json").read_text(encoding="utf-8"))
+        elif model is None:
             raise BadParameters(f"init: there is no model {init}")
-        result["init"] = str(settings.root / "models" / (model.directory if model else init) / "encoder.safetensors")
+        else:
+            shape = _manifest(folder)["config"]
+        for name in _SHAPE:
+            if result.get(name) is None:
+                result[name] = shape[name]
     return result
+
+
+def _manifest(folder: Path) -> dict[str, Any]:
+    try:
+        return manifest.read(folder)
+    except manifest.DamagedModel as error:
+        raise BadParameters(f"init: {error}") from error
 
 
 def write_images(

@@ -6,9 +6,10 @@ of the processor. What a step took in earlier jobs of this deployment, and the s
 
 import time
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
 from statistics import median
 from typing import Any
+
+from worker.costs import Parts, Work
 
 PHASE_OF = {
     "starting": "preparing",
@@ -21,78 +22,17 @@ PHASE_OF = {
     "rounds": "evaluating",
     "last": "evaluating",
     "untrained": "evaluating",
+    "frozen": "evaluating",
     "pixels": "evaluating",
     "indexing": "indexing",
     "publishing": "publishing",
 }
 STEPS = tuple(PHASE_OF)
 EPOCH = ("round", "rounds", "epoch", "epochs", "loss", "images_per_second", "anchors")  # kept of an epoch's event
-_PASS = {"resnet10": 1.3e-3, "resnet18": 5e-3, "resnet34": 9e-3, "resnet50": 13e-3}  # s to train on an image of 32 x 32 pixels
-_FEATURES = {"resnet50": 2048}  # of the last block; others have 512
 _MEASURED, _TRUSTED = 1.0, 2.0  # seconds after which a speed counts at all, and as much as what was expected
 _LEAST_SHARE = 0.2  # of a step, for its pace to be remembered
 _CORRECTION = 10.0  # largest, in either direction
 _UNKNOWN = 0.02  # fraction shown at most while no speed is known
-
-Parts = Mapping[str, float]
-
-
-@dataclass(frozen=True)
-class Work:
-    """What there is to do; ``side`` is the images' median shorter side, ``epochs`` are those of all rounds together, ``voters``
-    have labels, ``queries`` are held out with labels (``None``: the voters judge each other)."""
-
-    images: int
-    side: int
-    image_size: int
-    backbone: str
-    dim: int
-    rounds: int
-    epochs: int
-    voters: int = 0
-    queries: int | None = None
-    classes: int = 0
-
-    def costs(self) -> dict[str, Parts]:
-        """Seconds of each step by what sets their speed: ``epochs``, ``decoding`` or ``starting``."""
-        train = 2e-4 + _PASS[self.backbone] * (self.image_size / 32) ** 2
-        encode, decode = train / 4, 2e-4 + 3e-8 * self.side**2
-        asked = self.voters if self.queries is None else self.queries
-        possible = self.voters >= 2 and asked > 0
-        judged = self.voters + (self.queries or 0) if possible else 0
-        pairs = self.voters * asked if possible else 0
-        vote = pairs * (2e-8 + 4e-11 * self.dim)
-        fits = (
-            self.voters * self.classes * 8e-8 if possible and self.classes > 1 else 0.0
-        )  # for each feature of a linear classifier
-        last_block = _FEATURES.get(self.backbone, 512)
-        full = vote + min(pairs, 2e8) * 1.5e-7 + fits * (self.dim + last_block)
-        pixels = vote + min(pairs, 2e8) * 1.5e-7 + fits * 3 * min(self.image_size, 32) ** 2
-        mapping = 0.1 if self.images < 50 else 2.0 + 4e-3 * min(self.images, 10_000) + 1e-3 * max(0, self.images - 10_000)
-        graph = self.images * 3e-4 if self.images * max(self.dim, 128) > 20_000 * 128 else 0.0
-        return {
-            "starting": {"starting": 5.0},
-            "decoding": {"decoding": self.images * decode + 0.1},
-            "epochs": {"epochs": self.epochs * self.images * train},
-            "encoding": {"epochs": self.images * encode, "decoding": self.images * decode},
-            "mapping": {"starting": mapping if self.images <= 200_000 else 1.0},
-            "writing": {"starting": 8.0 if self.backbone == "resnet10" else 12.0},
-            "loading": {"starting": 5.0},
-            "rounds": {
-                "epochs": (self.rounds - 1) * judged * encode,
-                "decoding": judged * decode if self.rounds > 1 else 0.0,
-                "starting": (self.rounds - 1) * (0.1 + vote),
-            },
-            "last": {
-                "epochs": judged * encode,
-                "decoding": 0.0 if self.rounds > 1 else judged * decode,
-                "starting": 0.1 + full,
-            },
-            "untrained": {"epochs": judged * encode, "starting": 0.1 + full},
-            "pixels": {"starting": 0.1 + pixels},
-            "indexing": {"starting": 0.3 + graph},
-            "publishing": {"starting": 0.3 + self.images * self.dim * 1e-7},
-        }
 
 
 def typical(earlier: Iterable[Mapping[str, float]]) -> dict[str, float]:
@@ -148,7 +88,9 @@ class Estimate:
             total = {step: self._expected(step) for step in STEPS}
             rest = self._remaining()
             later = sum(total[step] for step in STEPS[STEPS.index(self._step) + 1 :])
-            known = "epochs" in self._learned or self._measured("epochs") is not None or self._step not in STEPS[:3]
+            speeds = ("epochs",) if self._cost("epochs") else ("epochs", "decoding")  # what trains nothing is encoded there
+            measured = any(step in self._learned or self._measured(step) is not None for step in speeds)
+            known = measured or self._step not in STEPS[:3]
             left = rest + later if known else None
             fraction = 1 - (rest + later) / max(sum(total.values()), rest + later, 1e-9)
             fraction = fraction if known else min(fraction, _UNKNOWN)
@@ -177,7 +119,13 @@ class Estimate:
         took = {**self._took, self._step: (self._last[0] - self._begun[0], 1.0)}
         measured = {step: seconds / share for step, (seconds, share) in took.items() if share >= _LEAST_SHARE}
         costs = self._costs or {}
-        return {step: round(seconds / sum(costs[step].values()), 4) for step, seconds in measured.items() if step in costs}
+        known = {step: seconds for step, seconds in measured.items() if step in costs and self._cost(step)}
+        return {step: round(seconds / self._cost(step), 4) for step, seconds in known.items()}
+
+    def _cost(self, step: str) -> float:
+        """Seconds of a whole step on the machine that does not matter."""
+        assert self._costs is not None
+        return sum(self._costs[step].values())
 
     def _expected(self, step: str) -> float:
         """Seconds of a whole step."""
@@ -191,6 +139,8 @@ class Estimate:
 
     def _correction(self, by: str) -> float:
         """How much slower than in earlier jobs what sets the speed of later steps is in this one."""
+        if not self._cost(by):
+            by = "decoding"  # where nothing is trained, the images are encoded there
         measured = self._measured(by)
         if measured is None:
             return 1.0
@@ -198,8 +148,9 @@ class Estimate:
 
     def _measured(self, step: str) -> float | None:
         """The pace of a step in this attempt, of one under way together with what was expected."""
-        assert self._costs is not None
-        cost = sum(self._costs[step].values())
+        cost = self._cost(step)
+        if not cost:
+            return None
         if step in self._took:
             seconds, share = self._took[step]
             return seconds / share / cost if share >= _LEAST_SHARE else None
@@ -218,7 +169,7 @@ class Estimate:
         expected = self._expected(self._step)
         if measured is not None:
             assert self._costs is not None
-            own = measured * sum(self._costs[self._step].values())
+            own = measured * self._cost(self._step)
             seconds = moment - self._begun[0]
             trust = 1.0 if self._step in self._costs[self._step] else seconds / (seconds + _TRUSTED)
             rest = (trust * own + (1 - trust) * expected) * (1 - done)

@@ -61,6 +61,7 @@ def publish(db: Database, settings: Settings, owner: Claim, run_dir: Path, evalu
             "dataset_id": job.dataset_id,
             "method": config["method"],
             "config": config,
+            "round": evaluation["published_round"],
             "images": len(embeddings),
             "dim": int(embeddings.shape[1]),
             "preprocessing": {

@@ -9,7 +9,8 @@ from typing import Any
 from core import finite, jobs
 from core.db import AWAY, Database
 from core.jobs import Claim, Event
-from worker.progress import Estimate, Work
+from worker.costs import Work
+from worker.progress import Estimate
 
 log = logging.getLogger(__name__)
 _TELL_SECONDS = 1.0  # between two writes of the progress alone

@@ -8,13 +8,14 @@ from typing import Any
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from core import artifacts, continuation, datasets, finite, jobs, training
+from core import artifacts, continuation, datasets, finite, jobs, pretrained, training
 from core.db import Database
 from core.jobs import Claim
 from core.models import Image, Job, JobKind, JobStatus, Label
 from core.settings import Settings
+from worker.costs import Work
 from worker.inputs import bring_checkpoints, listed_depths, trainer_params, write_images, write_labels
-from worker.progress import Estimate, Work, typical
+from worker.progress import Estimate, typical
 from worker.publish import discard_unpublished, publish
 from worker.pulse import Pulse
 from worker.relay import Relay
@@ -51,7 +52,7 @@ def run_training(db: Database, settings: Settings, owner: Claim, pulse: Pulse) -
         write_images(db, settings, job.dataset_id, run_dir / "images.jsonl")
     config = {
         "data": str(run_dir / "images.jsonl"),
-        "params": trainer_params(db, settings, job.params, begun=bool(job.continues)),
+        "params": trainer_params(db, settings, job.params, home / "0" if job.continues else None),
         "resume": [str(path) for path in earlier],
         "extend": bool(job.continues),
     }
@@ -61,6 +62,8 @@ def run_training(db: Database, settings: Settings, owner: Claim, pulse: Pulse) -
     supervise(db, settings, owner, pulse, run_dir, command, relay)
     jobs.record(db, owner, [("evaluating", {})], None)
     evaluation = _evaluate(db, settings, owner, pulse, run_dir, job, relay)
+    if evaluation["published_round"] < evaluation["rounds"][-1]["round"]:
+        _export(db, settings, owner, pulse, run_dir, evaluation["published_round"], relay)
     discard_unpublished(db, settings, owner)
     publish(db, settings, owner, run_dir, evaluation, relay)
     _tidy(home, keep=run_dir)
@@ -76,7 +79,8 @@ def _relay(db: Database, owner: Claim, job: Job, run_dir: Path) -> Relay:
         classes = datasets.get(session, job.dataset_id).classes
 
     def sizes(plan: dict[str, Any]) -> Work:
-        return Work(**plan, voters=voters, queries=queries, classes=classes)
+        installed = pretrained.weights_file() is not None
+        return Work(**plan, voters=voters, queries=queries, classes=classes, pretrained=installed)
 
     relay = Relay(db, owner, run_dir, Estimate(job.progress, typical(filter(None, paces))), sizes)
     relay.enter("starting")
@@ -115,6 +119,15 @@ def _evaluate(
     supervise(db, settings, owner, pulse, run_dir, command, relay)
     evaluation: dict[str, Any] = finite.loads(result.read_text())
     return evaluation
+
+
+def _export(db: Database, settings: Settings, owner: Claim, pulse: Pulse, run_dir: Path, number: int, relay: Relay) -> None:
+    """Put an earlier round in the place of the last one, which the trainer has left in ``model``."""
+    command = ["export", str(run_dir), "--data", str(run_dir / "images.jsonl"), "--round", str(number)]
+    command += ["--out", str(run_dir / "earlier"), "--device", settings.device]
+    supervise(db, settings, owner, pulse, run_dir, command, relay)
+    shutil.rmtree(run_dir / "model")
+    (run_dir / "earlier").rename(run_dir / "model")
 
 
 def _tidy(home: Path, keep: Path) -> None:

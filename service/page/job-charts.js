@@ -2,6 +2,7 @@
 
 import { chart, layout, roundColour } from "./charts.js";
 import { h } from "./dom.js";
+import { fewLabel } from "./job-words.js";
 
 function figure(title, about) {
   const place = h("div", { class: "plot", role: "img", "aria-label": `${title}: ${about}` });
@@ -21,7 +22,7 @@ export function jobCharts(state, signal) {
   const loss = figure("Loss", "how much it still gets wrong, epoch by epoch; it falls within a round");
   const anchors = figure("Anchors", "the share of the images that each round pulls to look-alikes");
   const entropy = figure("Entropy", "how many images are how sure of their place at the end of each round; left is sure");
-  const accuracy = figure("Accuracy", "of a vote of the nearest labelled images, judged at the end; training sees no labels");
+  const accuracy = figure("Accuracy", "of a vote of labelled images, five of each class where there are as many; training sees no labels");
 
   const axis = (rounds) => (rounds > 10 ? {} : { dtick: 1 });
   const perRound = () => {
@@ -63,13 +64,17 @@ export function jobCharts(state, signal) {
       })), layout(["entropy, nats", "images"])];
     }),
     chart(accuracy.place, signal, "It is judged at the end, where images have labels.", () => {
-      const rows = judged();
+      const [rows, found] = [judged(), state.evaluation];
+      const few = fewLabel(found?.trained) && rows.every((row) => fewLabel(row));
+      const score = (figures, accuracy) => (few ? fewLabel(figures)?.mean : accuracy);
       const flat = (value, name) => ({
         ...LINE, name, x: rows.map((row) => row.round), y: rows.map(() => value), line: { dash: "dot" },
       });
       const traces = rows.length ? [
-        { ...LINE, name: "this encoder", x: rows.map((row) => row.round), y: rows.map((row) => row.knn_accuracy) },
-        flat(state.evaluation.untrained_accuracy, "untrained"), flat(state.evaluation.raw_pixel_accuracy, "raw pixels")] : [];
+        { ...LINE, name: "this encoder", x: rows.map((row) => row.round), y: rows.map((row) => score(row, row.knn_accuracy)) },
+        ...[[found.frozen, found.frozen_accuracy, "pretrained"], [found.untrained, found.untrained_accuracy, "untrained"],
+          [found.raw_pixels, found.raw_pixel_accuracy, "raw pixels"]]
+          .map(([figures, accuracy, name]) => flat(score(figures, accuracy) ?? null, name)).filter(({ y }) => y[0] !== null)] : [];
       return [traces, layout(["round", "accuracy"], {
         ...legend, xaxis: axis(rows.length), yaxis: { tickformat: ".0%", rangemode: "tozero" },
       })];

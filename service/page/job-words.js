@@ -7,10 +7,20 @@ const given = (value) => value !== null && value !== undefined;
 const text = (value) => (typeof value === "number" ? number(value) : typeof value === "string" ? value : JSON.stringify(value));
 const pairs = (values) => Object.entries(values).filter(([, value]) => given(value)).map(([name, value]) => [name, text(value)]);
 
-const SCORES = [["kNN accuracy", "knn_accuracy"], ["Untrained encoder", "untrained_accuracy"], ["Raw pixels", "raw_pixel_accuracy"]];
+// What is judged: its name, its figures, and where evaluations of earlier versions have its kNN accuracy.
+const JUDGED = [
+  ["This embedding", "trained", "knn_accuracy"], ["After adapting (not published)", "adapted", ""],
+  ["The pretrained encoder as it is", "frozen", "frozen_accuracy"], ["An untrained encoder", "untrained", "untrained_accuracy"],
+  ["Raw pixels", "raw_pixels", "raw_pixel_accuracy"]];
+const MEASURES = [
+  ["1 label a class", 1], ["5 labels", 5], ["10 labels", 10], ["Mean average precision", "mean_average_precision"],
+  ["Recall at 1", "recall_at_1"], ["kNN", "knn_accuracy"], ["Linear", "linear_embedding"]];
+const COMPARED = 5;  // labels a class
 
-/** What a person asks first: how far it is, when it will be done, and how well it did. */
-export function figures({ kind, status, progress, evaluation, started_at: began, finished_at: ended }) {
+export const fewLabel = (figures, labels = COMPARED) => figures?.few_label?.find((one) => one.labels === labels);
+
+/** What a person asks first: how far it is, and when it will be done. */
+export function figures({ kind, status, progress, started_at: began, finished_at: ended }) {
   if (kind !== "train") return pairs(progress ?? {});
   const shown = [];
   if (status === "running") {
@@ -26,8 +36,25 @@ export function figures({ kind, status, progress, evaluation, started_at: began,
   if (status === "running" && given(progress?.images_per_second)) {
     shown.push(["Images/s", number(Math.round(progress.images_per_second))]);
   }
-  const judged = SCORES.filter(([, key]) => given(evaluation?.[key]));
-  return [...shown, ...judged.map(([name, key]) => [name, percent(evaluation[key])])];
+  return shown;
+}
+
+/** How well the embedding did, beside its baselines: heads, and rows of texts; what an evaluation lacks is left out. */
+export function scores(evaluation) {
+  if (!given(evaluation?.knn_accuracy)) return { heads: [], rows: [] };
+  const few = ({ mean, low, high }) => `${percent(mean)} (${percent(low, 0).replace(" %", "")} to ${percent(high, 0)})`;
+  const cell = (figures, accuracy, measure) => {
+    if (typeof measure === "number") return fewLabel(figures, measure) ? few(fewLabel(figures, measure)) : null;
+    const value = figures?.[measure] ?? (measure === "knn_accuracy" ? evaluation[accuracy] : null);
+    return given(value) ? percent(value) : null;
+  };
+  const all = JUDGED.map(([name, key, accuracy]) => [name, MEASURES.map(([, measure]) => cell(evaluation[key], accuracy, measure))]);
+  const rows = all.filter(([, cells]) => cells.some(given));
+  const columns = MEASURES.map((_, at) => at).filter((at) => rows.some(([, cells]) => given(cells[at])));
+  return {
+    heads: ["", ...columns.map((at) => MEASURES[at][0])],
+    rows: rows.map(([name, cells]) => [name, ...columns.map((at) => cells[at] ?? "–")]),
+  };
 }
 
 /** The method's own figures and the job's parameters. */

@@ -1,9 +1,9 @@
 // One job, live: what has happened so far, and what happens while somebody looks.
 
 import { all, get, post } from "./api.js";
-import { clock, confirmed, facts, field, guarded, h, notice, sentence } from "./dom.js";
+import { clock, confirmed, facts, field, guarded, h, notice, number, sentence, table } from "./dom.js";
 import { jobCharts } from "./job-charts.js";
-import { details, figures, told } from "./job-words.js";
+import { details, figures, scores, told } from "./job-words.js";
 import { repeat } from "./live.js";
 import { may } from "./session.js";
 import { EVENTS, KINDS, PHASES } from "./words.js";
@@ -49,6 +49,7 @@ function layout(state, signal) {
   const phases = h("ol", { class: "phases", "aria-label": "Parts of the job" });
   const short = h("div", {});
   const verdict = h("p", { id: "verdict" });
+  const measured = h("div", { id: "scores" });
   const long = h("div", {});
   const next = h("div", { class: "buttons" });
   const problem = h("p", { class: "error" });
@@ -59,7 +60,7 @@ function layout(state, signal) {
   const page = {
     elements: [h("h1", {}, job.name ?? sentence(KINDS[job.kind])),
       h("p", { class: "line" }, status, link, h("a", { href: `#/dataset/${job.dataset_id}` }, dataset.name), cameFrom),
-      bar, phases, short, verdict, problem, next, ...charts.elements,
+      bar, phases, short, verdict, measured, problem, next, ...charts.elements,
       h("details", {}, h("summary", {}, "More: figures and parameters"), long), h("h2", {}, "Log"), log],
     connected: (open) => { link.hidden = open; },
     happened({ type, data, created_at: at, seq }) {
@@ -85,9 +86,10 @@ function layout(state, signal) {
       phases.hidden = !training || over;
       short.replaceChildren(facts(figures(now)));
       long.replaceChildren(facts(details(now), { class: "figures" }));
+      measured.replaceChildren(...judged(now));
       verdict.textContent = now.verdict?.sentence ?? "";
       verdict.hidden = !now.verdict;
-      const better = [now.verdict?.better_than_untrained, now.verdict?.better_than_raw_pixels];
+      const better = [now.verdict?.better_than_frozen, now.verdict?.better_than_untrained, now.verdict?.better_than_raw_pixels];
       verdict.className = `verdict ${better.includes(false) ? "worse" : better.includes(true) ? "better" : ""}`;
       problem.textContent = now.error?.message ?? "";
       problem.hidden = !now.error;
@@ -97,6 +99,17 @@ function layout(state, signal) {
     },
   };
   return page;
+}
+
+/** The evaluation as a table, and what was judged. */
+function judged({ evaluation }) {
+  const { heads, rows } = scores(evaluation);
+  if (!rows.length) return [];
+  const row = ([name, ...cells]) => h("tr", {}, h("th", { scope: "row" }, name), cells.map((cell) => h("td", { class: "figure" }, cell)));
+  const of = evaluation.held_out ? "held-out images" : "images of the dataset, each left out of its own vote";
+  const few = evaluation.trained?.few_label?.length ? " With few labels: the mean of 20 draws, and between what 95 % of them lie." : "";
+  return [table("How well it did", heads, rows.map(row)),
+    h("p", {}, h("small", {}, `On ${number(evaluation.queries)} ${of}; kNN: a vote of ${evaluation.k}.${few}`))];
 }
 
 /** The parts of a training, which of them is being done, and how much of that. */

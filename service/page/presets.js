@@ -1,38 +1,47 @@
 // The parameters of a training job that matter most, as docs/presets.md explains them.
 
+export const FROZEN = ["frozen", "Only make it searchable", "Seconds to minutes: nothing is trained; what is already learned is "
+  + "taken as it is."];
 export const PRESETS = [
-  ["quick", "Quick", "Minutes on an ordinary computer: a small encoder. To see what a collection holds."],
-  ["paper", "Paper", "Hours, with a GPU: as published, ResNet-18, five rounds of 200 epochs."],
+  ["quick", "Quick", "Minutes on an ordinary computer. To see what a collection holds."],
+  ["best", "Best", "Hours on an ordinary computer, less with a GPU."],
+  ["paper", "Paper", "Hours, with a GPU: as published, ResNet-18, five rounds of 200 epochs, from nothing."],
   ["released", "Released", "Hours, with a GPU: as the authors' code is; the learning rate falls later and nothing is mirrored."],
 ];
+export const PUBLISHED = ["paper", "released"];
 
 const BACKBONES = [["", "by the preset"], ["resnet10", "ResNet-10, small"], ["resnet18", "ResNet-18"], ["resnet34", "ResNet-34"],
-  ["resnet50", "ResNet-50"]];
-const STARTS = [["", "nothing: it learns from these images alone"], ["imagenet", "weights that know ImageNet's photographs"]];
+  ["resnet50", "ResNet-50"], ["efficientnet_lite0", "EfficientNet-Lite0"]];
+const LOSSES = [["", "by the preset"], ["union", "their summed probability, as published"], ["mean", "each of them by itself"]];
 
 /** Groups of `[name, label, explanation, what the control allows]`: an object is a number's bounds, a list a choice. */
 export const GROUPS = [
   ["How long it learns", [
-    ["rounds", "Rounds", "The first tells all images apart; each later one brings more look-alikes together. 1 to 20, "
-      + "by default 5.", { min: 1, max: 20 }],
-    ["epochs_first", "Epochs of round 0", "How often every image is seen in the first round. Quick chooses 8 to 60 by the number "
-      + "of images.", { min: 1, max: 10000 }],
-    ["epochs", "Epochs of each later round", "Quick: a quarter of the first.", { min: 1, max: 10000 }],
+    ["rounds", "Rounds", "The first tells all images apart, or is what was already learned as it is; each later one brings more "
+      + "look-alikes together. 1 to 20.", { min: 1, max: 20 }],
+    ["epochs_first", "Epochs of round 0", "How often every image is seen in the first round; by the preset chosen from the number "
+      + "of images. 0, to begin with what was already learned.", { min: 0, max: 10000 }],
+    ["epochs", "Epochs of each later round", "How often every image is seen in each of them.", { min: 1, max: 10000 }],
   ]],
   ["What learns", [
-    ["backbone", "Encoder", "Larger ones learn more and take longer.", BACKBONES],
-    ["init", "Start from", "ImageNet's weights are downloaded and need a ResNet-18 or a larger encoder.", STARTS],
+    ["backbone", "Encoder", "Larger ones learn more and take longer. What is already learned comes with EfficientNet-Lite0; for "
+      + "ResNet-18 and larger ones it is downloaded.", BACKBONES],
     ["image_size", "Image side, pixels", "What the encoder sees. By default chosen by the images' own size; twice the side "
       + "takes four times as long.", { min: 8, max: 512 }],
   ]],
   ["The method", [
     ["select_rate", "Anchors added each round", "The share of the images, those it is surest of, that each round adds to the "
-      + "anchors. 0 to 1, by default 0.25.", { min: 0, max: 1, step: 0.01 }],
-    ["neighbours", "Neighbours of an anchor", "How many of its nearest others an anchor is pulled to. By default 1.",
-      { min: 1, max: 100 }],
-    ["batch_size", "Images a step", "Quick: 32, otherwise 128.", { min: 4, max: 8192 }],
-    ["learning_rate", "Learning rate of round 0", "Quick: 0.015, otherwise 0.03. Lower it where the page warns of a collapse.",
+      + "anchors. 0 to 1.", { min: 0, max: 1, step: 0.01 }],
+    ["neighbours", "Neighbours of an anchor", "How many of its nearest others an anchor is pulled to; many, where the start is "
+      + "what was already learned.", { min: 1, max: 100 }],
+    ["neighbour_loss", "Pulled to", "What counts of an anchor and its neighbours.", LOSSES],
+    ["batch_size", "Images a step", "More need more memory and learn in fewer steps.", { min: 4, max: 8192 }],
+    ["learning_rate", "Learning rate of round 0", "Lower it where the page warns of a collapse.",
       { min: 0.000001, max: 10, step: "any" }],
+    ["backbone_rate", "Share of the rate for the encoder", "Of all but its last layer. Small values keep what was already learned; "
+      + "up to 1.", { min: 0.000001, max: 1, step: "any" }],
+    ["trained_blocks", "Blocks that learn", "Of the encoder, from its end; the others stay as they began, which is faster. 0: only "
+      + "its last layer.", { min: 0, max: 100 }],
     ["seed", "Seed", "Decides everything random: the same seed on the same images and the same machine gives the same model.",
       { min: 0, max: 2147483647 }],
   ]],

@@ -1,8 +1,8 @@
 // The form that starts a training.
 
 import { all, post } from "./api.js";
-import { field, guarded, h, number, select } from "./dom.js";
-import { GROUPS, PRESETS } from "./presets.js";
+import { field, guarded, h, number, select, sentence } from "./dom.js";
+import { FROZEN, GROUPS, PRESETS, PUBLISHED } from "./presets.js";
 import { may } from "./session.js";
 
 export async function show(_id, query, signal) {
@@ -12,6 +12,8 @@ export async function show(_id, query, signal) {
   if (!datasets.length) {
     return [title, h("p", {}, "There is nothing to train on yet: ", h("a", { href: "#/datasets" }, "upload images"), " first.")];
   }
+  const { pretrained_missing: missing } = await post("/jobs/check", { params: {} });
+  const installed = !missing;
   datasets.sort((a, b) => (a.created_at < b.created_at ? 1 : -1));
   const size = ({ status, images }) => (status === "ready" ? `${number(images)} images` : "validating");
   const named = (dataset) => [dataset.id, `${dataset.name} (${size(dataset)})`];
@@ -19,9 +21,18 @@ export async function show(_id, query, signal) {
   const dataset = select(datasets.map(named), wanted.id, { id: "dataset", required: true });
   const judge = select([["", "its own labels, each image left out in turn"], ...datasets.map(named)], "", { id: "judge" });
   const name = h("input", { id: "name", maxlength: 200, autocomplete: "off" });
-  const presets = PRESETS.map(([key, called, about]) => h("label", { class: "card" },
-    h("input", { type: "radio", name: "preset", value: key, checked: key === "quick" }),
+  const ways = [FROZEN, ...PRESETS].map(([key, called, about]) => h("label", { class: "card" },
+    h("input", { type: "radio", name: "way", value: key, checked: key === "quick", disabled: key === "frozen" && !installed }),
     h("strong", {}, called), h("span", {}, about)));
+  const known = h("input", { type: "checkbox", id: "known", checked: installed, disabled: !installed,
+    "aria-describedby": "known-help" });
+  let chosen = installed;
+  known.addEventListener("change", () => { chosen = known.checked; });
+  const settle = () => {  // without training there is nothing but what is known; what the paper published starts from nothing
+    const way = form.elements.way.value;
+    known.disabled = !installed || way === "frozen";
+    known.checked = way === "frozen" || (chosen && !PUBLISHED.includes(way));
+  };
   const controls = [];
   const control = ([key, label, help, allowed]) => {
     const made = Array.isArray(allowed)
@@ -33,7 +44,8 @@ export async function show(_id, query, signal) {
   let [asked, attempt] = ["", ""];  // pressing the button twice, or again after a lost answer, starts one job
 
   const start = guarded(async () => {
-    const params = { preset: form.elements.preset.value };
+    const way = form.elements.way.value;
+    const params = { ...(way === "frozen" ? { method: way } : { preset: way }), ...(known.checked ? { init: "imagenet" } : {}) };
     for (const made of controls) {
       if (made.value !== "") params[made.id] = made.type === "number" ? Number(made.value) : made.value;
     }
@@ -46,11 +58,16 @@ export async function show(_id, query, signal) {
   });
   const form = h("form", { class: "form", onsubmit: start },
     field("Dataset", dataset),
-    h("fieldset", {}, h("legend", {}, "How thoroughly"), h("div", { class: "cards" }, presets)),
-    field("Judge the result by", judge,
-      "Another labelled dataset shows how well it does on images that it never saw. Labels are never trained on."),
-    field("Name", name, "To recognise it by; may be empty."),
-    h("details", {}, h("summary", {}, "More: parameters, if the preset is not to decide"),
+    h("div", { class: "tick" }, known,
+      h("label", { for: "known" }, "Start from what is already learned (recommended for photographs)"),
+      h("small", { id: "known-help" }, missing ? `${sentence(missing)}.`
+        : "The encoder knows photographs of a thousand kinds of things from the start. Untick it for pictures unlike "
+          + "photographs, such as cells, spectrograms or maps.")),
+    h("fieldset", { onchange: settle }, h("legend", {}, "How thoroughly"), h("div", { class: "cards" }, ways)),
+    h("details", {}, h("summary", {}, "More: parameters, if the preset is not to decide; what it is judged by; a name"),
+      field("Judge the result by", judge,
+        "Another labelled dataset shows how well it does on images that it never saw. Labels are never trained on."),
+      field("Name", name, "To recognise it by; may be empty."),
       GROUPS.map(([group, parameters]) =>
         h("fieldset", {}, h("legend", {}, group), h("div", { class: "fields" }, parameters.map(control))))),
     h("button", { class: "primary" }, "Start training"));

@@ -5,9 +5,9 @@ from typing import Any
 from fastapi import APIRouter, Request
 from starlette.concurrency import run_in_threadpool
 
-from core import training
+from core import pretrained, training
 from service.context import Context, Ctx
-from service.job_schemas import ParamsCheck
+from service.job_schemas import CheckedParams, Params, ParamsCheck
 from service.uploads import json_value, validated
 
 router = APIRouter(tags=["jobs"])
@@ -18,14 +18,18 @@ _REQUEST: dict[str, Any] = {"requestBody": {"required": True, "content": {"appli
 
 
 @router.post("/jobs/check", openapi_extra=_REQUEST, response_model_exclude_none=True)
-async def check_job(request: Request, context: Ctx) -> ParamsCheck:
+async def check_job(request: Request, context: Ctx) -> CheckedParams:
     """Whether ``POST /jobs`` would take these parameters, before anything is uploaded for them. It answers with them as it
-    understood them; of an unknown one it names the nearest that there is."""
+    understood them; of an unknown one it names the nearest that there is. Where the weights of `init: imagenet` are not
+    installed it says how to install them."""
     asked = validated(ParamsCheck, await json_value(request, _MAX_REQUEST_BYTES), where=None)
-    await run_in_threadpool(_require_init, context, asked.params.init)
-    return asked
+    return await run_in_threadpool(_checked, context, asked.params)
 
 
-def _require_init(context: Context, init: str | None) -> None:
+def _checked(context: Context, params: Params) -> CheckedParams:
+    given = params.model_dump(exclude_none=True, mode="json")
     with context.db.read() as session:
-        training.require_init(session, init, "params.init")
+        backbone = training.backbone_of(session, context.settings, params.init)
+        training.require_init(session, given, backbone, "params.")
+    missing = pretrained.MISSING if pretrained.weights_file() is None else None
+    return CheckedParams(params=params, pretrained_missing=missing)

@@ -81,8 +81,9 @@ def _submit_upload(context: Context, response: Response, key: str | None, datase
 
         def make(session: Session) -> Job:
             datasets.create(session, dataset_id, name, labels, upload.size)
-            return _create(session, request)
+            return _create(session, request, backbone)
 
+        backbone = _backbone(context, request)
         answer = accepted(context, response, *idempotency.job_once(context.db, key, same, make))
         stored = answer.dataset_id == dataset_id
     finally:
@@ -94,7 +95,15 @@ def _submit_upload(context: Context, response: Response, key: str | None, datase
 
 def _submit(context: Context, response: Response, key: str | None, request: JobRequest) -> JobBody:
     same = request.model_dump(mode="json")
-    return accepted(context, response, *idempotency.job_once(context.db, key, same, lambda session: _create(session, request)))
+    backbone = _backbone(context, request)
+    made = idempotency.job_once(context.db, key, same, lambda session: _create(session, request, backbone))
+    return accepted(context, response, *made)
+
+
+def _backbone(context: Context, request: JobRequest) -> str | None:
+    """Of the model that it starts from; a file is read, before the transaction that writes."""
+    with context.db.read() as session:
+        return training.backbone_of(session, context.settings, request.params.init)
 
 
 def accepted(context: Context, response: Response, job: Job, new: bool) -> JobBody:
@@ -107,7 +116,7 @@ def accepted(context: Context, response: Response, job: Job, new: bool) -> JobBo
     return body(job, continuation.way(context.settings, job))
 
 
-def _create(session: Session, request: JobRequest) -> Job:
+def _create(session: Session, request: JobRequest, backbone: str | None) -> Job:
     if request.evaluation_dataset_id == request.dataset_id:
         raise BadParameters("evaluation_dataset_id: is the dataset to train on; without it images judge each other")
     named = (request.dataset_id, request.evaluation_dataset_id)
@@ -115,8 +124,8 @@ def _create(session: Session, request: JobRequest) -> Job:
         dataset = datasets.get_for_job(session, dataset_id)
         if dataset.status == DatasetStatus.FAILED:
             raise DatasetNotReady(f"{dataset_id} failed validation: {(dataset.error or {}).get('message')}")
-    training.require_init(session, request.params.init)
     params = request.params.model_dump(exclude_none=True, mode="json")
+    training.require_init(session, params, backbone)
     training.require(session, request.dataset_id, request.evaluation_dataset_id, params)
     return jobs.create(
         session,

@@ -37,7 +37,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     live = Live(root / "data").start()
     try:
         dataset = live.upload(picture_zip(root / "pictures.zip", COUNT, classes=3, side=32))
-        job = live.train(dataset, rounds=3)
+        job = live.train(dataset, rounds=3, select_rate=0.25)
         assert live.finished(job)["status"] == "succeeded"
         yield Site(live, dataset, job)
     finally:

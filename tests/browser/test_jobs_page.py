@@ -147,7 +147,7 @@ def test_twenty_rounds_have_twenty_colours_and_no_class_is_grey(page: Page) -> N
 
 def test_what_a_person_needs_stands_first_and_the_method_behind_more(page: Page, site: Site) -> None:
     page.goto(f"/#/train?dataset={site.dataset}")
-    for name in ("Learning rate of round 0", "Rounds", "Start from"):
+    for name in ("Learning rate of round 0", "Rounds", "Seed"):
         expect(page.get_by_label(name, exact=True)).to_be_hidden()
     page.get_by_text("More: parameters").click()
     expect(page.get_by_label("Learning rate of round 0")).to_be_visible()
@@ -155,7 +155,9 @@ def test_what_a_person_needs_stands_first_and_the_method_behind_more(page: Page,
         resized(page, width)
         assert_tidy(page, "all parameters")
     page.goto(f"/#/job/{site.job}")
-    expect(page.locator(".facts")).to_contain_text("Raw pixels")
+    scores = page.get_by_role("region", name="How well it did")
+    for text in ("This embedding", "The pretrained encoder as it is", "Raw pixels", "Mean average precision", "kNN"):
+        expect(scores).to_contain_text(text)
     expect(page.locator(".figures")).to_be_hidden()
     page.get_by_text("More: figures").click()
     expect(page.locator(".figures")).to_contain_text("batch_size")

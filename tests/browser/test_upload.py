@@ -168,6 +168,7 @@ def test_train_and_follow_it_through_a_reload_and_a_lost_connection(
     dataset = site.live.upload(picture_zip(tmp_path / "pictures.zip", 90, first=4000, side=32))
     page.goto(f"/#/dataset/{dataset}")
     page.get_by_role("link", name="Train on it").click()
+    page.get_by_label("Start from what is already learned").uncheck()
     page.get_by_text("Parameters, if the preset").click()
     for name, value in (
         ("Rounds", "3"),
@@ -204,7 +205,7 @@ def test_train_and_follow_it_through_a_reload_and_a_lost_connection(
     expect(lines).to_have_count(3)
     expect(page.locator("figure", has_text="Entropy").locator(".scatterlayer .trace")).to_have_count(3)
     expect(page.locator("figure", has_text="Anchors").locator(".barlayer .point")).to_have_count(3)
-    expect(page.locator("figure", has_text="Accuracy").locator(".scatterlayer .trace")).to_have_count(3)
+    expect(page.locator("figure", has_text="Accuracy").locator(".scatterlayer .trace")).to_have_count(4)
     page.get_by_role("link", name="Map").last.click()
     expect(page.locator(".legend button").first).to_be_visible()
 

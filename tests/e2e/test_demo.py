@@ -18,13 +18,15 @@ def test_the_demo_on_digits(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
     result = json.loads(done.stdout.splitlines()[-1])
     assert set(result) == {
-        *("knn_accuracy", "untrained_accuracy", "raw_pixel_accuracy", "k", "rounds", "anchors", "consistency"),
+        *("few_label", "mean_average_precision", "knn_accuracy", "frozen_accuracy", "untrained_accuracy", "raw_pixel_accuracy"),
+        *("k", "published_round", "chosen_by", "rounds", "anchors", "consistency"),
         *("images_per_second", "train_seconds", "job_id", "model_id", "contact_sheet"),
     }
     assert result["k"] == 20
-    assert result["rounds"] == 5
+    assert result["rounds"] == 3
     assert result["knn_accuracy"] >= 0.97
     assert result["knn_accuracy"] >= result["untrained_accuracy"] + 0.05
+    assert set(result["few_label"]) == {"1", "5", "10"} and result["few_label"]["10"] > 0.8
     assert result["anchors"] == 1.0
     with Image.open(tmp_path / result["contact_sheet"]) as sheet:
         assert sheet.width > 700

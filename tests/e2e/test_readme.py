@@ -74,7 +74,7 @@ def test_the_examples_of_the_service(live: Live, place: Path) -> None:
         command = example.replace("localhost:8000", f"localhost:{live.port}").replace("ds_…", dataset).replace("job_…", job)
         command = command.replace("curl ", "curl --silent --show-error --fail-with-body ", 1)
         if "/jobs" in command and "--json" in command:
-            command = command.replace('"}', '", "params": {"rounds": 2, "epochs_first": 1, "epochs": 1, "dim": 16}}')
+            command = command.replace('"imagenet"}', '"imagenet", "rounds": 2, "epochs": 1, "dim": 16}')
         answer = run(command, place)
         if match := re.search(r'"id":"(ds_\w+)"', answer):
             dataset = match.group(1)
@@ -97,8 +97,8 @@ def test_the_examples_of_the_terminal_and_of_python(live: Live, place: Path) -> 
         run(command, place)
     assert (place / "model" / "encoder.onnx").exists()
     for code in [*blocks("README.md", "python"), *blocks("docs/python.md", "python")]:
-        shorter = 'preset="quick", rounds=2, epochs_first=1, epochs=1, dim=16, batch_size=16'
-        code = code.replace("http://127.0.0.1:8000", url).replace('preset="quick"', shorter)
+        shorter = "pretrained=True, rounds=2, epochs=1, dim=16, batch_size=16"
+        code = code.replace("http://127.0.0.1:8000", url).replace("pretrained=True", shorter)
         done = subprocess.run([sys.executable, "-c", code], cwd=place, capture_output=True, text=True, timeout=300)
         assert done.returncode == 0, done.stderr
         assert len(done.stdout.splitlines()) == 5
@@ -123,7 +123,7 @@ def test_the_examples_of_the_trainer(place: Path) -> None:
             continue
         command = example.replace(".venv/bin/", f"{Path(sys.executable).parent}/").replace("../shared/data", str(data))
         if " run " in command and "--resume" not in command:
-            command += f" {SHORT}" if "clothing" not in command else f" {SHORT} --batch-size 128"
+            command += f" {SHORT}"
         if "torchrun" in command:  # an example for several GPUs; another folder, since this one holds a finished run
             command = command.replace("runs/photos", "runs/several") + " --device cpu"
         run(command.replace("docs/consistency.png", "consistency.png"), place)

@@ -53,7 +53,7 @@ def test_the_job_tells_how_it_went(published: Published) -> None:
     judged = job["evaluation"]
     assert judged["held_out"]
     assert judged["queries"] == 8
-    assert [entry["anchors"] for entry in judged["rounds"]] == [0.0, 0.25]
+    assert [entry["anchors"] for entry in judged["rounds"]] == [0.0, 0.5]
 
 
 def test_events_as_pages_and_as_a_stream_are_the_same(published: Published) -> None:
@@ -148,7 +148,7 @@ def test_provenance_of_an_image(published: Published) -> None:
     provenance = [live.get(f"/images/{id_}")["provenance"] for id_ in ids]
     assert all(len(entry["entropy"]) == 2 for entry in provenance)
     anchors = [entry for entry in provenance if entry["anchor_round"] == 1]
-    assert len(anchors) == 8
+    assert len(anchors) == 16
     assert all(len(entry["neighbours"]) == 1 and entry["neighbours"][0] in ids for entry in anchors)
     held_out = live.get(f"/datasets/{published.held_out}/images?limit=1")["data"][0]["id"]
     assert live.get(f"/images/{held_out}")["provenance"] is None

@@ -193,11 +193,15 @@ def test_exit_codes(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_doctor_names_what_is_wrong_and_what_to_do(shell: Shell, published: Published, tmp_path: Path) -> None:
+    def checked(result: dict[str, Any], name: str) -> dict[str, Any]:
+        return next(check for check in result["checks"] if check["check"] == name)
+
     assert shell.json("doctor")["ok"]
     alone = Shell("", tmp_path / "data")
-    assert "anchorhood migrate" in json.loads(alone.run_out("doctor", "--json"))["checks"][3]["advice"]
+    assert "anchorhood migrate" in checked(json.loads(alone.run_out("doctor", "--json")), "database")["advice"]
     alone.run("migrate")
-    assert alone.json("doctor")["checks"][3]["state"] == "ok"
+    assert checked(alone.json("doctor"), "database")["state"] == "ok"
+    assert checked(alone.json("doctor"), "pretrained")["found"].endswith("for init=imagenet")
     alone.env["ANCHORHOOD_PORT"] = "none"
     assert "ANCHORHOOD_PORT" in alone.run_out("doctor")
 

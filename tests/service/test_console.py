@@ -15,6 +15,7 @@ import pytest
 
 from anchorhood import ApiError, Client, Unreachable
 from anchorhood.address import proxy_of
+from core import pretrained
 from core.db import Database
 from core.settings import Settings
 from tests.conftest import image_bytes, write_zip
@@ -304,7 +305,7 @@ def test_version_help_and_choices(tmp_path: Path) -> None:
     for arguments, choices in (
         (["jobs", "list", "--kind", "x"], "'ingest', 'train', 'embed', 'classify', 'compact', 'attention'"),
         (["jobs", "list", "--status", "x"], "'queued', 'running', 'succeeded', 'failed', 'cancelled'"),
-        (["train", str(tmp_path), "--preset", "x"], "'paper', 'released', 'quick'"),
+        (["train", str(tmp_path), "--preset", "x"], "'paper', 'released', 'quick', 'best'"),
     ):
         said = run(arguments)
         assert said.code == 2 and choices in said.err.replace("\n", " "), said.err
@@ -325,6 +326,47 @@ def test_a_wrong_parameter_is_refused_before_anything_is_sent(served: httpx.Clie
     assert here.code == 2 and "epocs: is not a parameter; did you mean epochs?" in here.err
     assert "given twice" in run(["train", archive, "--preset", "quick", "--param", "preset=paper"]).err
     assert served.get("/datasets").json()["data"] == []
+
+
+def test_what_is_learned_already_is_one_option(served: httpx.Client, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    archive = tmp_path / "bad.zip"
+    archive.write_bytes(b"no zip")  # is refused after the parameters
+    advice = "for photographs --pretrained is better"
+    for more in (
+        ["--pretrained"],
+        ["--frozen"],
+        ["--frozen", "--pretrained"],
+        ["--param", "init=imagenet"],
+        ["--preset", "paper"],
+    ):
+        said = run(["train", archive, *more]).err
+        assert "bad_archive" in said and advice not in said
+    for more in ([], ["--preset", "quick"], ["--param", "rounds=2"]):
+        said = run(["train", archive, *more]).err
+        assert "bad_archive" in said and said.count(advice) == 1
+    assert "bad_archive" in run(["train", archive, "--json"]).line
+    both = run(["train", archive, "--pretrained", "--param", "init=mdl_0a"])
+    assert both.code == 2 and "and init is mdl_0a; give one of the two" in both.err
+    assert "method is given twice" in run(["train", archive, "--frozen", "--param", "method=and"]).err
+    assert run(["train", archive, "--frozen", "--param", "init=mdl_0a"]).line.startswith(
+        "error: params.init: there is no model mdl_0a"
+    )
+    assert "frozen trains nothing" in run(["train", archive, "--frozen", "--param", "rounds=3"]).line
+    assert "pretrained: is not a parameter" in run(["train", archive, "--param", "pretrained=true"]).line
+    monkeypatch.setitem(sys.modules, pretrained.PACKAGE, None)  # as if it were not installed
+    for option in ("--pretrained", "--frozen"):
+        assert run(["train", archive, option]).line.startswith(f"error: params.init: {pretrained.MISSING}")
+    assert served.get("/datasets").json()["data"] == []
+
+
+def test_the_clients_option_is_init_imagenet(served: httpx.Client, settings: Settings, db: Database) -> None:
+    dataset = ready_dataset(db, settings)
+    with Client(str(served.base_url)) as client:
+        assert client.jobs.create(dataset, pretrained=True, method="frozen").params == {"method": "frozen", "init": "imagenet"}
+        assert client.jobs.create(dataset, pretrained=True, init="imagenet").params == {"init": "imagenet"}
+        assert client.jobs.create(dataset).params == {}
+        with pytest.raises(ValueError, match="init is mdl_0a; give one of the two"):
+            client.jobs.create(dataset, pretrained=True, init="mdl_0a")
 
 
 @pytest.mark.parametrize(

@@ -35,6 +35,7 @@ def api(settings: Settings, db: Database) -> Iterator[httpx.Client]:
         (15, {"preset": "paper", "batch_size": 4, "rounds": 1}, "at least 16"),
         (20, {"neighbours": 20}, "neighbours: 20 is not below the number of images, 20"),
         (20, {"neighbours": 100, "preset": "quick"}, "neighbours: 100 is not below"),
+        (15, {"neighbours": None}, "at least 16"),
     ],
 )
 def test_a_ready_dataset_too_small_for_training_is_refused_at_once(
@@ -109,6 +110,17 @@ def over(db: Database, settings: Settings, dataset: str, status: JobStatus, roun
             session.add(Model(id=values["model_id"], created_at=now(), **row))
         jobs.finish(session, owner, status, **values)
     return job
+
+
+def test_what_trained_nothing_gets_no_more_rounds(api: httpx.Client, db: Database, settings: Settings) -> None:
+    job = over(db, settings, ready_dataset(db, settings), JobStatus.SUCCEEDED, rounds=1)
+    assert api.get(f"/jobs/{job}").json()["continuation"] == "more_rounds"
+    with db.write() as session:
+        session.execute(update(Job).where(Job.id == job).values(params={"method": "frozen", "init": "imagenet"}))
+    assert api.get(f"/jobs/{job}").json()["continuation"] is None
+    answer = api.post(f"/jobs/{job}/continue", json={"add_rounds": 1})
+    problem(answer, 409, "cannot_continue")
+    assert "trains nothing (method: frozen)" in answer.json()["detail"]
 
 
 @pytest.mark.parametrize("status", [JobStatus.FAILED, JobStatus.CANCELLED])
@@ -243,6 +255,7 @@ def test_the_verdict_stands_beside_the_figures(api: httpx.Client, db: Database, 
     assert api.get(f"/jobs/{job}").json()["verdict"] == {
         "sentence": "38.3 %, an untrained encoder 39.6 %, raw pixels 56.5 %: worse than raw pixels;"
         " train longer or start from pretrained weights",
+        "better_than_frozen": None,
         "better_than_untrained": False,
         "better_than_raw_pixels": False,
     }

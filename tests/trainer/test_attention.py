@@ -14,9 +14,9 @@ from tests.conftest import picture_zip
 from trainer import checkpoints
 from trainer.__main__ import main
 from trainer.attention import similarity_maps
-from trainer.backbones import Encoder, build_encoder
+from trainer.backbones import ResNet, build_encoder
 from trainer.config import TrainConfig
-from trainer.encode import as_input
+from trainer.encoder import as_input
 from trainer.sources import open_source
 from trainer.train import train
 
@@ -37,12 +37,12 @@ def _one_thread() -> None:
     torch.set_num_threads(1)
 
 
-def random_encoder(backbone: str, side: int) -> Encoder:
+def random_encoder(backbone: str, side: int) -> ResNet:
     torch.manual_seed(0)
-    return Encoder(backbone, 8, side).eval()
+    return ResNet(backbone, 8, side).eval()
 
 
-def slow_map(encoder: Encoder, image: Tensor, towards: Tensor, stage: int) -> tuple[np.ndarray, float]:
+def slow_map(encoder: ResNet, image: Tensor, towards: Tensor, stage: int) -> tuple[np.ndarray, float]:
     """One image: the later part of the network is written out, and the map summed position by position."""
     with torch.no_grad():
         mean, std = encoder.get_buffer("pixel_mean"), encoder.get_buffer("pixel_std")

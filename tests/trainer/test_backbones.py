@@ -7,14 +7,14 @@ import torch
 import torchvision
 from safetensors.torch import load_file, save_file
 
-from trainer.backbones import Encoder, load_initial_weights
+from trainer.backbones import ResNet, load_initial_weights
 from trainer.config import ConfigError
 
 
 @pytest.mark.parametrize("backbone", ["resnet18", "resnet34", "resnet50"])
 @pytest.mark.parametrize("side", [32, 96])
 def test_torchvision_takes_the_body(backbone: str, side: int, tmp_path: Path) -> None:
-    encoder = Encoder(backbone, 16, side).eval()
+    encoder = ResNet(backbone, 16, side).eval()
     with torch.no_grad():
         for name, value in encoder.state_dict().items():
             if name.endswith("running_mean"):
@@ -25,7 +25,7 @@ def test_torchvision_takes_the_body(backbone: str, side: int, tmp_path: Path) ->
     result = theirs.load_state_dict(load_file(tmp_path / "encoder.safetensors"), strict=False)
     untouched = ["fc.weight", "fc.bias"] + (["conv1.weight"] if side == 32 else [])
     assert sorted(result.missing_keys) == sorted(untouched)
-    assert set(result.unexpected_keys) <= {"head.weight", "head.bias", "stem.weight", "pixel_mean", "pixel_std"}
+    assert set(result.unexpected_keys) <= {"head.weight", "head.bias", "stem.weight", "pixel_mean", "pixel_std", "centre"}
     assert not torch.equal(theirs.state_dict()["layer4.1.conv2.weight"], before["layer4.1.conv2.weight"])
     x = torch.rand(2, 3, side, side)
     normalised = (x - 0.5) / 0.25
@@ -38,7 +38,7 @@ def test_torchvision_takes_the_body(backbone: str, side: int, tmp_path: Path) ->
 
 @pytest.mark.parametrize(("backbone", "side", "features"), [("resnet10", 32, 128), ("resnet10", 96, 128), ("resnet50", 32, 2048)])
 def test_shapes_and_unit_norm(backbone: str, side: int, features: int) -> None:
-    encoder = Encoder(backbone, 16, side).eval()
+    encoder = ResNet(backbone, 16, side).eval()
     x = torch.rand(3, 3, side, side)
     with torch.no_grad():
         assert encoder.pooled(x).shape == (3, features)
@@ -46,35 +46,35 @@ def test_shapes_and_unit_norm(backbone: str, side: int, features: int) -> None:
 
 
 def test_the_small_stem_keeps_the_resolution_of_small_images() -> None:
-    assert Encoder("resnet18", 16, 64).body(torch.rand(1, 3, 64, 64)).shape[2:] == (8, 8)
-    assert Encoder("resnet18", 16, 65).body(torch.rand(1, 3, 96, 96)).shape[2:] == (3, 3)
+    assert ResNet("resnet18", 16, 64).features(torch.rand(1, 3, 64, 64)).shape[2:] == (8, 8)
+    assert ResNet("resnet18", 16, 65).features(torch.rand(1, 3, 96, 96)).shape[2:] == (3, 3)
 
 
 def test_a_warm_start_takes_what_fits(tmp_path: Path) -> None:
     theirs = torchvision.models.resnet18()
     save_file(theirs.state_dict(), tmp_path / "torchvision.safetensors")
-    encoder = Encoder("resnet18", 16, 96)
+    encoder = ResNet("resnet18", 16, 96)
     head = encoder.head.weight.clone()
     loaded = load_initial_weights(encoder, str(tmp_path / "torchvision.safetensors"), "resnet18")
     assert len(loaded) == len(theirs.state_dict()) - 2  # all but the classifier
     assert torch.equal(encoder.conv1.weight, theirs.conv1.weight)
     assert torch.equal(encoder.head.weight, head)
     with pytest.raises(ConfigError, match=r"nothing in .* fits resnet10"):
-        load_initial_weights(Encoder("resnet10", 16, 96), str(tmp_path / "torchvision.safetensors"), "resnet10")
+        load_initial_weights(ResNet("resnet10", 16, 96), str(tmp_path / "torchvision.safetensors"), "resnet10")
 
 
 def test_imagenet_weights_come_from_torchs_cache_or_say_why_not(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(ConfigError, match="no ImageNet weights for resnet10, only for resnet18"):
-        load_initial_weights(Encoder("resnet10", 16, 96), "imagenet", "resnet10")
+        load_initial_weights(ResNet("resnet10", 16, 96), "imagenet", "resnet10")
     weights = torchvision.models.ResNet18_Weights.DEFAULT
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
     monkeypatch.setenv("https_proxy", "http://127.0.0.1:9")  # nobody listens there
     with pytest.raises(ConfigError, match=r"cannot be downloaded from https://.*; put the file into .*checkpoints"):
-        load_initial_weights(Encoder("resnet18", 16, 96), "imagenet", "resnet18")
+        load_initial_weights(ResNet("resnet18", 16, 96), "imagenet", "resnet18")
     theirs = torchvision.models.resnet18()
     cached = tmp_path / "hub/checkpoints" / weights.url.rpartition("/")[2]
     cached.parent.mkdir(parents=True, exist_ok=True)
     torch.save(theirs.state_dict(), cached)
-    encoder = Encoder("resnet18", 16, 96)
+    encoder = ResNet("resnet18", 16, 96)
     load_initial_weights(encoder, "imagenet", "resnet18")
     assert torch.equal(encoder.layer4[1].conv2.weight, theirs.layer4[1].conv2.weight)

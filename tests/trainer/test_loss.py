@@ -17,26 +17,28 @@ def unit(count: int, dim: int, seed: int, dtype: torch.dtype = torch.float32) ->
     return F.normalize(torch.randn(count, dim, generator=torch.Generator().manual_seed(seed), dtype=dtype), dim=1)
 
 
-def slow_loss(z: Tensor, rows: Tensor, bank: Tensor, neighbours: Tensor | None) -> float:
-    """L_i = -log( p_ii + sum over the neighbours of p_ij ), with p over all N, term by term."""
+def slow_loss(z: Tensor, rows: Tensor, bank: Tensor, neighbours: Tensor | None, mean: bool = False) -> float:
+    """L_i = -log( p_ii + sum over the neighbours of p_ij ), or the mean of -log p_ij over them and i, with p over all N."""
     total = 0.0
     for b, i in enumerate(rows.tolist()):
         exponentials = [math.exp(float(z[b] @ bank[j]) / TAU) for j in range(len(bank))]
         members = [i] + ([] if neighbours is None else [j for j in neighbours[b].tolist() if j >= 0])
-        total += -math.log(sum(exponentials[j] for j in members) / sum(exponentials))
+        p = [exponentials[j] / sum(exponentials) for j in members]
+        total += -sum(map(math.log, p)) / len(p) if mean else -math.log(sum(p))
     return total / len(rows)
 
 
+@pytest.mark.parametrize("mean", [False, True])
 @pytest.mark.parametrize("k", [0, 1, 3])
-def test_loss_agrees_with_the_loop(k: int) -> None:
+def test_loss_agrees_with_the_loop(k: int, mean: bool) -> None:
     z, bank = unit(6, 16, 1, torch.float64), unit(40, 16, 2, torch.float64)
     rows = torch.tensor([3, 0, 39, 11, 12, 7])
     neighbours = None
     if k:
         neighbours = torch.stack([(rows + 1 + n) % 40 for n in range(k)], dim=1)
         neighbours[::2] = -1  # every other sample is no anchor
-    loss = neighbourhood_loss(z, rows, MemoryBank(bank), neighbours, TAU)
-    assert float(loss) == pytest.approx(slow_loss(z, rows, bank, neighbours), abs=1e-10)
+    loss = neighbourhood_loss(z, rows, MemoryBank(bank), neighbours, TAU, mean=mean)
+    assert float(loss) == pytest.approx(slow_loss(z, rows, bank, neighbours, mean), abs=1e-10)
 
 
 def test_loss_in_single_precision() -> None:
@@ -85,11 +87,12 @@ def test_a_bfloat16_backward_leaves_the_loss_and_nearly_the_gradient_as_they_are
     assert float(F.cosine_similarity(exact.grad, rough.grad).min()) > 0.9999
 
 
-def test_the_gradient_is_that_of_finite_differences() -> None:
+@pytest.mark.parametrize("mean", [False, True])
+def test_the_gradient_is_that_of_finite_differences(mean: bool) -> None:
     bank = unit(12, 5, 2, torch.float64)
     z = unit(3, 5, 1, torch.float64).requires_grad_()
     rows, neighbours = torch.tensor([1, 4, 9]), torch.tensor([[2], [-1], [0]])
-    assert torch.autograd.gradcheck(lambda z: neighbourhood_loss(z, rows, MemoryBank(bank), neighbours, TAU), (z,))
+    assert torch.autograd.gradcheck(lambda z: neighbourhood_loss(z, rows, MemoryBank(bank), neighbours, TAU, mean=mean), (z,))
 
 
 def test_an_extreme_temperature_stays_finite() -> None:

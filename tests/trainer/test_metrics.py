@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from sklearn.metrics import average_precision_score
 
+from core import votes
 from trainer.diagnostics import (
     ENTROPY_BINS,
     alignment,
@@ -17,7 +18,17 @@ from trainer.diagnostics import (
     neighbour_agreement,
     uniformity,
 )
-from trainer.metrics import consistency, consistency_by_decile, knn_accuracy, knn_votes, linear_accuracy, retrieval
+from trainer.metrics import (
+    KS,
+    consistency,
+    consistency_by_decile,
+    few_label_accuracy,
+    knn_accuracy,
+    knn_votes,
+    linear_accuracy,
+    retrieval,
+)
+from trainer.randomness import generator
 
 
 def clusters(count: int, classes: int, spread: float, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
@@ -37,6 +48,47 @@ def test_knn_accuracy_against_a_loop() -> None:
             votes[label] += float(np.exp(sim / 0.1))
         right += int(np.argmax(votes)) == int(labels[i])
     assert knn_accuracy(bank, labels, bank, labels, 7, leave_one_out=True) == pytest.approx(right / 60)
+
+
+@pytest.mark.parametrize("alone", [False, True])
+def test_few_labels_vote_as_the_product_does(alone: bool) -> None:
+    assert KS == votes.KS
+    names = ["a", "b", "c"]
+    bank, labels = clusters(90, 3, 1.5)
+    queries, targets = (bank, labels) if alone else clusters(40, 3, 1.5, seed=1)
+    for found in few_label_accuracy(bank, labels, queries, targets, draws=4, leave_one_out=alone):
+        accuracies = []
+        for draw in range(4):
+            drawn = np.sort(_drawn_by_hand(labels.tolist(), int(found["labels"]), draw))
+            voters, classes = bank.numpy()[drawn], labels.numpy()[drawn]
+            k = votes.leave_one_out(voters, classes, names, None, 0.1, min_labels=1).k
+            asked = [row for row in range(len(queries)) if not (alone and row in set(drawn.tolist()))]
+            own = np.full(len(asked), -1)
+            assert k is not None
+            guesses, _ = votes.predict(queries.numpy()[asked], own, voters, classes, 3, k, 0.1)
+            accuracies.append(float((guesses == targets.numpy()[asked]).mean()))
+        assert found["mean"] == pytest.approx(np.mean(accuracies))
+        assert [found["low"], found["high"]] == pytest.approx(np.percentile(accuracies, [2.5, 97.5]).tolist())
+
+
+def _drawn_by_hand(labels: list[int], shot: int, draw: int) -> np.ndarray:
+    """The first so many of each class in the order of the draw."""
+    drawn: dict[int, list[int]] = {}
+    for row in torch.randperm(len(labels), generator=generator(0, "few labels", draw)).tolist():
+        if len(drawn.setdefault(labels[row], [])) < shot:
+            drawn[labels[row]].append(row)
+    return np.array([row for rows in drawn.values() for row in rows])
+
+
+def test_few_labels_are_drawn_only_where_every_class_has_as_many() -> None:
+    bank, _ = clusters(16, 2, 0.1)
+    labels = torch.tensor([0] * 11 + [1] * 5)
+    numbers = [one["labels"] for one in few_label_accuracy(bank, labels, bank, labels)]
+    alone = [one["labels"] for one in few_label_accuracy(bank, labels, bank, labels, leave_one_out=True)]
+    assert (numbers, alone) == ([1, 5], [1])
+    assert few_label_accuracy(bank, torch.zeros(16, dtype=torch.int64), bank, labels) == []
+    unknown = few_label_accuracy(bank, labels, bank[:4], torch.full((4,), 2))  # a class that nothing is labelled with
+    assert [one["mean"] for one in unknown] == [0.0, 0.0]
 
 
 def test_average_precision_is_scikit_learns() -> None:

@@ -3,9 +3,11 @@
 import gzip
 import io
 import json
+import math
 import shutil
 import zipfile
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -18,12 +20,13 @@ from safetensors.torch import load_file
 from core.encoder import Encoder
 from core.imaging import decode, evaluation_array
 from core.index import build
+from core.pretrained import weights_file
 from tests.conftest import image_bytes, picture_zip, write_zip
 from trainer import checkpoints
 from trainer.__main__ import main
 from trainer.augment import crop_and_resize
 from trainer.config import InputError, TrainConfig, continued
-from trainer.encode import encode
+from trainer.encoder import encode
 from trainer.evaluate import Labelled, evaluate
 from trainer.export import export
 from trainer.pixels import evaluation_batches
@@ -31,7 +34,16 @@ from trainer.run import Run, require_same_run
 from trainer.sources import SourceError, open_source
 from trainer.train import Stopped, train
 
-SMALL = {"preset": "quick", "rounds": 3, "epochs_first": 2, "epochs": 1, "batch_size": 16, "dim": 16, "device": "cpu"}
+SMALL = {
+    "preset": "quick",
+    "rounds": 3,
+    "epochs_first": 2,
+    "epochs": 1,
+    "select_rate": 0.25,
+    "batch_size": 16,
+    "dim": 16,
+    "device": "cpu",
+}
 
 
 @pytest.fixture(autouse=True)
@@ -101,8 +113,19 @@ def test_the_weights_a_run_started_from_may_be_moved() -> None:
         "position": (0, 1, 0),
     }
     require_same_run(saved, TrainConfig.make({**SMALL, "init": "/new/encoder.safetensors"}), "f", extend=False)
-    with pytest.raises(InputError, match="init differ"):
+    with pytest.raises(InputError, match=r"init.* differ"):
         require_same_run(saved, TrainConfig.make(SMALL), "f", extend=False)
+
+
+def test_a_checkpoint_older_than_a_parameter_goes_on_with_its_default() -> None:
+    before = TrainConfig.make(SMALL).to_json()
+    del before["neighbour_loss"], before["backbone_rate"], before["temperature_next"]
+    saved = {"config": before, "images": "f", "position": (0, 1, 0)}
+    made = TrainConfig.make({**SMALL, "neighbour_loss": "union"})
+    config = continued(replace(made, temperature_next=None), before)
+    require_same_run(saved, config, "f", extend=False)
+    with pytest.raises(InputError, match="neighbour_loss differ"):
+        require_same_run(saved, replace(config, neighbour_loss="mean"), "f", extend=False)
 
 
 def test_resuming_another_run_is_refused(pictures: Path, tmp_path: Path, whole: tuple[Path, TrainConfig, Run]) -> None:
@@ -226,8 +249,11 @@ def test_evaluation_compares_with_untrained_and_pixels(
         assert 0 <= judged[name] <= 1
     assert [entry["anchors"] for entry in judged["rounds"]] == [0.0, 0.25, 0.5]
     assert judged["rounds"][0]["consistency"] is None
-    for name in ("trained", "untrained", "raw_pixels"):
+    installed = weights_file() is not None
+    assert (judged["frozen"] is not None) == (judged["frozen_accuracy"] is not None) == installed
+    for name in ("trained", "untrained", "raw_pixels", *(["frozen"] if installed else [])):
         figures = judged[name]
+        assert [one["labels"] for one in figures["few_label"]] == [1, 5, 10]
         assert {"knn_accuracy", "linear_embedding", "linear_last_block", "mean_average_precision", "recall_at_1"} <= set(figures)
         assert 0 <= figures["mean_average_precision"] <= figures["recall_at_10"] <= 1
     assert all(len(entry["consistency_by_decile"]) == 10 for entry in judged["rounds"])
@@ -259,24 +285,43 @@ def test_resume_takes_the_runs_own_parameters(
     checkpoints.found(out / "checkpoints")[-1][1].unlink()
     assert main([*command, "--add-rounds", "1"]) == 2
     assert "not finished yet; --resume goes on with it" in capsys.readouterr().err
+    (again := tmp_path / "again").mkdir()
+    shutil.copytree(out, again, dirs_exist_ok=True)
     assert main([*command, "--resume"]) == 0
     assert np.array_equal(np.load(out / "model/embeddings.npy"), embeddings(whole[2], pictures))
+    assert main(["run", str(pictures), "--out", str(again), "--threads", "1"]) == 0  # what is not said again stays as it was
+    assert np.array_equal(np.load(again / "model/embeddings.npy"), embeddings(whole[2], pictures))
+
+
+def after_the_first_round(whole: Path, pictures: Path, out: Path, params: dict[str, object]) -> Run:
+    """A run with further parameters that goes on from where the first round of ``whole`` ended."""
+    folder = out / "checkpoints"
+    shutil.copytree(whole / "checkpoints", folder)
+    for _, path in checkpoints.found(folder)[1:]:
+        path.unlink()
+    return train(TrainConfig.make({**SMALL, **params}), open_source(pictures), out, extend=True)[1]
 
 
 @pytest.mark.parametrize(("method", "anchors"), [("instance", [0, 0]), ("random_anchors", [0.25, 0.5]), ("all_anchors", [1, 1])])
 def test_what_and_is_compared_with_shares_its_first_round(
     pictures: Path, tmp_path: Path, whole: tuple[Path, TrainConfig, Run], method: str, anchors: list[float]
 ) -> None:
-    folder = tmp_path / "checkpoints"
-    shutil.copytree(whole[0] / "checkpoints", folder)
-    for _, path in checkpoints.found(folder)[1:]:
-        path.unlink()
-    config = TrainConfig.make({**SMALL, "method": method, "neighbours": 2})
-    _, run = train(config, open_source(pictures), tmp_path, extend=True)
+    run = after_the_first_round(whole[0], pictures, tmp_path, {"method": method, "neighbours": 2})
     epochs = [event for event in run.history if event["type"] == "epoch"]
     assert [event["anchors"] for event in epochs[2:]] == anchors
     assert epochs[:2] == [event for event in whole[2].history if event["type"] == "epoch"][:2]
     assert run.trained_towards.shape == (40, 2)
+
+
+@pytest.mark.parametrize("method", ["and", "instance"])
+def test_later_rounds_have_a_temperature_of_their_own(
+    pictures: Path, tmp_path: Path, whole: tuple[Path, TrainConfig, Run], method: str
+) -> None:
+    run = after_the_first_round(whole[0], pictures, tmp_path, {"method": method, "temperature_next": 10})
+    epochs = [event for event in run.history if event["type"] == "epoch"]
+    assert epochs[:2] == [event for event in whole[2].history if event["type"] == "epoch"][:2]
+    # So warm that all images are alike: logits of at most 1 / 10 in magnitude leave log N, the neighbours' mean too.
+    assert [event["loss"] for event in epochs[2:]] == pytest.approx([math.log(40)] * 2, abs=0.2)
 
 
 def test_every_round_has_figures_that_need_no_labels(whole: tuple[Path, TrainConfig, Run]) -> None:

@@ -1,24 +1,30 @@
 """The estimate of a job's end, fed as a trainer would feed it, on a clock of the test's own."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from statistics import median
 from typing import Any
 
 import pytest
 
-from worker.progress import PHASE_OF, STEPS, Estimate, Work, typical
+from worker.costs import Work
+from worker.progress import PHASE_OF, STEPS, Estimate, typical
 
-WORK = Work(2000, 32, 32, "resnet10", 128, rounds=4, epochs=30, voters=2000, classes=10)
+WORK = Work(2000, 32, 32, "resnet10", 128, rounds=4, epochs=30, voters=2000, classes=10, pretrained=True)
+FROZEN = Work(3000, 224, 224, "efficientnet_lite0", 128, rounds=1, epochs=0, voters=3000, classes=10, as_loaded=True)
 
 
 class Run:
     """A job whose steps take multiples of what they cost; asked every half second."""
 
-    def __init__(self, paces: Mapping[str, float], learned: Mapping[str, float], before: dict[str, Any] | None = None) -> None:
+    def __init__(
+        self, paces: Mapping[str, float], learned: Mapping[str, float], before: dict[str, Any] | None = None, work: Work = WORK
+    ) -> None:
         self.time = 100.0
+        self.work = work
         self.estimate = Estimate(before, learned, lambda: self.time)
         self.told: list[tuple[float, dict[str, Any]]] = []
-        for step, parts in WORK.costs().items():
+        for step, parts in work.costs().items():
             self._through(step, sum(parts.values()) * paces.get(step, 1.0))
         self.errors = [
             abs(told["eta_seconds"] - (self.time - at)) / (self.time - at)
@@ -27,6 +33,8 @@ class Run:
         ]
 
     def _through(self, step: str, seconds: float) -> None:
+        if not seconds:
+            return
         reports = step in ("decoding", "epochs", "encoding", "mapping", "rounds")
         begun = self.time
         if step != "starting":
@@ -38,7 +46,7 @@ class Run:
                 self.estimate.at(step, (self.time - begun) / seconds)
         if step == "starting":
             self.estimate.at(step, 1.0)
-            self.estimate.plan(WORK)
+            self.estimate.plan(self.work)
 
 
 @pytest.mark.parametrize("pace", [0.3, 1.0, 4.0])
@@ -57,7 +65,7 @@ def test_the_first_job_of_a_machine_is_estimated_by_its_own_speed(pace: float) -
 
 
 def test_later_jobs_learn_what_each_step_takes_here() -> None:
-    paces = dict(zip(STEPS, [0.5, 3, 2, 4, 0.4, 3, 0.3, 5, 6, 0.2, 7, 2, 2], strict=True))
+    paces = dict(zip(STEPS, [0.5, 3, 2, 4, 0.4, 3, 0.3, 5, 6, 0.2, 0.5, 7, 2, 2], strict=True))
     first = Run(paces, {})
     learned = typical([first.estimate.paces()])
     again = Run(paces, learned)
@@ -78,3 +86,19 @@ def test_a_step_that_hangs_is_not_promised_to_end_now() -> None:
     run = Run({"writing": 20.0}, typical([Run({}, {}).estimate.paces()]))
     writing = [told["eta_seconds"] for _, told in run.told if told["phase"] == "exporting"]
     assert writing[-1] > 5
+
+
+def test_what_trains_nothing_is_estimated_by_what_it_encodes() -> None:
+    run = Run(dict.fromkeys(STEPS, 3.0), {}, work=FROZEN)
+    assert median(run.errors) < 1 / 3
+    assert any(told["eta_seconds"] is not None for _, told in run.told if told["phase"] == "preparing")
+    again = Run(dict.fromkeys(STEPS, 3.0), typical([run.estimate.paces()]), work=FROZEN)
+    assert "epochs" not in run.estimate.paces() and max(again.errors) < 0.15
+
+
+def test_the_pretrained_encoder_takes_time_only_where_it_is_compared_with() -> None:
+    def seconds(work: Work) -> float:
+        return sum(work.costs()["frozen"].values())
+
+    assert seconds(WORK) > 0
+    assert seconds(replace(WORK, pretrained=False)) == seconds(FROZEN) == seconds(replace(WORK, voters=10**6)) == 0
