@@ -50,7 +50,7 @@ def attention(run_dir: Path, pairs: Sequence[Pair], device: str = "auto") -> Att
     rounds, maps, similarities = [], [], []
     for number, path in _ends(run_dir):
         state = checkpoints.load(path)
-        encoder = build_encoder(TrainConfig.make(state["config"]))
+        encoder = build_encoder(TrainConfig.make(run=state["config"]))
         encoder.load_state_dict(state["encoder"])
         of_round = _of_pairs(encoder, pairs, resolve_device(device))
         rounds.append(number)

@@ -65,8 +65,13 @@ class TrainConfig:
     init: str = "random"
 
     @classmethod
-    def make(cls, params: Mapping[str, Any] | None = None) -> "TrainConfig":
+    def make(cls, params: Mapping[str, Any] | None = None, run: Mapping[str, Any] | None = None) -> "TrainConfig":
         """The preset named in ``params`` (default: ``default_preset``) with every other entry put over it.
+
+        Args:
+            params: parameters by name; ``None`` means not given.
+            run: the configuration that an earlier run wrote, which then stands in the preset's place: whatever its preset means
+                by now, the run keeps what it began with. A parameter that is newer than the run has its default.
 
         Raises:
             ConfigError: an unknown name, a wrong type, a value out of bounds, or values that exclude each other; the message
@@ -74,17 +79,21 @@ class TrainConfig:
         """
         given = {name: value for name, value in (params or {}).items() if value is not None}
         pretrained = given.get("init", "random") != "random"
-        preset = given.get("preset", default_preset(pretrained))
+        before = {**asdict(cls()), **(run or {})}
+        preset = given.get("preset", before["preset"] if run else default_preset(pretrained))
         if not isinstance(preset, str) or preset not in PRESETS:
             raise ConfigError(f"preset: {preset!r} is not one of {', '.join(PRESETS)}")
-        unknown = sorted(set(given) - {field.name for field in fields(cls)})
+        unknown = sorted({*given, *before} - {field.name for field in fields(cls)})
         if unknown:
             names = [field.name for field in fields(cls)]
             near = get_close_matches(unknown[0], names, 1)
             meant = f"; did you mean {near[0]}?" if near else ""
             raise ConfigError(f"unknown parameter {', '.join(unknown)}; allowed: {', '.join(names)}{meant}")
         checked = {name: _check(name, value) for name, value in given.items()}
-        chosen = {**PRESETS[preset], **(_from_weights(preset, given["init"]) if pretrained else {})}
+        if run:
+            chosen = {name: None if value is None else _check(name, value) for name, value in before.items()}
+        else:
+            chosen = {**PRESETS[preset], **(_from_weights(preset, given["init"]) if pretrained else {})}
         if given.get("method") == "frozen":
             chosen |= {"rounds": 1, "epochs_first": 0, "epochs": 1}
         config = cls(**{**chosen, **checked, "preset": preset})
@@ -94,7 +103,7 @@ class TrainConfig:
         return config
 
     def to_json(self) -> dict[str, Any]:
-        """A plain dictionary that ``make`` accepts."""
+        """A plain dictionary, from which ``make`` with it as ``run`` makes the same configuration."""
         return json.loads(json.dumps(asdict(self)))  # type: ignore[no-any-return]
 
 

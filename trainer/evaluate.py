@@ -81,7 +81,7 @@ def evaluate(
         before_last = len(rounds) < len(ends) - 1
         on_progress(f"round {number}", *(("rounds", len(rounds) / (len(ends) - 1)) if before_last else ("last", 0.0)))
         state = checkpoints.load(path)
-        config = TrainConfig.make(state["config"])
+        config = TrainConfig.make(run=state["config"])
         if state["images"] != train.images.fingerprint:
             raise InputError(f"{run_dir} was trained on other images than the ones given")
         encoder = build_encoder(config)

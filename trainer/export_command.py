@@ -28,7 +28,7 @@ def export_command(arguments: argparse.Namespace) -> int:
     state = checkpoints.load(ends[number])
     if state["images"] != images.fingerprint:
         raise InputError(f"{folder} was trained on other images than the ones given")
-    config = TrainConfig.make({**state["config"], "device": str(resolve_device(arguments.device))})
+    config = TrainConfig.make({"device": str(resolve_device(arguments.device))}, run=state["config"])
     run = Run.start(config, images.fingerprint, len(images.images), torch.device(config.device), Ranks())
     run.restore(state, config)
     from trainer.export import export

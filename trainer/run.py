@@ -15,7 +15,6 @@ from trainer.neighbourhoods import MemoryBank
 from trainer.ranks import Ranks
 
 Event = dict[str, Any]
-_DEFAULTS = TrainConfig().to_json()
 _SHAPES = ("backbone", "image_size", "dim", "trained_blocks", "backbone_rate")  # what a checkpoint's tensors depend on
 
 
@@ -120,7 +119,7 @@ def require_same_run(saved: Mapping[str, Any], config: TrainConfig, fingerprint:
     ours = config.to_json()
     extendable = extend and Position(*saved["position"]).ends_round
     compared = _SHAPES if extendable else [name for name in ours if name != "device"]
-    before = {**_DEFAULTS, **saved["config"]}  # a parameter that is newer than the checkpoint had its default's meaning
+    before = TrainConfig.make(run=saved["config"]).to_json()
     changed = sorted(name for name in compared if ours[name] != before[name])
     if "init" in changed and all(str(init).endswith(".safetensors") for init in (ours["init"], before["init"])):
         changed.remove("init")  # the checkpoint holds what came of those weights; their file may have been moved

@@ -8,6 +8,7 @@ import sys
 import threading
 from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -28,16 +29,15 @@ from trainer.train import train
 def run_command(arguments: argparse.Namespace) -> int:
     """Train, or go on training, and export. Under ``torchrun`` every rank runs this."""
     given = read_json(arguments.config) if arguments.config else {}
-    params = _parameters(arguments, given)
-    ranks, params["device"] = join(str(params.get("device", "auto")))
+    config = _configuration(arguments, given)
+    ranks, device = join(config.device)
     try:
-        return _train_and_export(arguments, given, params, ranks)
+        return _train_and_export(arguments, given, replace(config, device=device), ranks)
     finally:
         leave()
 
 
-def _train_and_export(arguments: argparse.Namespace, given: dict[str, Any], params: dict[str, Any], ranks: Ranks) -> int:
-    config = TrainConfig.make(params)
+def _train_and_export(arguments: argparse.Namespace, given: dict[str, Any], config: TrainConfig, ranks: Ranks) -> int:
     data = arguments.data or given.get("data")
     if not data:
         raise SourceError("name a folder, a zip or tar archive, or a .jsonl list of images")
@@ -87,8 +87,8 @@ def _train_and_export(arguments: argparse.Namespace, given: dict[str, Any], para
     return 0
 
 
-def _parameters(arguments: argparse.Namespace, given: dict[str, Any]) -> dict[str, Any]:
-    """From the command line over ``--config``, over those of the run that is resumed or extended."""
+def _configuration(arguments: argparse.Namespace, given: dict[str, Any]) -> TrainConfig:
+    """The command line over ``--config``, over the run that is resumed or extended, or else the preset."""
     params = dict(given.get("params", {}))
     params |= {
         name.removeprefix("param_"): value
@@ -96,17 +96,17 @@ def _parameters(arguments: argparse.Namespace, given: dict[str, Any]) -> dict[st
         if name.startswith("param_") and value is not None
     }
     if not (arguments.resume or arguments.add_rounds):
-        return {**_earlier([arguments.out, *map(Path, given.get("resume", []))]), **params}
+        return TrainConfig.make(params, run=_earlier([arguments.out, *map(Path, given.get("resume", []))]))
     newest = checkpoints.newest([arguments.out / "checkpoints"])
     if newest is None:
         raise InputError(f"--out {arguments.out}: no intact checkpoint to go on from")
     before = dict(checkpoints.load(newest[1])["config"])
-    device = before.pop("device")
+    before["device"] = _kind(before["device"])
     if arguments.add_rounds is None:
-        return {"device": _kind(device), **before, **params}
+        return TrainConfig.make(params, run=before)
     if newest[0] != Position(before["rounds"]):
         raise InputError(f"--out {arguments.out}: not finished yet; --resume goes on with it, and --add-rounds after that")
-    return {"device": _kind(device), **before, **params, "rounds": before["rounds"] + arguments.add_rounds}
+    return TrainConfig.make({**params, "rounds": before["rounds"] + arguments.add_rounds}, run=before)
 
 
 def _kind(device: str) -> str:
@@ -115,8 +115,7 @@ def _kind(device: str) -> str:
 
 
 def _earlier(folders: Sequence[Path]) -> dict[str, Any]:
-    """The parameters of the run that is continued, but the device: what is not given again stays as it was chosen, whatever a
-    preset means by now and on this machine."""
+    """The configuration of the run that is continued, but the device, which is chosen anew."""
     for folder in folders:
         with suppress(InputError):
             params = read_json(folder / "config.json")

@@ -45,7 +45,7 @@ def test_resolving_leaves_nothing_open_and_survives_json() -> None:
     config = resolve(TrainConfig.make({"preset": "quick"}), 1437, 8)
     assert None not in vars(config).values()
     assert config.image_size == 16
-    assert TrainConfig.make(config.to_json()) == config
+    assert TrainConfig.make(run=config.to_json()) == config
     assert resolve(config, 1437, 8) == config
 
 

@@ -117,15 +117,39 @@ def test_the_weights_a_run_started_from_may_be_moved() -> None:
         require_same_run(saved, TrainConfig.make(SMALL), "f", extend=False)
 
 
-def test_a_checkpoint_older_than_a_parameter_goes_on_with_its_default() -> None:
-    before = TrainConfig.make(SMALL).to_json()
-    del before["neighbour_loss"], before["backbone_rate"], before["temperature_next"]
-    saved = {"config": before, "images": "f", "position": (0, 1, 0)}
-    made = TrainConfig.make({**SMALL, "neighbour_loss": "union"})
-    config = continued(replace(made, temperature_next=None), before)
-    require_same_run(saved, config, "f", extend=False)
-    with pytest.raises(InputError, match="neighbour_loss differ"):
-        require_same_run(saved, replace(config, neighbour_loss="mean"), "f", extend=False)
+def made_older(out: Path, *parameters: str) -> None:
+    """Make a run look as if it had been made before there were some of its parameters."""
+
+    def without(config: dict[str, object]) -> dict[str, object]:
+        return {name: value for name, value in config.items() if name not in parameters}
+
+    (out / "config.json").write_text(json.dumps(without(json.loads((out / "config.json").read_text()))))
+    for position, path in checkpoints.found(out / "checkpoints"):
+        state = checkpoints.load(path)
+        path.unlink()
+        checkpoints.save(out / "checkpoints", position, {**state, "config": without(state["config"])})
+
+
+def test_a_run_older_than_a_parameter_goes_on_with_its_default(pictures: Path, tmp_path: Path) -> None:
+    preset = TrainConfig.make(SMALL)
+    config = replace(preset, neighbour_loss="union", temperature_next=None)
+    assert config != preset, "what the preset says by now is something else"
+    _, expected = train(config, open_source(pictures), tmp_path / "whole")
+    asked = iter(range(1000))
+    with pytest.raises(Stopped):
+        train(config, open_source(pictures), tmp_path / "run", should_stop=lambda: next(asked) == 8)
+    made_older(tmp_path / "run", "neighbour_loss", "backbone_rate", "temperature_next")
+    for way in (["--resume"], []):
+        out = tmp_path / f"run{len(way)}"
+        shutil.copytree(tmp_path / "run", out)
+        command = ["run", str(pictures), "--out", str(out), "--threads", "1"]
+        assert main([*command, *way, "--neighbour-loss", "mean"]) == 2, "it was not the loss that it began with"
+        assert main([*command, *way]) == 0
+        assert np.array_equal(np.load(out / "model/embeddings.npy"), embeddings(expected, pictures))
+    made_older(out, "neighbour_loss", "backbone_rate", "temperature_next")
+    assert main([*command, "--add-rounds", "1"]) == 0
+    longer = json.loads((out / "config.json").read_text())
+    assert (longer["rounds"], longer["neighbour_loss"], longer["temperature_next"]) == (4, "union", None)
 
 
 def test_resuming_another_run_is_refused(pictures: Path, tmp_path: Path, whole: tuple[Path, TrainConfig, Run]) -> None:
