@@ -25,9 +25,9 @@ def gains(frozen: Mapping[str, Any], adapted: Mapping[str, Any], judged: int) ->
     of labels, and rises where look-alikes are pushed apart (docs/method.md).
 
     Args:
-        frozen: figures of ``trainer.evaluate.evaluate`` for the start.
-        adapted: those for the end.
-        judged: number of judged images.
+        frozen: the start's figures, of the labelled images each left out of its own vote (``Judge.left_out``).
+        adapted: those of the end.
+        judged: number of labelled images.
     """
     few = few_label(frozen), few_label(adapted)
     measures = [(frozen["mean_average_precision"], adapted["mean_average_precision"])]

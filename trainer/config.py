@@ -80,6 +80,8 @@ class TrainConfig:
         given = {name: value for name, value in (params or {}).items() if value is not None}
         pretrained = given.get("init", "random") != "random"
         before = {**asdict(cls()), **(run or {})}
+        if run:
+            before |= {"crop_size": run.get("crop_size", run.get("image_size"))}  # one side, before crops had their own
         preset = given.get("preset", before["preset"] if run else default_preset(pretrained))
         if not isinstance(preset, str) or preset not in PRESETS:
             raise ConfigError(f"preset: {preset!r} is not one of {', '.join(PRESETS)}")
@@ -331,9 +333,9 @@ def continued(config: TrainConfig, saved: Mapping[str, Any]) -> TrainConfig:
 
 def _side(median_side: int, config: TrainConfig, device: torch.device) -> int:
     """The smallest side that is not below the median, for ``quick`` from nothing not below half of it: of 16 to 48 pixels on a
-    CPU, to 224 on a GPU; EfficientNet, which halves it five times, takes 128 to 224 on either, so that smaller images are
-    enlarged."""
-    if config.backbone == "efficientnet_lite0":
+    CPU, to 224 on a GPU; EfficientNet, which halves it five times, and whatever takes ImageNet's weights as they are takes 128 to
+    224 on either, so that smaller images are enlarged."""
+    if config.backbone == "efficientnet_lite0" or (config.init == "imagenet" and config.epochs_first == 0):
         sides = [128, 160, 192, 224]
     else:
         largest = 224 if device.type == "cuda" else 48
@@ -346,7 +348,7 @@ def _side(median_side: int, config: TrainConfig, device: torch.device) -> int:
 def _crop_side(side: int) -> int:
     """Five sevenths of the side in whole 32s: objects then look as large in a random crop as in the whole image (Touvron et al.
     2019), and an epoch takes half the time."""
-    return max(min(side, 32), 32 * round(side * 5 / 7 / 32))
+    return min(side, max(32, 32 * round(side * 5 / 7 / 32)))
 
 
 def _epochs(count: int, side: int, preset: str) -> int:

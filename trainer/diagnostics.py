@@ -54,14 +54,15 @@ def entropy_histogram(entropy: Tensor) -> list[int]:
     return counts
 
 
-def collapse_warning(figures: dict[str, float | None], largest: int) -> str | None:
+def collapse_warning(figures: dict[str, float | None], largest: int, trained: bool) -> str | None:
     """Plain words if the embedding has collapsed to a point or to few of the largest possible number of dimensions (d, or
-    N where there are fewer images), else ``None``."""
+    N where there are fewer images), else ``None``; what to do about it depends on whether it was ``trained``."""
     rank, spread = figures["effective_rank"] or 0.0, figures["uniformity"] or 0.0
+    advice = "lower learning_rate or temperature" if trained else "the weights it starts from hardly tell these images apart"
     if spread > _POINT:
-        return f"the embedding has collapsed to a point (uniformity {spread:.2f}); lower learning_rate or temperature"
+        return f"the embedding has collapsed to a point (uniformity {spread:.2f}); {advice}"
     if rank < max(1.5, largest / 20):
-        return f"the embedding has collapsed to about {rank:.1f} of {largest} dimensions; lower learning_rate or temperature"
+        return f"the embedding has collapsed to about {rank:.1f} of {largest} dimensions; {advice}"
     return None
 
 

@@ -77,6 +77,7 @@ def evaluate(
     rounds: list[dict[str, Any]] = []
     figures, frozen, config = None, None, None
     start: Tensor | None = None  # memory bank of a round 0 that trained nothing
+    end: Tensor | None = None  # the labelled images' embeddings after the last round
     for number, path in ends:
         before_last = len(rounds) < len(ends) - 1
         on_progress(f"round {number}", *(("rounds", len(rounds) / (len(ends) - 1)) if before_last else ("last", 0.0)))
@@ -90,8 +91,10 @@ def evaluate(
         if number == 0 and config.epochs_first == 0:
             start = state["bank"]
             figures = frozen = judge.as_loaded(encoder, start) if judge else None
+        elif judge and number == config.rounds - 1:
+            figures, end = judge.encoder(encoder)
         elif judge:
-            figures = judge.encoder(encoder) if number == config.rounds - 1 else judge.briefly(encoder)
+            figures = judge.briefly(encoder)
         label_free = next(event for event in state["history"] if event["type"] == "round" and event["round"] == number)
         rounds.append(
             {
@@ -110,16 +113,17 @@ def evaluate(
     last = rounds[-1]
     published, chosen_by, changed, adapted = last["round"], None, None, None
     if start is not None and len(rounds) > 1:
-        if judge and judge.classes > 1 and len(judge.targets) >= LEAST_JUDGED:
-            assert frozen and figures
-            chosen_by, better = "labels", gains(frozen, figures, len(judge.targets))
+        if judge and end is not None and judge.classes > 1 and len(judge.labels) >= LEAST_JUDGED:
+            before, after = [judge.left_out(bank) for bank in (start[judge.rows], end)] if held_out else (frozen, figures)
+            assert before and after
+            chosen_by, better = "labels", gains(before, after, len(judge.labels))
         else:
             changed = _changed(start, encoder, train.images, resolve_device(device))
             chosen_by, better = "neighbours", is_sound(changed)
         if not better:
             published, figures, adapted = 0, frozen, figures
     on_progress("untrained encoder", "untrained", 0.0)
-    before = judge.untrained(config, encoder, train.images.median_side) if judge else None
+    untrained = judge.untrained(config, encoder, train.images.median_side) if judge else None
     if judge and start is None:
         on_progress("pretrained encoder as it is", "frozen", 0.0)
         frozen = judge.pretrained(train.images.median_side)
@@ -139,9 +143,9 @@ def evaluate(
         "trained": figures,
         "adapted": adapted,
         "frozen": frozen,
-        "untrained": before,
+        "untrained": untrained,
         "raw_pixels": pixels,
-        **{name: found["knn_accuracy"] if found else None for name, found in _accuracies(figures, frozen, before, pixels)},
+        **{name: found["knn_accuracy"] if found else None for name, found in _accuracies(figures, frozen, untrained, pixels)},
         "anchors": last["anchors"],
         "consistency": last["consistency"],
         "rounds": rounds,

@@ -1,7 +1,7 @@
 """Labelled images that judge one embedding after another: those that vote, and those that are asked."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -14,6 +14,7 @@ from trainer.encoder import Encoder, encode, encode_blocks, encode_features
 from trainer.logs import log
 from trainer.metrics import few_label_accuracy, knn_accuracy, linear_accuracy, retrieval
 from trainer.pixels import MEMORY_BUDGET, evaluation_batches
+from trainer.ranks import Ranks
 from trainer.sources import ImageList
 from trainer.start import set_principal_head
 
@@ -78,15 +79,21 @@ class Judge:
         judged = (voters, labels, queries, targets, held_out is not None, k, len(set(names)), overlap, device)
         return cls(train.images, torch.tensor(rows), *judged)
 
-    def encoder(self, encoder: Encoder) -> dict[str, Any]:
-        """All figures of an encoder that encodes voters and queries."""
+    def encoder(self, encoder: Encoder) -> tuple[dict[str, Any], Tensor]:
+        """All figures of an encoder that encodes voters and queries, and the voters' embeddings (V, d)."""
         bank, blocks, queries, query_blocks = self._encoded(encoder)
-        return {**self._figures(bank, queries), "linear_last_block": self._linear(blocks, query_blocks)}
+        return {**self._figures(bank, queries), "linear_last_block": self._linear(blocks, query_blocks)}, bank
 
     def briefly(self, encoder: Encoder) -> dict[str, Any]:
         """As ``encoder``, but only the figures that take no time beside encoding."""
         bank, _, queries, _ = self._encoded(encoder)
         return self._votes(bank, queries)
+
+    def left_out(self, bank: Tensor) -> dict[str, Any]:
+        """Figures by which is chosen: of the voters' embeddings (V, d), each left out of its own vote, so that held-out images
+        have no part in the choice that they judge."""
+        alone = replace(self, queries=self.voters, targets=self.labels, held_out=False, k=min(self.k, len(bank) - 1))
+        return {**alone._votes(bank, bank), **retrieval(bank, self.labels, bank, self.labels, leave_one_out=True)}
 
     def as_loaded(self, encoder: Encoder, bank: Tensor) -> dict[str, Any]:
         """All figures of a round that trained nothing, so that its memory bank (N, d) is what the encoder gives; what would take
@@ -118,7 +125,7 @@ class Judge:
         blocks = self._features(encoder, self.voters)
         fitted = torch.cat([blocks, self._features(encoder, more)]) if (more := self._unlabelled()).images else blocks
         with torch.no_grad():
-            set_principal_head(encoder, fitted)
+            set_principal_head(encoder, fitted, Ranks())
             bank = encoder.project(blocks.to(self.device)).cpu()
             query_blocks = self._features(encoder, self.queries) if self.held_out else blocks
             queries = encoder.project(query_blocks.to(self.device)).cpu() if self.held_out else bank
@@ -130,12 +137,12 @@ class Judge:
         if config.backbone != "efficientnet_lite0":
             encoder = build_encoder(config)
             encoder.set_moments(trained.get_buffer("pixel_mean"), trained.get_buffer("pixel_std"))
-            return self.encoder(encoder)
+            return self.encoder(encoder)[0]
         params = {"preset": "quick", "seed": config.seed, "device": str(self.device)}
         config = resolve(TrainConfig.make(params), len(self.everything.images), median_side)
         encoder = build_encoder(config)
         encoder.set_moments(*self._moments(int(encoder.image_size)))
-        return self.encoder(encoder)
+        return self.encoder(encoder)[0]
 
     def raw_pixels(self, config: TrainConfig) -> dict[str, Any]:
         """Cosine of the evaluation images' pixels, the mean image of the voters subtracted; at a side of at most

@@ -115,8 +115,11 @@ def _kind(device: str) -> str:
 
 
 def _earlier(folders: Sequence[Path]) -> dict[str, Any]:
-    """The configuration of the run that is continued, but the device, which is chosen anew."""
+    """The configuration of the run that is continued, but the device, which is chosen anew. One that has no checkpoint yet has
+    nothing to be true to."""
     for folder in folders:
+        if checkpoints.newest([folder / "checkpoints"]) is None:
+            continue
         with suppress(InputError):
             params = read_json(folder / "config.json")
             params.pop("device", None)

@@ -101,7 +101,7 @@ def train(
         run.encoder.set_moments(*store.moments())
         loaded = [] if config.init == "random" else load_initial_weights(run.encoder, config.init, config.backbone)
         if config.epochs_first == 0:
-            begin_as_loaded(run, config, images, "head.weight" in loaded, progress)
+            begin_as_loaded(run, config, images, loaded, progress)
     forward = _parallel(run.encoder, ranks)
     resumed_at = asdict(run.position) if saved else None
     tell({"type": "started", "images": count, "config": config.to_json(), "data": store.choice, "resumed_at": resumed_at})
@@ -255,7 +255,8 @@ def _finish_round(
     run.history.append(event)
     run.position = Position(round_ + 1)
     tell(event)
-    warning = collapse_warning(figures, min(config.dim, run.bank.count))
+    trained = round_ > 0 or config.epochs_first != 0
+    warning = collapse_warning(figures, min(config.dim, run.bank.count), trained)
     if warning:
         run.history.append({"type": "warning", "round": round_, "message": warning})
         tell(run.history[-1])

@@ -50,6 +50,8 @@ class Work:
         vote += few
         ranked = vote + min(pairs, 2e8) * 1.5e-7
         full = ranked + fits * (self.dim + last_block)
+        own = self.voters**2  # pairs, where the voters choose what held-out images judge
+        choosing = 2 * (own * (2e-8 + 4e-11 * self.dim) + min(own, 2e8) * 1.5e-7 + few) if possible and self.queries else 0.0
         pixels = ranked + fits * 3 * min(self.image_size, 32) ** 2
         loaded = self.as_loaded or self.epochs == 0  # round 0 has been encoded when the run began
         before = _pass("resnet10", min(self.side, 48)) / 4 if self.backbone == _PRETRAINED else encode
@@ -75,7 +77,7 @@ class Work:
             "last": {
                 "epochs": (judged if self.rounds > 1 else first) * encode,
                 "decoding": 0.0 if self.rounds > 1 else judged * decode,
-                "starting": 0.1 + full,
+                "starting": 0.1 + full + (choosing if self.as_loaded and self.rounds > 1 else 0.0),
             },
             "untrained": {"epochs": judged * before, "starting": 0.1 + full},
             "frozen": {} if loaded or not self.pretrained else self._frozen(judged, decode, ranked + fits * (self.dim + 1280)),

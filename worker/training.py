@@ -50,9 +50,10 @@ def run_training(db: Database, settings: Settings, owner: Claim, pulse: Pulse) -
     else:
         _require_fit(db, job)
         write_images(db, settings, job.dataset_id, run_dir / "images.jsonl")
+    begun = continuation.newest(home)
     config = {
         "data": str(run_dir / "images.jsonl"),
-        "params": trainer_params(db, settings, job.params, home / "0" if job.continues else None),
+        "params": trainer_params(db, settings, job.params, begun.parent.parent if begun else None),
         "resume": [str(path) for path in earlier],
         "extend": bool(job.continues),
     }

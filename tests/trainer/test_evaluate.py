@@ -67,7 +67,7 @@ def test_frozen_weights_are_judged_by_what_the_run_has_encoded(listed: ImageList
         assert (judged["init"], judged["adapted"], judged["trained"]["linear_last_block"]) == ("weights", None, None)
         anew = judge.Judge.of(Labelled(listed, labels_of(listed)), held_out, 5, torch.device("cpu"))
         assert anew is not None
-        same(judged["frozen"], anew.encoder(run.encoder))
+        same(judged["frozen"], anew.encoder(run.encoder)[0])
     said = verdict(judged)
     assert said is not None and said.better_than_frozen is None
 
@@ -92,6 +92,9 @@ def test_the_better_of_start_and_end_is_published(listed: ImageList, weights: st
     said = verdict(judged)
     assert said is not None and said.better_than_frozen is None
     assert said.sentence.endswith("adapting did not help: what is published is the pretrained encoder as it was")
+    other = open_source(picture_zip(tmp_path / "other.zip", 30, first=1000))
+    judged = evaluate(tmp_path / "wrecked", known, Labelled(other, ["True", "False"] * 15), k=5)  # which have no part in it
+    assert (judged["held_out"], judged["published_round"], judged["chosen_by"]) == (True, 0, "labels")
     judged = evaluate(tmp_path / "wrecked", unknown, None)
     assert (judged["published_round"], judged["chosen_by"], judged["knn_accuracy"]) == (0, "neighbours", None)
 

@@ -159,8 +159,9 @@ def test_agreement_of_neighbours_ignores_their_order() -> None:
     [(60.0, -3.5, None), (1.0, -0.01, "collapsed to a point"), (3.0, -1.5, "about 3.0 of 128 dimensions")],
 )
 def test_a_collapsed_embedding_is_called_one(rank: float, spread: float, message: str | None) -> None:
-    warning = collapse_warning({"effective_rank": rank, "uniformity": spread}, 128)
-    assert (warning is None) if message is None else (warning is not None and message in warning)
+    for trained, advice in ((True, "lower learning_rate"), (False, "the weights it starts from hardly tell these images apart")):
+        warning = collapse_warning({"effective_rank": rank, "uniformity": spread}, 128, trained)
+        assert (warning is None) if message is None else (warning is not None and message in warning and advice in warning)
 
 
 def test_the_histogram_of_entropies_goes_from_nothing_to_log_n() -> None:

@@ -172,6 +172,21 @@ def test_the_side_comes_from_the_data(side: int, expected: int) -> None:
     assert resolve(TrainConfig.make({"preset": "quick", "init": "imagenet", "device": "cpu"}), 1000, side).image_size == expected
 
 
+@pytest.mark.parametrize(
+    ("params", "median", "side", "crop"),
+    [
+        ({"backbone": "resnet18"}, 32, 128, 96),  # ImageNet's weights as they are have torchvision's stem
+        ({"backbone": "resnet18", "epochs_first": 1}, 32, 32, 32),
+        ({"preset": "paper"}, 32, 32, 32),
+        ({"init": "/weights.safetensors", "image_size": 24}, 32, 24, 24),
+        ({"init": "/weights.safetensors", "image_size": 48}, 32, 48, 32),
+    ],
+)
+def test_crops_are_no_larger_than_what_is_encoded(params: dict[str, object], median: int, side: int, crop: int) -> None:
+    config = resolve(TrainConfig.make({"preset": "quick", "init": "imagenet", "device": "cpu", **params}), 1000, median)
+    assert (config.image_size, config.crop_size) == (side, crop)
+
+
 def test_the_papers_presets_keep_their_settings_with_weights() -> None:
     for preset in ("paper", "released"):
         config = TrainConfig.make({"preset": preset, "init": "imagenet"})
@@ -198,6 +213,15 @@ def test_weights_that_cannot_be_used(pictures: Path, tmp_path: Path, monkeypatch
     broken["layer1.0.conv1.weight"][0] = float("nan")
     save_file(broken, tmp_path / "nan.safetensors")
     assert "not finite" in refused(init=str(tmp_path / "nan.safetensors"), backbone="resnet10")
+    broken = {**load_file(tmp_path / "resnet.safetensors")}
+    broken["bn1.running_var"][0] = -1.0
+    save_file(broken, tmp_path / "negative.safetensors")
+    assert "gives values that are not finite" in refused(init=str(tmp_path / "negative.safetensors"), backbone="resnet10")
+    resnet10 = {"init": str(tmp_path / "resnet.safetensors"), "backbone": "resnet10"}
+    assert "has no weights for conv1.weight of resnet10 at 96 pixels" in refused(**resnet10, image_size=96)
+    larger = TrainConfig.make({"preset": "quick", "image_size": 32, "backbone": "resnet18"})
+    save_file(build_encoder(larger).state_dict(), tmp_path / "resnet18.safetensors")
+    assert "layer1.2.conv1.weight of resnet34" in refused(init=str(tmp_path / "resnet18.safetensors"), backbone="resnet34")
 
     file = pretrained.weights_file()
     assert file is not None

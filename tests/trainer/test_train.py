@@ -138,7 +138,8 @@ def test_a_run_older_than_a_parameter_goes_on_with_its_default(pictures: Path, t
     asked = iter(range(1000))
     with pytest.raises(Stopped):
         train(config, open_source(pictures), tmp_path / "run", should_stop=lambda: next(asked) == 8)
-    made_older(tmp_path / "run", "neighbour_loss", "backbone_rate", "temperature_next")
+    newer = ("neighbour_loss", "crop_size", "backbone_rate", "trained_blocks", "temperature_next")
+    made_older(tmp_path / "run", *newer)
     for way in (["--resume"], []):
         out = tmp_path / f"run{len(way)}"
         shutil.copytree(tmp_path / "run", out)
@@ -146,10 +147,18 @@ def test_a_run_older_than_a_parameter_goes_on_with_its_default(pictures: Path, t
         assert main([*command, *way, "--neighbour-loss", "mean"]) == 2, "it was not the loss that it began with"
         assert main([*command, *way]) == 0
         assert np.array_equal(np.load(out / "model/embeddings.npy"), embeddings(expected, pictures))
-    made_older(out, "neighbour_loss", "backbone_rate", "temperature_next")
+    made_older(out, *newer)
     assert main([*command, "--add-rounds", "1"]) == 0
     longer = json.loads((out / "config.json").read_text())
     assert (longer["rounds"], longer["neighbour_loss"], longer["temperature_next"]) == (4, "union", None)
+
+
+def test_a_run_that_never_began_binds_nobody(pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    command = ["run", str(pictures), "--out", str(tmp_path / "run"), "--threads", "1"]
+    small = [word for name, value in SMALL.items() for word in (f"--{name.replace('_', '-')}", str(value))]
+    assert main([*command, *small, "--init", str(tmp_path / "none.safetensors")]) == 2
+    assert "cannot read weights" in capsys.readouterr().err
+    assert main([*command, *small]) == 0
 
 
 def test_resuming_another_run_is_refused(pictures: Path, tmp_path: Path, whole: tuple[Path, TrainConfig, Run]) -> None:
