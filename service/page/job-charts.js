@@ -38,14 +38,15 @@ export function jobCharts(state, signal) {
   const judged = () => (state.evaluation?.rounds ?? []).filter((row) => row.knn_accuracy !== null);
   const colours = h("ul", { class: "rounds", "aria-label": "Colours of the rounds" });
   const legend = { showlegend: true, legend: { orientation: "h", y: 1, yanchor: "bottom" } };
+  const untold = state.job.params?.method === "frozen" ? "Nothing is trained." : "No epoch has ended yet.";
   const draws = [
-    chart(loss.place, signal, "No epoch has ended yet.", () => [
+    chart(loss.place, signal, untold, () => [
       [...perRound()].map(([round, { x, y }]) => ({
         ...LINE, mode: x.length < 60 ? "lines+markers" : "lines", x, y, name: `round ${round}`,
         line: { color: roundColour(round) }, marker: { color: roundColour(round), size: 5 },
       })),
       layout(["epoch", "loss"], { xaxis: state.metrics.length < 10 ? { dtick: 1 } : {} })]),
-    chart(anchors.place, signal, "No epoch has ended yet.", () => {
+    chart(anchors.place, signal, untold, () => {
       const rounds = [...perRound()];
       return [rounds.length ? [{
         type: "bar", x: rounds.map(([round]) => round), y: rounds.map(([, one]) => one.anchors),
@@ -83,7 +84,7 @@ export function jobCharts(state, signal) {
   return {
     elements: [colours, h("div", { class: "plots" }, [loss, anchors, entropy, accuracy].map(({ element }) => element))],
     update() {
-      const rounds = new Set(state.metrics.map(({ round }) => round));
+      const rounds = new Set([...state.rounds, ...state.metrics].map(({ round }) => round).sort((a, b) => a - b));
       if (colours.children.length !== rounds.size) colours.replaceChildren(...[...rounds].map(swatch));
       for (const draw of draws) draw();
     },
