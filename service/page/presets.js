@@ -4,8 +4,8 @@ export const FROZEN = ["frozen", "Only make it searchable", "Seconds to minutes:
   + "taken as it is."];
 export const PRESETS = [
   ["quick", "Quick", "Minutes on an ordinary computer. To see what a collection holds."],
-  ["best", "Best", "From nothing: hours on an ordinary computer, less with a GPU. From what is already learned it is the same as "
-    + "Quick."],
+  ["best", "Best", "Hours on an ordinary computer, less with a GPU. Only where one starts from nothing: else it does no more than "
+    + "the one above."],
   ["paper", "Paper", "Hours, with a GPU: as published, ResNet-18, five rounds of 200 epochs, from nothing."],
   ["released", "Released", "Hours, with a GPU: as the authors' code is; the learning rate falls later and nothing is mirrored."],
 ];
