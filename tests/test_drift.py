@@ -139,7 +139,7 @@ def test_the_table_of_starts_says_what_init_changes() -> None:
             value = getattr(TrainConfig.make({"preset": preset, "init": "imagenet"}), name)
             assert said(cell, value), f"docs/presets.md: with init {name} of {preset} is {value}"
     text = (ROOT / "docs/presets.md").read_text()
-    rules = re.findall(r"are one in (\d+) of\s+the images, at most (\d+)", text)
+    rules = re.findall(r"are one in (\d+) of the images, at most (\d+)", " ".join(text.split()))
     for init, (share, most) in zip(("random", "imagenet"), rules, strict=True):
         for count in (20, 1000, 100_000):
             chosen = resolve(TrainConfig.make({"preset": "quick", "init": init, "device": "cpu"}), count, 128).neighbours
