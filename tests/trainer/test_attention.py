@@ -32,11 +32,6 @@ SMALL = {
 }
 
 
-@pytest.fixture(autouse=True)
-def _one_thread() -> None:
-    torch.set_num_threads(1)
-
-
 def random_encoder(backbone: str, side: int) -> ResNet:
     torch.manual_seed(0)
     return ResNet(backbone, 8, side).eval()

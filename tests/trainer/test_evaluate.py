@@ -27,11 +27,6 @@ SHAPE = {
 }
 
 
-@pytest.fixture(autouse=True)
-def _one_thread() -> None:
-    torch.set_num_threads(1)
-
-
 @pytest.fixture(scope="module")
 def listed(tmp_path_factory: pytest.TempPathFactory) -> ImageList:
     return open_source(picture_zip(tmp_path_factory.mktemp("pictures") / "pictures.zip", 120))

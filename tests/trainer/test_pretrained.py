@@ -15,7 +15,6 @@ from sklearn.decomposition import PCA
 
 from core import pretrained
 from core.imaging import evaluation_array
-from tests.conftest import picture_zip
 from trainer import checkpoints
 from trainer.__main__ import EXIT_BAD_INPUT, main
 from trainer.backbones import build_encoder, load_initial_weights
@@ -30,16 +29,6 @@ from trainer.train import Stopped, train
 CPU = torch.device("cpu")
 SMALL = {"preset": "quick", "init": "imagenet", "image_size": 32, "dim": 16, "batch_size": 16, "device": "cpu"}
 ADAPTED = {**SMALL, "rounds": 2, "epochs": 2, "batch_size": 16, "neighbours": 3, "trained_blocks": 2, "backbone_rate": 0.5}
-
-
-@pytest.fixture(autouse=True)
-def _one_thread() -> None:
-    torch.set_num_threads(1)
-
-
-@pytest.fixture(scope="module")
-def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return picture_zip(tmp_path_factory.mktemp("pictures") / "pictures.zip", 40)
 
 
 @pytest.fixture(scope="module")

@@ -46,16 +46,6 @@ SMALL = {
 }
 
 
-@pytest.fixture(autouse=True)
-def _one_thread() -> None:
-    torch.set_num_threads(1)
-
-
-@pytest.fixture(scope="module")
-def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return picture_zip(tmp_path_factory.mktemp("pictures") / "pictures.zip", 40)
-
-
 def run_whole(pictures: Path, out: Path, params: dict[str, object] = SMALL) -> tuple[TrainConfig, Run]:
     return train(TrainConfig.make(params), open_source(pictures), out)
 
