@@ -41,7 +41,7 @@ _SCRATCH: Params = {
 _TEMPERATURES = ((0.1, 0.1), (0.2, 0.2), (0.3, 0.3), (0.5, 0.5), (0.8, 0.8), (0.2, 0.5))
 _SHORT: Params = {**_SCRATCH, "epochs_first": 24, "epochs": 4}  # a seventh of the preset's length
 _CLOTHING: Params = {"preset": "quick", "init": "imagenet", "image_size": 128}
-_CLOTHING_TEMPERATURES = ((0.05, 0.05), (0.1, 0.1), (0.3, 0.3), (0.5, 0.5), (0.8, 0.8))
+_CLOTHING_TEMPERATURES = ((0.05, 0.05), (0.1, 0.1), (0.3, 0.3), (0.5, 0.5), (0.8, 0.8), (1.2, 1.2))
 TRIALS: dict[str, Trials] = {
     "digits": Trials("digits", {**_SCRATCH, **DIGITS_FROM_NOTHING, "epochs": 15, "neighbours": 47}, (*_TEMPERATURES, (1.2, 1.2))),
     "fashion": Trials("fashion", _SHORT, _TEMPERATURES),
