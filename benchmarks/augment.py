@@ -13,9 +13,9 @@ import torch
 from torch import Tensor, nn
 from torchvision.transforms import v2
 
-from trainer.augment import Augmentation
 from trainer.config import TrainConfig, resolve
-from trainer.pixels import DecodedImages
+from trainer.data.augment import Augmentation
+from trainer.data.pixels import DecodedImages
 from trainer.randomness import generator
 
 TURNS = 15

@@ -8,13 +8,13 @@ from torch import Tensor
 
 from benchmarks.sets import classes
 from trainer import checkpoints
-from trainer.backbones import build_encoder
+from trainer.backbones.encoder import encode
+from trainer.backbones.resnet import build_encoder
 from trainer.config import TrainConfig
-from trainer.encoder import encode
-from trainer.judge import FEW_VOTERS
-from trainer.metrics import consistency, few_label_accuracy, knn_accuracy, retrieval
-from trainer.pixels import evaluation_batches
-from trainer.sources import ImageList
+from trainer.data.pixels import evaluation_batches
+from trainer.data.sources import ImageList
+from trainer.evaluation.judge import FEW_VOTERS
+from trainer.evaluation.metrics import consistency, few_label_accuracy, knn_accuracy, retrieval
 
 SHOTS = (1, 5, 10, 50)  # labels a class
 _CPU = torch.device("cpu")

@@ -15,7 +15,7 @@ from typing import Any
 
 from playwright.sync_api import Page, sync_playwright
 
-from benchmarks.service import DATA, Embedded
+from benchmarks.service.__main__ import DATA, Embedded
 
 TURNS = 5
 PARAMS = {"preset": "quick", "rounds": 1, "epochs_first": 1, "batch_size": 512, "image_size": 8, "dim": 16}

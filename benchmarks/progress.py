@@ -14,8 +14,8 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from benchmarks.service import DATA, Embedded
-from service.demo import DIGITS, write_digits
+from benchmarks.service.__main__ import DATA, Embedded
+from service.operations.demo import DIGITS, write_digits
 
 _ASK_SECONDS = 0.5
 _LAST = 1.0  # seconds before the end whose relative error says nothing

@@ -13,9 +13,9 @@ import numpy as np
 from PIL import Image
 from torch import Tensor, tensor
 
-from service.demo import write_digits
-from trainer.benchmark_sets import write_zip
-from trainer.sources import ImageList, open_source
+from service.operations.demo import write_digits
+from trainer.data.benchmark_sets import write_zip
+from trainer.data.sources import ImageList, open_source
 
 DATA = Path(__file__).parents[2] / "shared/data"
 SETS = ("digits", "fashion", "clothing", "cifar10_10k", "cifar10")

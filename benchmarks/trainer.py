@@ -22,12 +22,12 @@ from torch import Tensor
 
 from benchmarks.textbook import TextbookLoop
 from trainer.config import TrainConfig, resolve
+from trainer.data.pixels import DecodedImages, PixelStore, open_store
+from trainer.data.sources import open_source
 from trainer.loss import neighbourhood_loss
 from trainer.neighbourhoods import TILES, MemoryBank, discover
-from trainer.pixels import DecodedImages, PixelStore, open_store
 from trainer.ranks import Ranks
 from trainer.run import Run
-from trainer.sources import open_source
 from trainer.train import _plan, _step, precision
 
 DATA = Path(__file__).parents[2] / "shared/data"

@@ -2,9 +2,9 @@
 
 from alembic import context
 
-from core.db import Database
-from core.models import Base
 from core.settings import Settings
+from core.store.db import Database
+from core.store.tables import Base
 
 database = Database(context.config.attributes.get("url") or Settings.load().database)
 with database.engine.connect() as connection:

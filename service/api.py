@@ -13,13 +13,13 @@ from types import FrameType
 import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from core import logs
 from core.errors import BadSettings
-from core.processes import die_with_parent
+from core.ground import logs
+from core.ground.processes import die_with_parent
 from core.settings import Settings
 from service import metrics
 from service.app import create_app
-from service.supervisor import Supervised
+from service.operations.supervisor import Supervised
 
 log = logging.getLogger(__name__)
 DRAIN_SECONDS = 20  # that requests have to end in on SIGTERM

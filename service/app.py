@@ -8,12 +8,13 @@ from importlib.metadata import version
 from fastapi import FastAPI
 
 from core.settings import Settings
-from service import auth, errors, examples
+from service import errors, examples
 from service.context import Context
-from service.limits import Limits
-from service.methods import Methods
-from service.observed import Observed
-from service.prefix import Prefix
+from service.middleware import auth
+from service.middleware.limits import Limits
+from service.middleware.methods import Methods
+from service.middleware.observed import Observed
+from service.middleware.prefix import Prefix
 from service.routes import (
     attention,
     checks,

@@ -8,10 +8,10 @@ from typing import Annotated
 from fastapi import Depends, Request
 from sqlalchemy.orm import Session
 
-from core.db import Database
-from core.queue import Bell, make_app
-from core.search import Searcher
+from core.jobs.bell import Bell, make_app
+from core.search.searcher import Searcher
 from core.settings import Settings
+from core.store.db import Database
 from service.metrics import Metrics
 
 

@@ -12,7 +12,7 @@ from python_multipart.multipart import parse_options_header
 from starlette.datastructures import FormData
 from starlette.formparsers import MultiPartException, MultiPartParser
 
-from core import names
+from core.ground import names
 
 _PARAMETER = re.compile(r';\s*(filename\*[^=;\s]*)\s*=\s*("(?:[^"\\]|\\.)*"|[^;]*)', re.IGNORECASE)
 _ENCODED = re.compile(r"([\w.:+-]+)'[\w-]*'(.*)", re.DOTALL)

@@ -13,9 +13,10 @@ from sqlalchemy.exc import OperationalError, ProgrammingError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from starlette.exceptions import HTTPException
 
-from core import errors, finite, logs
-from core.manifest import DamagedModel
-from service.schemas import Problem
+from core import errors
+from core.files.manifest import DamagedModel
+from core.ground import finite, logs
+from service.schemas.common import Problem
 
 log = logging.getLogger(__name__)
 MEDIA_TYPE = "application/problem+json"

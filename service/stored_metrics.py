@@ -11,9 +11,9 @@ from prometheus_client.registry import Collector
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from core.db import Database
-from core.models import Dataset, Embedding, Job, JobKind, JobStatus, Model, Queue, now
 from core.settings import Settings
+from core.store.db import Database
+from core.store.tables import Dataset, Embedding, Job, JobKind, JobStatus, Model, Queue, now
 
 
 class StoredMetrics(Collector):

@@ -17,9 +17,11 @@ from python_multipart.multipart import parse_options_header
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 
-from core import archives, artifacts, imaging
 from core.errors import BadArchive, BadRequest, TooLarge
-from core.formats import HEADER_BYTES, describe, may_be_image
+from core.files import artifacts
+from core.ground import imaging
+from core.ground.formats import HEADER_BYTES, describe, may_be_image
+from core.untrusted import archives
 from service.dispositions import file_name
 
 ARCHIVE = {"type": "string", "format": "binary", "description": "zip, tar or tar.gz of images"}  # in OpenAPI

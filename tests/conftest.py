@@ -12,9 +12,9 @@ import pytest
 from PIL import Image
 from sqlalchemy import create_engine, make_url, text
 
-from core import migrate
-from core.db import Database
 from core.settings import Settings
+from core.store import migrate
+from core.store.db import Database
 
 
 @pytest.fixture

@@ -8,10 +8,13 @@ from typing import Any
 import pytest
 import torch
 
-from benchmarks import accuracy, arms, method, sets
+from benchmarks import sets
+from benchmarks.accuracy import __main__ as accuracy
+from benchmarks.method import __main__ as method
+from benchmarks.method import arms
+from benchmarks.method.trials import ARMS, TINY, TRIALS
 from benchmarks.results import Results, interval
-from benchmarks.trials import ARMS, TINY, TRIALS
-from trainer.sources import open_source
+from trainer.data.sources import open_source
 
 KEY = {"set": "digits", "count": 300, "stage": "final", "arm": "oracle", "params": TINY["digits"].params, "seed": 0}
 

@@ -11,9 +11,9 @@ import jsonschema_rs
 import pytest
 from alembic import command
 
-from core import migrate
-from core.db import Database
 from core.settings import Settings
+from core.store import migrate
+from core.store.db import Database
 from service.app import create_app
 from service.openapi import document
 from trainer.config import BOUNDS, CHOICES, PRESETS, TrainConfig, resolve

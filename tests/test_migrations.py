@@ -10,8 +10,8 @@ from alembic.config import Config
 from alembic.script import ScriptDirectory
 from sqlalchemy import JSON, Column, Connection, MetaData, Table, insert, inspect, select, text
 
-from core import migrate
-from core.db import Database
+from core.store import migrate
+from core.store.db import Database
 
 Row = dict[str, Any]
 Tables = dict[str, list[Row]]

@@ -16,19 +16,19 @@ from typing import Any
 
 import torch
 
-from core import finite
-from core.depths import Depths
-from core.label_text import label_text
-from core.verdict import verdict
-from trainer.attention_command import attention_command
-from trainer.benchmark_sets import NAMES, fetch
+from core.ground import finite
+from core.ground.depths import Depths
+from core.ground.label_text import label_text
+from core.ground.verdict import verdict
+from trainer.commands.attention import attention_command
+from trainer.commands.export import export_command
+from trainer.commands.run import open_and_report, read_json, run_command
 from trainer.config import BOUNDS, CHOICES, InputError, TrainConfig
-from trainer.evaluate import Labelled, evaluate
-from trainer.export_command import export_command
+from trainer.data.benchmark_sets import NAMES, fetch
+from trainer.data.sources import SourceError
+from trainer.evaluation.evaluate import Labelled, evaluate
 from trainer.logs import configure, log
 from trainer.progress import Progress
-from trainer.run_command import open_and_report, read_json, run_command
-from trainer.sources import SourceError
 from trainer.train import Stopped
 
 EXIT_FAILED = 1
@@ -184,7 +184,7 @@ def _evaluate(arguments: argparse.Namespace) -> int:
     if arguments.out:
         arguments.out.write_text(finite.dumps(result, indent=2) + "\n")
     if arguments.plot:
-        from trainer.plots import plot_consistency
+        from trainer.evaluation.plots import plot_consistency
 
         plot_consistency(result, arguments.plot)
     if arguments.log_context is None:

@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 
-from core import demands
+from core.ground import parameters
 
 
 class InputError(ValueError):
@@ -299,7 +299,7 @@ def resolve(config: TrainConfig, count: int, median_side: int) -> TrainConfig:
         ConfigError: too few images, or a device that is not here.
     """
     neighbours = config.neighbours or min(_MANY if config.epochs_first == 0 else _FEW, max(1, count // 30))
-    if reason := demands.unmet(count, neighbours):
+    if reason := parameters.unmet(count, neighbours):
         raise ConfigError(reason)
     device = resolve_device(config.device)
     side = config.image_size or _side(median_side, config, device)

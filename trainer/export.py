@@ -11,14 +11,14 @@ from numpy.typing import NDArray
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from core import finite
+from core.ground import finite
+from trainer.backbones.encoder import Encoder, as_input, encode
 from trainer.checkpoints import Position
 from trainer.config import TrainConfig
-from trainer.encoder import Encoder, as_input, encode
-from trainer.pixels import evaluation_batches
+from trainer.data.pixels import evaluation_batches
+from trainer.data.sources import ImageList
 from trainer.progress import Progress
 from trainer.run import Run
-from trainer.sources import ImageList
 
 PARITY = 1e-4  # largest difference allowed between an ONNX Runtime and a torch embedding, per component
 MAP_LIMIT = 200_000  # above this the map is a linear projection: t-SNE would take hours

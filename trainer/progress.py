@@ -13,7 +13,7 @@ _SECONDS = 1.0  # between two lines about one step
 
 class Progress:
     """Writes ``{"step", "done", "at"}``: the name of a step, its share that is done, and the machine's monotonic clock. Without a
-    file it says nothing. ``worker/progress.py`` knows the steps and what each costs.
+    file it says nothing. ``worker/training/progress.py`` knows the steps and what each costs.
 
     Args:
         path: a file that is written anew.

@@ -7,10 +7,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from trainer.backbones import build_encoder
+from trainer.backbones.encoder import Encoder
+from trainer.backbones.resnet import build_encoder
 from trainer.checkpoints import Position
 from trainer.config import InputError, TrainConfig
-from trainer.encoder import Encoder
 from trainer.neighbourhoods import MemoryBank
 from trainer.ranks import Ranks
 

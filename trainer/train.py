@@ -13,21 +13,21 @@ import torch
 from torch import Tensor, nn
 
 from trainer import checkpoints
-from trainer.augment import Augmentation
-from trainer.backbones import load_initial_weights
+from trainer.backbones.encoder import encode
+from trainer.backbones.resnet import load_initial_weights
+from trainer.backbones.start import begin_as_loaded
 from trainer.checkpoints import Position
 from trainer.config import TrainConfig, continued, resolve
-from trainer.diagnostics import collapse_warning, diagnose, entropy_histogram
-from trainer.encoder import encode
+from trainer.data.augment import Augmentation
+from trainer.data.pixels import PixelStore, evaluation_batches, open_store
+from trainer.data.sources import ImageList
+from trainer.evaluation.diagnostics import collapse_warning, diagnose, entropy_histogram
 from trainer.loss import neighbourhood_loss
 from trainer.neighbourhoods import MemoryBank, discover, neighbourhoods, select_anchors
-from trainer.pixels import PixelStore, evaluation_batches, open_store
 from trainer.progress import Progress
 from trainer.randomness import generator
 from trainer.ranks import Ranks
 from trainer.run import Event, Run, require_same_run
-from trainer.sources import ImageList
-from trainer.start import begin_as_loaded
 
 
 class Stopped(Exception):

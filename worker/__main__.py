@@ -10,13 +10,14 @@ from pathlib import Path
 
 from celery import signals
 
-from core import embedding, logs
-from core.db import Database
-from core.jobs import waiting
-from core.models import Queue
-from core.processes import die_with_parent
-from core.queue import Bell
-from core.sweep import Sweep, collect
+from core.collections import embedding
+from core.ground import logs
+from core.ground.processes import die_with_parent
+from core.jobs.bell import Bell
+from core.jobs.protocol import waiting
+from core.jobs.sweep import Sweep, collect
+from core.store.db import Database
+from core.store.tables import Queue
 from worker import lifeline
 from worker.tasks import app, settings
 
@@ -46,7 +47,7 @@ def main() -> None:
     alive = lifeline.alive_file(settings, arguments.queue)
     threading.Thread(target=_sweep, args=(arguments.queue, alive), name="sweep", daemon=True).start()
     try:
-        # The level is that of Celery's pool alone, which writes in a format of its own; core.logs sets all others.
+        # The level is that of Celery's pool alone, which writes in a format of its own; core.ground.logs sets all others.
         app.worker_main(["--quiet", "worker", "--loglevel", "WARNING", "--queues", arguments.queue, "--hostname", name, *quiet])
     finally:
         flag.unlink(missing_ok=True)

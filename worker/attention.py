@@ -6,16 +6,19 @@ from pathlib import Path
 
 from sqlalchemy import select
 
-from core import artifacts, attention, jobs, published
-from core.db import Database
+from core.collections import published
 from core.errors import AnchorhoodError, ModelNotFound
-from core.jobs import Claim
-from core.models import Attention, Image, JobStatus, Model
-from core.search import Searcher
+from core.files import artifacts
+from core.jobs import protocol
+from core.jobs.protocol import Claim
+from core.search import attention
+from core.search.searcher import Searcher
 from core.settings import Settings
-from worker.inputs import write_images
+from core.store.db import Database
+from core.store.tables import Attention, Image, JobStatus, Model
 from worker.pulse import Pulse
-from worker.supervision import supervise
+from worker.training.inputs import write_images
+from worker.training.supervision import supervise
 
 Pair = tuple[int, int]
 
@@ -31,7 +34,7 @@ def attend(db: Database, settings: Settings, owner: Claim, pulse: Pulse) -> None
         StaleAttempt: the job has another owner.
     """
     with db.read() as session:
-        job = jobs.get(session, owner.job_id)
+        job = protocol.get(session, owner.job_id)
         model = published.get(session, job.params["model_id"])
         wanted = attention.missing(session, model.id, job.params["image_ids"])
     seen = Searcher(settings, db).view(model_id=model.id).snapshot
@@ -60,7 +63,7 @@ def _publish(db: Database, settings: Settings, owner: Claim, model_id: str, stag
         artifacts.publish(staged, final)
     try:
         with db.write() as session:
-            jobs.finish(session, owner, JobStatus.SUCCEEDED, model_id=model_id)
+            protocol.finish(session, owner, JobStatus.SUCCEEDED, model_id=model_id)
             if session.get(Model, model_id, with_for_update=True) is None:  # one job at a time adds rows to a model
                 raise ModelNotFound(model_id)
             ids = {id_ for pair in pairs for id_ in pair}

@@ -10,17 +10,20 @@ from typing import Any
 import numpy as np
 from sqlalchemy import bindparam, delete, func, select, update
 
-from core import artifacts, datasets, deletions, embedding, index, jobs, manifest, texts
-from core.db import BATCH, Database
+from core.collections import datasets, deletions, embedding
 from core.errors import StaleAttempt
-from core.formats import EXTENSION_OF
-from core.jobs import Claim
-from core.models import Embedding, Image, Job, JobKind, JobStatus, Model
-from core.open_models import OpenModel
-from core.ranking import Rows
+from core.files import artifacts, manifest, texts
+from core.files.shards import ShardWriter, read_range
+from core.ground.formats import EXTENSION_OF
+from core.jobs import protocol
+from core.jobs.protocol import Claim
+from core.search import index
+from core.search.open_models import OpenModel
+from core.search.ranking import Rows
+from core.search.snapshots import Labels, Snapshot
 from core.settings import Settings
-from core.shards import ShardWriter, read_range
-from core.snapshots import Labels, Snapshot
+from core.store.db import BATCH, Database
+from core.store.tables import Embedding, Image, Job, JobKind, JobStatus, Model
 from worker.pulse import Pulse
 
 _BLOCK = 512  # of a tar file
@@ -35,7 +38,7 @@ def compact(db: Database, settings: Settings, owner: Claim, pulse: Pulse) -> Non
         StaleAttempt: the job has another owner.
     """
     with db.read() as session:
-        dataset_id = jobs.get(session, owner.job_id).dataset_id
+        dataset_id = protocol.get(session, owner.job_id).dataset_id
     deletions.forget_unfinished(db, settings, owner, dataset_id)
     deletions.forget_unseen(db, settings, owner, dataset_id)
     _rewrite_shards(db, settings, owner, pulse, dataset_id)
@@ -49,9 +52,9 @@ def compact(db: Database, settings: Settings, owner: Claim, pulse: Pulse) -> Non
     _delete_old_models(db, settings, owner, dataset_id)
     needed = _delete_old_shards(db, settings, owner, dataset_id)
     with db.write() as session:
-        jobs.finish(session, owner, JobStatus.SUCCEEDED)
+        protocol.finish(session, owner, JobStatus.SUCCEEDED)
         if needed:
-            jobs.create(session, JobKind.COMPACT, dataset_id)  # to be claimed when that training is over
+            protocol.create(session, JobKind.COMPACT, dataset_id)  # to be claimed when that training is over
 
 
 def _rewrite_shards(db: Database, settings: Settings, owner: Claim, pulse: Pulse, dataset_id: str) -> None:
@@ -81,7 +84,7 @@ def _rewrite_shards(db: Database, settings: Settings, owner: Claim, pulse: Pulse
             writer.sync()
             for start in range(0, len(moves), BATCH):
                 with db.write() as session:
-                    jobs.own(session, owner)
+                    protocol.own(session, owner)
                     session.connection().execute(moving, moves[start : start + BATCH])
     finally:
         writer.close()
@@ -116,7 +119,7 @@ def _merge(db: Database, settings: Settings, owner: Claim, pulse: Pulse, dataset
     artifacts.publish(staged, final)
     try:
         with db.write() as session:
-            jobs.own(session, owner)
+            protocol.own(session, owner)
             datasets.change(session, dataset_id)
             moved: Any = session.execute(update(Model).where(Model.id == model.id).values(directory=directory, images=len(rows)))
     except StaleAttempt:
@@ -134,7 +137,7 @@ def _delete_old_models(db: Database, settings: Settings, owner: Claim, dataset_i
     there = list(settings.folder("models").iterdir())
     with db.read() as session:
         models = session.scalars(select(Model).where(Model.dataset_id == dataset_id)).all()
-        begun_from = {job.params.get("init") for job in jobs.unfinished(session)}
+        begun_from = {job.params.get("init") for job in protocol.unfinished(session)}
     _require_ownership(db, owner)
     for model in models:
         for folder in artifacts.family(there, model.directory):
@@ -149,7 +152,7 @@ def _delete_old_models(db: Database, settings: Settings, owner: Claim, dataset_i
 def _delete_merged(db: Database, owner: Claim, model_id: str, last: int) -> int:
     merged = select(Embedding.image_id).where(Embedding.model_id == model_id, Embedding.image_id <= last).limit(BATCH)
     with db.write() as session:
-        jobs.own(session, owner)
+        protocol.own(session, owner)
         some = session.scalars(merged).all()
         session.execute(delete(Embedding).where(Embedding.model_id == model_id, Embedding.image_id.in_(some)))
     return len(some)
@@ -159,7 +162,7 @@ def _require_ownership(db: Database, owner: Claim) -> None:
     """Before files are deleted that were there when rows were read which do not name them: nobody else has changed the dataset
     in between, so that none of them is about to be named, and the rows are on the disk for good."""
     with db.write() as session:
-        jobs.own(session, owner)
+        protocol.own(session, owner)
     db.settle()
 
 
@@ -169,7 +172,7 @@ def _delete_old_shards(db: Database, settings: Settings, owner: Claim, dataset_i
     there = [path for folder in folders for path in folder.glob("shard-*.tar")]
     with db.read() as session:
         named = set(session.scalars(select(Image.shard).where(Image.dataset_id == dataset_id).distinct()))
-        reading = session.scalar(select(Job.id).where(jobs.begun_training(dataset_id)).limit(1)) is not None
+        reading = session.scalar(select(Job.id).where(protocol.begun_training(dataset_id)).limit(1)) is not None
     old = [path for path in there if str(path.relative_to(settings.root)) not in named]
     if reading:
         return bool(old)

@@ -5,14 +5,17 @@ import os
 from PIL.Image import Image as Pixels
 from sqlalchemy import insert, select
 
-from core import compaction, datasets, deletions, embedding, imaging, jobs, manifest
-from core.db import BATCH, Database
-from core.depths import Depths
-from core.encoder import Encoder
-from core.jobs import Claim
-from core.models import Dataset, Embedding, Image, JobStatus, Model
+from core.collections import compaction, datasets, deletions, embedding
+from core.files import manifest
+from core.files.shards import read_range
+from core.ground import imaging
+from core.ground.depths import Depths
+from core.jobs import protocol
+from core.jobs.protocol import Claim
+from core.search.encoder import Encoder
 from core.settings import Settings
-from core.shards import read_range
+from core.store.db import BATCH, Database
+from core.store.tables import Dataset, Embedding, Image, JobStatus, Model
 from worker.pulse import Pulse
 
 _BATCH = 64  # images that are encoded together
@@ -26,7 +29,7 @@ def embed(db: Database, settings: Settings, owner: Claim, pulse: Pulse) -> None:
         StaleAttempt: the job has another owner.
     """
     with db.read() as session:
-        dataset_id = jobs.get(session, owner.job_id).dataset_id
+        dataset_id = protocol.get(session, owner.job_id).dataset_id
     deletions.forget_unfinished(db, settings, owner, dataset_id)
     with db.read() as session:
         dataset = datasets.get(session, dataset_id)
@@ -51,7 +54,7 @@ def embed(db: Database, settings: Settings, owner: Claim, pulse: Pulse) -> None:
             vectors.update(zip((image.id for image in some), (row.tobytes() for row in rows), strict=True))
         after, done = images[-1].id, done + len(images)
         with db.write() as session:
-            jobs.own(session, owner, progress={"images": done})
+            protocol.own(session, owner, progress={"images": done})
             current = select(Dataset.model_id).where(Dataset.id == dataset.id).with_for_update()
             if session.scalar(current) != model.id:  # moving the alias has queued a job for the other one
                 break
@@ -61,7 +64,7 @@ def embed(db: Database, settings: Settings, owner: Claim, pulse: Pulse) -> None:
                 session.execute(insert(Embedding), added)
             datasets.change(session, dataset.id)
     with db.write() as session:
-        jobs.finish(session, owner, JobStatus.SUCCEEDED, model_id=model.id if model else None)
+        protocol.finish(session, owner, JobStatus.SUCCEEDED, model_id=model.id if model else None)
     compaction.request_if_due(db, settings, dataset.id)
 
 

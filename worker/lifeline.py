@@ -7,8 +7,8 @@ import threading
 import time
 from pathlib import Path
 
-from core.models import Queue
 from core.settings import Settings
+from core.store.tables import Queue
 
 
 def die_when_orphaned() -> None:

@@ -9,13 +9,14 @@ from contextvars import copy_context
 from types import TracebackType
 from typing import Self
 
-from core import continuation, jobs
-from core.db import AWAY, Database
+from core.collections import continuation
+from core.collections.intake import end_failed
 from core.errors import StaleAttempt
-from core.intake import end_failed
-from core.jobs import Claim
-from core.models import JobKind, JobStatus
+from core.jobs import protocol
+from core.jobs.protocol import Claim
 from core.settings import Settings
+from core.store.db import AWAY, Database
+from core.store.tables import JobKind, JobStatus
 from worker import lifeline
 
 log = logging.getLogger(__name__)
@@ -48,12 +49,12 @@ class Pulse:
         if self.stale:
             return
         try:
-            self.cancelled = self.cancelled or jobs.beat(self._db, self._owner)  # a cancel since the last beat
+            self.cancelled = self.cancelled or protocol.beat(self._db, self._owner)  # a cancel since the last beat
             if self.cancelled:
                 self._end(JobStatus.CANCELLED, None)
                 _delete_all_but_checkpoints(self._settings, self._owner)
             else:
-                jobs.release(self._db, self._owner)
+                protocol.release(self._db, self._owner)
         except StaleAttempt:
             log.warning("%s was lost", self._owner.job_id)
 
@@ -96,7 +97,7 @@ class Pulse:
                 continue
             waited = 0.0
             try:
-                self.cancelled = jobs.beat(self._db, self._owner, self.mark()) or self.cancelled
+                self.cancelled = protocol.beat(self._db, self._owner, self.mark()) or self.cancelled
             except StaleAttempt:
                 self.stale = True
                 return

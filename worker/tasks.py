@@ -8,13 +8,15 @@ from functools import cache
 
 from celery import Celery, signals
 
-from core import disk, jobs, logs
-from core.db import AWAY, Database, reason
 from core.errors import AnchorhoodError, StaleAttempt
-from core.jobs import Claim
-from core.models import JobKind, Queue
-from core.queue import TASK, Bell, make_app
+from core.files import disk
+from core.ground import logs
+from core.jobs import protocol
+from core.jobs.bell import TASK, Bell, make_app
+from core.jobs.protocol import Claim
 from core.settings import Settings
+from core.store.db import AWAY, Database, reason
+from core.store.tables import JobKind, Queue
 from worker import lifeline
 from worker.attention import attend
 from worker.classify import classify
@@ -22,7 +24,7 @@ from worker.compact import compact
 from worker.embed import embed
 from worker.ingest import ingest
 from worker.pulse import Pulse
-from worker.training import run_training
+from worker.training.job import run_training
 
 log = logging.getLogger(__name__)
 settings = Settings.load()
@@ -59,7 +61,7 @@ def _in_pool_process(**_: object) -> None:
 def work(queue: str) -> None:
     """Do every claimable job of a queue. The end of each wakes the other queue, where a job may have waited for it."""
     name = f"{socket.gethostname()}:{os.getpid()}"
-    while not lifeline.draining(settings) and (owner := jobs.claim(_database(), Queue(queue), name)):
+    while not lifeline.draining(settings) and (owner := protocol.claim(_database(), Queue(queue), name)):
         with logs.on(request_id=owner.request_id, job_id=owner.job_id, attempt=owner.attempt):
             perform(_database(), settings, owner)
         Bell(app).ring(Queue.TASKS if queue == Queue.TRAINING else Queue.TRAINING)

@@ -4,7 +4,7 @@ compared"""
 import sqlalchemy as sa
 from alembic import op
 
-from core.label_text import label_text
+from core.ground.label_text import label_text
 
 revision = "0011"
 down_revision = "0010"

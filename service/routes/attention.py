@@ -6,16 +6,19 @@ from typing import Annotated
 from fastapi import APIRouter, Path, Query, Response
 from sqlalchemy import select
 
-from core import attention, idempotency, images, imaging, published
+from core.collections import images, published
 from core.errors import AttentionNotFound, ImageNotFound, NoModel
-from core.models import Attention, Dataset, Image
-from service.attention_schemas import AttentionBody, AttentionPage, AttentionRequest, AttentionRound, AttentionRow
+from core.ground import imaging
+from core.jobs import idempotency
+from core.search import attention
+from core.store.tables import Attention, Dataset, Image
 from service.context import Context, Ctx, Reading
-from service.cursors import After
-from service.job_schemas import JobBody
+from service.paging import After
 from service.routes.images import ImageId
 from service.routes.jobs import Key, accepted
-from service.schemas import MAX_ID
+from service.schemas.attention import AttentionBody, AttentionPage, AttentionRequest, AttentionRound, AttentionRow
+from service.schemas.common import MAX_ID
+from service.schemas.jobs import JobBody
 
 router = APIRouter(tags=["attention"])
 Round = Annotated[int, Path(ge=0, le=MAX_ID)]

@@ -5,9 +5,10 @@ from typing import Any
 from fastapi import APIRouter, Request
 from starlette.concurrency import run_in_threadpool
 
-from core import pretrained, training
+from core.collections import training
+from core.ground import pretrained
 from service.context import Context, Ctx
-from service.job_schemas import CheckedParams, Params, ParamsCheck
+from service.schemas.jobs import CheckedParams, Params, ParamsCheck
 from service.uploads import json_value, validated
 
 router = APIRouter(tags=["jobs"])

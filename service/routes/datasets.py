@@ -9,14 +9,13 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 from starlette.concurrency import run_in_threadpool
 
-from core import compaction, datasets, labels
+from core.collections import compaction, datasets, labels
 from core.errors import BadLabels
-from core.models import Dataset, Queue, Rejection, new_id
+from core.store.tables import Dataset, Queue, Rejection, new_id
 from service.context import Context, Ctx, Reading
-from service.cursors import After, AfterId, created_after, row_after
-from service.job_schemas import JobBody
+from service.paging import After, AfterId, created_after, row_after
 from service.routes.jobs import body as job_body
-from service.schemas import (
+from service.schemas.common import (
     DatasetBody,
     DatasetChange,
     DatasetImport,
@@ -26,6 +25,7 @@ from service.schemas import (
     LabelsBody,
     RejectionPage,
 )
+from service.schemas.jobs import JobBody
 from service.uploads import ARCHIVE, MAX_BODY_BYTES, json_body, media_type, parse_json, read_body, receive, validated
 
 router = APIRouter(tags=["datasets"])

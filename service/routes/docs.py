@@ -5,7 +5,7 @@ from typing import Annotated
 from fastapi import APIRouter, Header, Request
 from fastapi.responses import JSONResponse, Response
 
-from service.prefix import prefix_of
+from service.middleware.prefix import prefix_of
 from service.routes import page
 
 router = APIRouter(include_in_schema=False)

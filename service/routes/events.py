@@ -9,11 +9,12 @@ from fastapi.responses import StreamingResponse
 from sqlalchemy import select
 from starlette.concurrency import run_in_threadpool
 
-from core import finite, jobs
-from core.models import JobEvent, JobStatus
+from core.ground import finite
+from core.jobs import protocol
+from core.store.tables import JobEvent, JobStatus
 from service.context import Context, Ctx
-from service.cursors import MAX_SEQ, AfterEvent
-from service.job_schemas import EventBody, EventPage
+from service.paging import MAX_SEQ, AfterEvent
+from service.schemas.jobs import EventBody, EventPage
 
 router = APIRouter(tags=["jobs"])
 _STREAM_PAGE = 500
@@ -53,7 +54,7 @@ async def list_job_events(
 def _page(context: Context, job_id: str, after: int, limit: int) -> tuple[list[EventBody], bool, dict[str, Any] | None]:
     """Events after a number, whether the job is over, and its progress."""
     with context.db.read() as session:
-        job = jobs.get(session, job_id)
+        job = protocol.get(session, job_id)
         over = JobStatus(job.status).over
         wanted = select(JobEvent).where(JobEvent.job_id == job_id, JobEvent.seq > after)
         rows = session.scalars(wanted.order_by(JobEvent.seq).limit(limit)).all()

@@ -2,8 +2,8 @@
 
 from fastapi import APIRouter
 
-from core import formats, imaging
-from service.schemas import FormatBody, FormatsBody
+from core.ground import formats, imaging
+from service.schemas.common import FormatBody, FormatsBody
 
 router = APIRouter(tags=["datasets"])
 

@@ -9,7 +9,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from service.context import Ctx
 from service.errors import problem
-from service.schemas import Health
+from service.schemas.common import Health
 
 log = logging.getLogger(__name__)
 router = APIRouter(tags=["health"])

@@ -7,13 +7,14 @@ from fastapi.responses import Response
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from core import compaction, datasets, deletions, images, imaging
+from core.collections import compaction, datasets, deletions, images
 from core.errors import ImageNotFound
-from core.label_text import label_text
-from core.models import Dataset, Image, Label, Queue
+from core.ground import imaging
+from core.ground.label_text import label_text
+from core.store.tables import Dataset, Image, Label, Queue
 from service.context import Context, Ctx, Reading
-from service.cursors import After
-from service.schemas import MAX_ID, DeletedBody, Deletions, ImageBody, ImagePage
+from service.paging import After
+from service.schemas.common import MAX_ID, DeletedBody, Deletions, ImageBody, ImagePage
 
 router = APIRouter(tags=["images"])
 ImageId = Annotated[int, Path(ge=0, le=MAX_ID)]

@@ -12,13 +12,15 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 from starlette.concurrency import run_in_threadpool
 
-from core import continuation, datasets, idempotency, jobs, training, votes
+from core.collections import continuation, datasets, training
 from core.errors import BadParameters, BadRequest, DatasetNotReady, NoTable
-from core.models import DatasetStatus, Job, JobKind, JobStatus, Metric, Queue
-from core.verdict import verdict
+from core.ground.verdict import verdict
+from core.jobs import idempotency, protocol
+from core.search import votes
+from core.store.tables import DatasetStatus, Job, JobKind, JobStatus, Metric, Queue
 from service.context import Context, Ctx, Reading
-from service.cursors import AfterId, row_after
-from service.job_schemas import ClassifyAll, Continue, JobBody, JobPage, JobRequest, MetricBody, MetricsBody
+from service.paging import AfterId, row_after
+from service.schemas.jobs import ClassifyAll, Continue, JobBody, JobPage, JobRequest, MetricBody, MetricsBody
 from service.uploads import ARCHIVE, Upload, json_body, media_type, parse_json, receive, validated
 
 router = APIRouter(tags=["jobs"])
@@ -109,7 +111,7 @@ def _backbone(context: Context, request: JobRequest) -> str | None:
 def accepted(context: Context, response: Response, job: Job, new: bool) -> JobBody:
     """Wake a worker for a new job; say of another that it is none."""
     if new:
-        context.bell.ring(jobs.QUEUE_OF[JobKind(job.kind)])
+        context.bell.ring(protocol.QUEUE_OF[JobKind(job.kind)])
     else:
         response.headers["Idempotent-Replayed"] = "true"
     response.headers["Location"] = f"/jobs/{job.id}"
@@ -127,7 +129,7 @@ def _create(session: Session, request: JobRequest, backbone: str | None) -> Job:
     params = request.params.model_dump(exclude_none=True, mode="json")
     training.require_init(session, params, backbone)
     training.require(session, request.dataset_id, request.evaluation_dataset_id, params)
-    return jobs.create(
+    return protocol.create(
         session,
         JobKind.TRAIN,
         request.dataset_id,
@@ -149,7 +151,7 @@ def classify_dataset(
     def make(session: Session) -> Job:
         datasets.get_for_job(session, dataset_id)
         params = {**request.model_dump(), "model_id": view.model_id}
-        return jobs.create(session, JobKind.CLASSIFY, dataset_id, params=params)
+        return protocol.create(session, JobKind.CLASSIFY, dataset_id, params=params)
 
     same = {"classify": dataset_id, **request.model_dump()}
     return accepted(context, response, *idempotency.job_once(context.db, idempotency_key, same, make))
@@ -163,7 +165,7 @@ def classify_dataset(
 def get_classifications(job_id: str, session: Reading, context: Ctx) -> FileResponse:
     """The table of a finished classification: ``predicted`` is empty below the least confidence asked for, and everywhere
     where the job's ``progress.abstained`` says why no vote was held."""
-    job = jobs.get(session, job_id)
+    job = protocol.get(session, job_id)
     if job.kind != JobKind.CLASSIFY or job.status != JobStatus.SUCCEEDED:
         raise NoTable(f"{job_id} is a {job.kind} job that is {job.status}; only a classification that succeeded has a table")
     return FileResponse(votes.table_path(context.settings, job_id), media_type="text/csv", filename=f"{job_id}.csv")
@@ -207,13 +209,13 @@ def list_jobs(
 @router.get("/jobs/{job_id}")
 def get_job(job_id: str, session: Reading, context: Ctx) -> JobBody:
     """One job."""
-    return _bodies(context, [jobs.get(session, job_id)])[0]
+    return _bodies(context, [protocol.get(session, job_id)])[0]
 
 
 @router.get("/jobs/{job_id}/metrics")
 def list_job_metrics(job_id: str, session: Reading, points: Annotated[int, Query(ge=2, le=10_000)] = 500) -> MetricsBody:
     """Figures of every epoch, in order; of more than ``points`` epochs evenly spaced ones, the first and last among them."""
-    jobs.get(session, job_id)
+    protocol.get(session, job_id)
     rows = session.scalars(select(Metric).where(Metric.job_id == job_id).order_by(Metric.round, Metric.epoch)).all()
     if len(rows) > points:
         rows = [rows[round(number * (len(rows) - 1) / (points - 1))] for number in range(points)]
@@ -224,7 +226,7 @@ def list_job_metrics(job_id: str, session: Reading, points: Annotated[int, Query
 def cancel_job(job_id: str, context: Ctx) -> JobBody:
     """Cancel a job: at once while it is queued, within seconds while it runs."""
     with context.db.write() as session:
-        job = jobs.request_cancel(session, job_id)
+        job = protocol.request_cancel(session, job_id)
     answer = _bodies(context, [job])[0]
     if job.status == JobStatus.CANCELLED and "upload" in job.params:
         datasets.upload_path(context.settings, job.params["upload"]).unlink(missing_ok=True)

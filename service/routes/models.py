@@ -11,13 +11,15 @@ from pydantic_core import to_json
 from sqlalchemy import select
 from starlette.background import BackgroundTask
 
-from core import export, manifest, published
+from core.collections import published
 from core.errors import FileNotInModel
-from core.models import Model, Queue
+from core.files import manifest
+from core.search import export
+from core.store.tables import Model, Queue
 from service.context import Context, Ctx, Reading
-from service.cursors import AfterId, created_after, row_after
+from service.paging import AfterId, created_after, row_after
 from service.routes.datasets import body as dataset_body
-from service.schemas import CurrentModel, DatasetBody, MapBody, ModelBody, ModelPage, ModelRow
+from service.schemas.common import CurrentModel, DatasetBody, MapBody, ModelBody, ModelPage, ModelRow
 
 router = APIRouter(tags=["models"])
 

@@ -12,12 +12,13 @@ from starlette.datastructures import ImmutableMultiDict
 from starlette.datastructures import UploadFile as FormFile
 
 from core.errors import BadQuery, TooLarge
-from core.search import View
-from core.snapshots import Neighbour
-from core.votes import MIN_LABELS, Classification, classify
+from core.search.searcher import View
+from core.search.snapshots import Neighbour
+from core.search.votes import MIN_LABELS, Classification, classify
 from service.context import Context, Ctx
 from service.dispositions import NamedFiles
-from service.query_schemas import (
+from service.schemas.common import MAX_ID, Text
+from service.schemas.queries import (
     MAX_K,
     BatchBody,
     BatchRequest,
@@ -29,7 +30,6 @@ from service.query_schemas import (
     QueryBody,
     query_parameters,
 )
-from service.schemas import MAX_ID, Text
 from service.uploads import json_value, media_type, validated
 
 router = APIRouter(tags=["search"], route_class=NamedFiles)

@@ -3,12 +3,12 @@
 from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse, Response
 
-from core.keys import Scope
-from service.auth import COOKIE, Keyring
+from core.store.keys import Scope
 from service.context import Ctx
 from service.errors import problem
-from service.prefix import prefix_of
-from service.schemas import SessionBody, SessionRequest
+from service.middleware.auth import COOKIE, Keyring
+from service.middleware.prefix import prefix_of
+from service.schemas.common import SessionBody, SessionRequest
 
 router = APIRouter(tags=["session"])
 

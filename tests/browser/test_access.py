@@ -7,10 +7,10 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, expect
 
-from core import keys
-from core.db import Database
-from core.keys import Scope
 from core.settings import Settings
+from core.store import keys
+from core.store.db import Database
+from core.store.keys import Scope
 from tests.browser.conftest import PATIENCE, Errors, Site, wait_decoded
 from tests.service.serving import ready_dataset, serving
 
@@ -75,7 +75,7 @@ def test_a_phone_shows_every_view_without_scrolling_sideways(page: Page, site: S
 @pytest.fixture
 def guarded(settings: Settings, tmp_path: object) -> Iterator[tuple[httpx.Client, str]]:
     """A service that asks for a key, with a dataset, and a key that may write."""
-    from core import migrate
+    from core.store import migrate
 
     migrate.upgrade(settings.database)
     db = Database(settings.database)

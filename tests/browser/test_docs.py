@@ -7,10 +7,10 @@ import httpx
 import pytest
 from playwright.sync_api import Browser, Page, Request, expect
 
-from core import keys
-from core.db import Database
-from core.keys import Scope
 from core.settings import Settings
+from core.store import keys
+from core.store.db import Database
+from core.store.keys import Scope
 from tests.browser.conftest import PATIENCE, Errors
 from tests.service.serving import serving
 from tests.service.test_prefix import proxy

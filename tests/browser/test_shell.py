@@ -10,10 +10,10 @@ import httpx
 import pytest
 from playwright.sync_api import Browser, CDPSession, JSHandle, Page, expect
 
-from core import keys, migrate
-from core.db import Database
-from core.keys import Scope
 from core.settings import Settings
+from core.store import keys, migrate
+from core.store.db import Database
+from core.store.keys import Scope
 from tests.browser.conftest import PATIENCE, Errors, Site, until, wait_decoded
 from tests.browser.layout import assert_tidy, resized
 from tests.browser.test_upload import noise

@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 from playwright.sync_api import Page, expect
 
-from core import pretrained
-from core.db import Database
+from core.ground import pretrained
 from core.settings import Settings
+from core.store.db import Database
 from tests.browser.conftest import Site
 from tests.browser.layout import WIDTHS, assert_tidy, resized
 from tests.conftest import picture_zip

@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from core import keys
-from core.db import Database
-from core.keys import Scope
 from core.settings import Settings
+from core.store import keys
+from core.store.db import Database
+from core.store.keys import Scope
 from tests.browser.conftest import PATIENCE, Errors, Site, wait_decoded
 from tests.conftest import picture_zip
 from tests.service.serving import serving

@@ -11,18 +11,18 @@ from pathlib import Path
 from sqlalchemy import func, select
 from sqlalchemy.exc import SQLAlchemyError
 
-from core.db import Database
-from core.jobs import FRUITLESS_LIMIT
-from core.models import Job, JobStatus
+from core.jobs.protocol import FRUITLESS_LIMIT
 from core.settings import Settings
+from core.store.db import Database
+from core.store.tables import Job, JobStatus
 from tests.live import Running
 from tests.servers import Service
 
 log = logging.getLogger("chaos")
 _KINDS = {  # the first whose words are all in a process's command line
-    "serve": ("service.cli", "serve"),
+    "serve": ("service.commands.main", "serve"),
     "valkey-server": ("valkey-server",),
-    "valkey guard": ("service.valkey",),
+    "valkey guard": ("service.operations.valkey",),
     "training process": ("-m trainer",),
     "training worker": ("-m worker", "--queue training"),
     "tasks worker": ("-m worker", "--queue tasks"),

@@ -6,11 +6,11 @@ from typing import Any
 
 from sqlalchemy import select
 
-from core import manifest
-from core.db import Database
-from core.manifest import DamagedModel
-from core.models import Dataset, Job, JobEvent, JobKind, JobStatus, Metric, Model
+from core.files import manifest
+from core.files.manifest import DamagedModel
 from core.settings import Settings
+from core.store.db import Database
+from core.store.tables import Dataset, Job, JobEvent, JobKind, JobStatus, Metric, Model
 from tests.chaos.client import IMAGES, Client
 from tests.live import TINY, Running
 

@@ -10,10 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from core import archives, datasets
-from core.entries import Entry, Limits
+from core.collections import datasets
 from core.errors import BadArchive, BadRequest
 from core.settings import Settings
+from core.untrusted import archives
+from core.untrusted.entries import Entry, Limits
 from tests.conftest import image_bytes
 
 MIB = 1 << 20

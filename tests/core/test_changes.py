@@ -10,24 +10,27 @@ import numpy as np
 import pytest
 from sqlalchemy import func, insert, select, text
 
-from core import datasets, deletions, index, jobs, manifest, texts
-from core.db import Database
+from core.collections import datasets, deletions
+from core.collections.intake import end_failed, ingest
 from core.errors import BadArchive, BadQuery, DatasetNotReady
-from core.export import map_of
-from core.intake import end_failed, ingest
-from core.jobs import Claim
-from core.models import Dataset, DatasetStatus, Embedding, Image, JobKind, JobStatus, Label, Model, Queue, Rejection, now
-from core.open_models import OpenModel
-from core.queries import Filter
+from core.files import manifest, texts
+from core.files.shards import read_range
+from core.jobs import protocol
+from core.jobs.protocol import Claim
+from core.search import index
+from core.search.export import map_of
+from core.search.open_models import OpenModel
+from core.search.queries import Filter
+from core.search.snapshots import Labels, Snapshot
 from core.settings import Settings
-from core.shards import read_range
-from core.snapshots import Labels, Snapshot
+from core.store.db import Database
+from core.store.tables import Dataset, DatasetStatus, Embedding, Image, JobKind, JobStatus, Label, Model, Queue, Rejection, now
 from tests.conftest import image_bytes, write_zip
 from tests.core.test_datasets import ingested
 from worker.compact import compact
 from worker.embed import embed
-from worker.inputs import write_images
 from worker.pulse import Pulse
+from worker.training.inputs import write_images
 
 
 def zipped(tmp_path: Path, seeds: range, folder: str = "a") -> bytes:
@@ -42,7 +45,7 @@ def adding(db: Database, settings: Settings, dataset_id: str, data: bytes) -> Cl
 
 
 def claimed(db: Database) -> Claim:
-    owner = jobs.claim(db, Queue.TASKS, "w")
+    owner = protocol.claim(db, Queue.TASKS, "w")
     assert owner is not None
     return owner
 
@@ -114,7 +117,7 @@ def test_a_tar_whose_first_name_looks_like_an_image_is_a_tar(db: Database, setti
 def test_an_attempt_that_was_given_up_leaves_nothing(db: Database, settings: Settings, tmp_path: Path) -> None:
     dataset_id = ingested(db, settings, zipped(tmp_path, range(4)))
     before = contents(db, settings, dataset_id)
-    jobs.release(db, half_added(db, settings, dataset_id, zipped(tmp_path, range(4, 9))))
+    protocol.release(db, half_added(db, settings, dataset_id, zipped(tmp_path, range(4, 9))))
     end_failed(db, settings, claimed(db), JobStatus.FAILED, {"code": "x", "message": "y"})
     assert contents(db, settings, dataset_id) == before
     with db.read() as session:
@@ -127,9 +130,9 @@ def test_an_attempt_that_was_given_up_leaves_nothing(db: Database, settings: Set
 def test_training_reads_nothing_of_an_upload_that_goes_on(db: Database, settings: Settings, tmp_path: Path) -> None:
     dataset_id = ingested(db, settings, zipped(tmp_path, range(4)))
     with db.write() as session:
-        jobs.create(session, JobKind.TRAIN, dataset_id)
+        protocol.create(session, JobKind.TRAIN, dataset_id)
     owner = half_added(db, settings, dataset_id, zipped(tmp_path, range(4, 9)))
-    assert jobs.claim(db, Queue.TRAINING, "w") is not None
+    assert protocol.claim(db, Queue.TRAINING, "w") is not None
     write_images(db, settings, dataset_id, tmp_path / "images.jsonl")
     end_failed(db, settings, owner, JobStatus.CANCELLED, None)
     listed = [json.loads(line) for line in (tmp_path / "images.jsonl").read_text().splitlines()]
@@ -144,16 +147,16 @@ def test_what_an_upload_left_that_ended_without_an_owner_is_taken_back(
 ) -> None:
     dataset_id = ingested(db, settings, zipped(tmp_path, range(4)))
     owner = half_added(db, settings, dataset_id, zipped(tmp_path, range(4, 9)))
-    jobs.lost(db, owner, "killed")
+    protocol.lost(db, owner, "killed")
     with db.write() as session:
         if end == "embed":
-            jobs.create(session, JobKind.EMBED, dataset_id)
+            protocol.create(session, JobKind.EMBED, dataset_id)
     if end == "lost":
         for _ in range(2):
-            jobs.lost(db, claimed(db), "killed")
+            protocol.lost(db, claimed(db), "killed")
     else:
         with db.write() as session:
-            jobs.request_cancel(session, owner.job_id)
+            protocol.request_cancel(session, owner.job_id)
     assert "half.png" in paths(db)
     next_ = claimed(db)
     if end == "embed":
@@ -234,16 +237,16 @@ def test_compaction_keeps_what_is_live_and_nothing_else(db: Database, settings: 
     home = settings.root / "datasets" / dataset_id
     untouched = next(path for path in home.rglob("*.tar") if path.stat().st_size < 8000)
     with db.write() as session:
-        training = jobs.create(session, JobKind.TRAIN, dataset_id).id
-        jobs.create(session, JobKind.COMPACT, dataset_id)
-    compacting, other = claimed(db), jobs.claim(db, Queue.TRAINING, "w")
+        training = protocol.create(session, JobKind.TRAIN, dataset_id).id
+        protocol.create(session, JobKind.COMPACT, dataset_id)
+    compacting, other = claimed(db), protocol.claim(db, Queue.TRAINING, "w")
     assert other is not None and other.job_id == training  # begins while shards are being written anew
     compact(db, settings, compacting, Pulse(db, settings, compacting))
     assert contents(db, settings, dataset_id) == expected
     assert len(list(home.rglob("*.tar"))) == 3  # the old one is still there, for the training
-    assert jobs.claim(db, Queue.TASKS, "w") is None
+    assert protocol.claim(db, Queue.TASKS, "w") is None
     with db.write() as session:
-        jobs.finish(session, other, JobStatus.SUCCEEDED)
+        protocol.finish(session, other, JobStatus.SUCCEEDED)
     last = claimed(db)
     compact(db, settings, last, Pulse(db, settings, last))
     assert contents(db, settings, dataset_id) == expected
@@ -264,7 +267,7 @@ def make_model(db: Database, settings: Settings, vectors: np.ndarray) -> tuple[O
     with db.write() as session:
         session.add(Dataset(id="ds_1", name="n", status=DatasetStatus.READY, labels="none", images=len(paths), created_at=now()))
         session.flush()
-        job = jobs.create(session, JobKind.TRAIN, "ds_1").id
+        job = protocol.create(session, JobKind.TRAIN, "ds_1").id
         session.add(
             Model(
                 id="mdl_1",

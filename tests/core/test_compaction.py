@@ -10,13 +10,14 @@ import numpy as np
 import pytest
 from sqlalchemy import event, func, insert, select, update
 
-from core import compaction, datasets, deletions, jobs, published
-from core.db import Database
+from core.collections import compaction, datasets, deletions, published
 from core.errors import ModelInUse, ModelNotFound, StaleAttempt
-from core.jobs import Claim
-from core.models import Dataset, Deletion, Embedding, Image, JobKind, JobStatus, Model, Queue, new_id
+from core.jobs import protocol
+from core.jobs.protocol import Claim
+from core.jobs.sweep import collect
 from core.settings import Settings
-from core.sweep import collect
+from core.store.db import Database
+from core.store.tables import Dataset, Deletion, Embedding, Image, JobKind, JobStatus, Model, Queue, new_id
 from tests.core.test_changes import COUNT, DIM, claimed, make_model, zipped
 from tests.core.test_datasets import ingested, uploaded
 from tests.core.test_jobs import make_dataset
@@ -32,10 +33,10 @@ def ids(db: Database, settings: Settings) -> list[int]:
     (settings.root / "s").write_bytes(b"")
     with db.write() as session:
         session.execute(update(Dataset).values(model_id="mdl_1"))
-    trained = jobs.claim(db, Queue.TRAINING, "w")
+    trained = protocol.claim(db, Queue.TRAINING, "w")
     assert trained is not None
     with db.write() as session:
-        jobs.finish(session, trained, JobStatus.SUCCEEDED)
+        protocol.finish(session, trained, JobStatus.SUCCEEDED)
     return [int(id_) for id_ in made]
 
 
@@ -96,13 +97,13 @@ def test_ids_of_deleted_images_go_when_no_model_holds_them(db: Database, setting
     compacted(db, settings)
     assert count(db, Deletion) == 3
     with db.write() as session:
-        training = jobs.create(session, JobKind.TRAIN, "ds_1").id
-    compacting, owner = queued(db), jobs.claim(db, Queue.TRAINING, "w")
+        training = protocol.create(session, JobKind.TRAIN, "ds_1").id
+    compacting, owner = queued(db), protocol.claim(db, Queue.TRAINING, "w")
     assert owner is not None and owner.job_id == training  # it may be learning an image that was deleted since
     compact(db, settings, compacting, Pulse(db, settings, compacting))
     assert count(db, Deletion) == 3
     with db.write() as session:
-        jobs.finish(session, owner, JobStatus.SUCCEEDED)
+        protocol.finish(session, owner, JobStatus.SUCCEEDED)
     compacted(db, settings)
     assert count(db, Deletion) == 0
 
@@ -123,7 +124,7 @@ def test_a_stale_compaction_publishes_nothing_over_its_successor(db: Database, s
     owner = queued(db)
 
     def take_over() -> None:
-        jobs.lost(db, owner, "silent")
+        protocol.lost(db, owner, "silent")
         successor = claimed(db)
         compact(db, settings, successor, Pulse(db, settings, successor))
 
@@ -136,7 +137,7 @@ def test_a_stale_compaction_publishes_nothing_over_its_successor(db: Database, s
 def test_a_stale_compaction_deletes_no_file_of_its_successor(db: Database, settings: Settings, tmp_path: Path) -> None:
     dataset_id = ingested(db, settings, zipped(tmp_path, range(4)))
     stale = queued(db, dataset_id)
-    jobs.lost(db, stale, "silent")
+    protocol.lost(db, stale, "silent")
     successor = claimed(db)
     growing = settings.root / "datasets" / dataset_id / f"{successor.job_id}-{successor.attempt}" / "shard-000000.tar"
     growing.parent.mkdir()
@@ -162,7 +163,7 @@ def test_a_model_is_deleted_with_every_folder_that_it_has_had(db: Database, sett
     for name in ("job_1-1+job_2-1", "job_1-10", "job_1-2"):
         (models / name).mkdir()
     with db.write() as session:
-        classify = jobs.create(session, JobKind.CLASSIFY, "ds_1", params={"model_id": "mdl_1"}).id
+        classify = protocol.create(session, JobKind.CLASSIFY, "ds_1", params={"model_id": "mdl_1"}).id
     with pytest.raises(ModelInUse, match="current"):
         published.remove(db, settings, "mdl_1")
     with db.write() as session:
@@ -170,7 +171,7 @@ def test_a_model_is_deleted_with_every_folder_that_it_has_had(db: Database, sett
     with pytest.raises(ModelInUse, match=classify):
         published.remove(db, settings, "mdl_1")
     with db.write() as session:
-        jobs.request_cancel(session, classify)
+        protocol.request_cancel(session, classify)
     published.remove(db, settings, "mdl_1")
     assert folders(settings) == {"job_1-10", "job_1-2"}
     with pytest.raises(ModelNotFound), db.write() as session:
@@ -213,10 +214,10 @@ def test_whether_compaction_is_due_does_not_hang_on_files(db: Database, settings
 def test_files_that_belong_to_nothing_are_collected_and_no_others(db: Database, settings: Settings, ids: list[int]) -> None:
     uploaded(db, settings, b"x")
     with db.write() as session:
-        training = jobs.create(session, JobKind.TRAIN, "ds_1").id
-        compacting = jobs.create(session, JobKind.COMPACT, "ds_1").id
-        over = jobs.create(session, JobKind.COMPACT, "ds_1").id
-        jobs.request_cancel(session, over)
+        training = protocol.create(session, JobKind.TRAIN, "ds_1").id
+        compacting = protocol.create(session, JobKind.COMPACT, "ds_1").id
+        over = protocol.create(session, JobKind.COMPACT, "ds_1").id
+        protocol.request_cancel(session, over)
     gone = new_id("job")
     for name in (f"models/{training}-1", f"models/{gone}-1", "datasets/ds_1", "datasets/ds_gone"):
         (settings.root / name).mkdir(parents=True)

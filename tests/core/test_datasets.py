@@ -11,14 +11,15 @@ import pytest
 from PIL import Image as PilImage
 from sqlalchemy import select
 
-from core import datasets, jobs
-from core.db import Database
+from core.collections import datasets
+from core.collections.intake import end_failed, ingest
 from core.errors import BadArchive, DatasetInUse, DatasetNotFound, StaleAttempt
-from core.intake import end_failed, ingest
-from core.jobs import Claim
-from core.models import Dataset, Image, JobKind, JobStatus, Label, Queue, Rejection
+from core.files.shards import read_range
+from core.jobs import protocol
+from core.jobs.protocol import Claim
 from core.settings import Settings
-from core.shards import read_range
+from core.store.db import Database
+from core.store.tables import Dataset, Image, JobKind, JobStatus, Label, Queue, Rejection
 from tests.conftest import image_bytes, write_zip
 
 
@@ -27,7 +28,7 @@ def uploaded(db: Database, settings: Settings, data: bytes, labels: str = "none"
     datasets.upload_path(settings, dataset_id).write_bytes(data)
     with db.write() as session:
         datasets.create(session, dataset_id, "test", labels, len(data))
-    owner = jobs.claim(db, Queue.TASKS, "w")
+    owner = protocol.claim(db, Queue.TASKS, "w")
     assert owner is not None
     return dataset_id, owner
 
@@ -242,8 +243,8 @@ def test_a_second_attempt_leaves_nothing_of_the_first(db: Database, settings: Se
     dataset_id, first = uploaded(db, settings, data)
     with pytest.raises(InterruptedError):
         ingest(db, settings, first, iter([False, False, True]).__next__)
-    jobs.lost(db, first, "test")
-    second = jobs.claim(db, Queue.TASKS, "w")
+    protocol.lost(db, first, "test")
+    second = protocol.claim(db, Queue.TASKS, "w")
     assert second is not None
     with pytest.raises(StaleAttempt):
         ingest(db, settings, first, lambda: False)
@@ -257,13 +258,13 @@ def test_a_second_attempt_leaves_nothing_of_the_first(db: Database, settings: Se
 def test_deleting(db: Database, settings: Settings, tmp_path: Path) -> None:
     dataset_id = ingested(db, settings, zipped({"a.png": image_bytes(1)}, tmp_path))
     with db.write() as session:
-        job = jobs.create(session, JobKind.TRAIN, dataset_id).id
+        job = protocol.create(session, JobKind.TRAIN, dataset_id).id
     with pytest.raises(DatasetInUse, match=job):
         datasets.remove(db, settings, dataset_id)
     with db.read() as session:
         assert datasets.get(session, dataset_id).status == "ready"
     with db.write() as session:
-        jobs.request_cancel(session, job)
+        protocol.request_cancel(session, job)
     datasets.remove(db, settings, dataset_id)
     assert not (settings.root / "datasets" / dataset_id).exists()
     with db.read() as session:
@@ -280,4 +281,4 @@ def test_ids_are_never_used_again(db: Database, settings: Settings, tmp_path: Pa
     ingested(db, settings, zipped({"b.png": image_bytes(2)}, tmp_path))
     with db.read() as session:
         assert session.scalars(select(Image.id)).one() > before
-        assert jobs.get(session, session.scalars(select(jobs.Job.id)).one()).status == JobStatus.SUCCEEDED
+        assert protocol.get(session, session.scalars(select(protocol.Job.id)).one()).status == JobStatus.SUCCEEDED

@@ -14,11 +14,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from core import imaging
-from core.decoding import Checked, Decoders
 from core.errors import BadImage
-from core.imaging import ImageError
+from core.ground import imaging
+from core.ground.imaging import ImageError
 from core.settings import Settings
+from core.untrusted.decoding import Checked, Decoders
 from tests.conftest import image_bytes
 from tests.live import wait_for
 
@@ -49,7 +49,7 @@ def processes(parent: int | None = None) -> set[int]:
             state, above = (entry / "stat").read_text().rpartition(")")[2].split()[:2]
         except OSError:
             continue
-        if b"core.decoder" in command and int(above) == (parent or os.getpid()) and state != "Z":
+        if b"core.untrusted.decoder" in command and int(above) == (parent or os.getpid()) and state != "Z":
             found.add(int(entry.name))
     return found
 
@@ -138,7 +138,7 @@ def test_no_secret_is_handed_down(decoders: Decoders, monkeypatch: pytest.Monkey
 
 _PARENT = """
 import sys
-from core.decoding import Decoders
+from core.untrusted.decoding import Decoders
 from core.settings import Settings
 decoders = Decoders(Settings())
 decoders.check([sys.stdin.buffer.read()] * 50, 64_000_000)

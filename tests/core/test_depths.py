@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from PIL import Image, ImageCms
 
-from core import imaging
-from core.depths import joined
+from core.ground import imaging
+from core.ground.depths import joined
 from tests.conftest import image_bytes
 from tests.core.pictures import png, tiff
 from tests.core.test_imaging import saved
@@ -252,7 +252,7 @@ def test_avif_and_heic_are_read() -> None:
 _WITHOUT = """
 import sys
 sys.modules["pillow_heif"] = None
-from core import imaging
+from core.ground import imaging
 try:
     imaging.decode(sys.stdin.buffer.read())
 except imaging.ImageError as error:

@@ -9,7 +9,7 @@ import pytest
 from onnx import TensorProto, helper
 from PIL import Image
 
-from core.encoder import Encoder
+from core.search.encoder import Encoder
 
 SIDE = 4
 

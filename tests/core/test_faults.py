@@ -10,10 +10,13 @@ import numpy as np
 import pytest
 from sqlalchemy import delete, update
 
-from core import disk, embedding, index, jobs
-from core.db import Database
-from core.models import Dataset, DatasetStatus, Embedding, Job, JobKind, JobStatus, Queue
+from core.collections import embedding
+from core.files import disk
+from core.jobs import protocol
+from core.search import index
 from core.settings import Settings
+from core.store.db import Database
+from core.store.tables import Dataset, DatasetStatus, Embedding, Job, JobKind, JobStatus, Queue
 from tests.core.test_changes import COUNT, DIM, make_model
 from tests.core.test_jobs import make_dataset, make_job, status_of
 
@@ -24,12 +27,12 @@ def test_a_claim_and_the_failure_of_its_dataset_do_not_lock_each_other_out(db: D
     dataset = make_dataset(db, status=DatasetStatus.VALIDATING)
     job = make_job(db, dataset, JobKind.INGEST)
     claims: list[object] = []
-    claim = threading.Thread(target=lambda: claims.append(jobs.claim(db, Queue.TASKS, "w")))
+    claim = threading.Thread(target=lambda: claims.append(protocol.claim(db, Queue.TASKS, "w")))
     with db.write() as session:
         session.execute(update(Dataset).where(Dataset.id == dataset).values(name="locked"))
         claim.start()
         time.sleep(0.5)  # the claim has come as far as it can
-        jobs.fail_dataset(session, dataset, {"code": "x", "message": "y"})
+        protocol.fail_dataset(session, dataset, {"code": "x", "message": "y"})
     claim.join(20)
     assert claims == [None]
     assert status_of(db, job) == JobStatus.FAILED

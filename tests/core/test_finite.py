@@ -8,10 +8,10 @@ import pytest
 from sqlalchemy import select, text
 from sqlalchemy.exc import DBAPIError
 
-from core import finite
-from core.db import Database, reason
-from core.models import Job, JobKind
+from core.ground import finite
 from core.settings import Settings
+from core.store.db import Database, reason
+from core.store.tables import Job, JobKind
 from tests.service.serving import ready_dataset
 
 NUMBERS: dict[str, Any] = {"mean": math.nan, "most": [math.inf, -math.inf, 1.5, {"deep": (math.nan, 2)}], "count": 3}

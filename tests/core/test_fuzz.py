@@ -11,11 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from core import archives
-from core.decoding import Checked, Decoders
-from core.entries import Limits
 from core.errors import BadArchive
 from core.settings import Settings
+from core.untrusted import archives
+from core.untrusted.decoding import Checked, Decoders
+from core.untrusted.entries import Limits
 from tests.conftest import image_bytes
 from tests.core.hostile_files import corpus, mutated
 from tests.core.test_decoders import processes

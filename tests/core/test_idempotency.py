@@ -6,11 +6,12 @@ import pytest
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from core import datasets, jobs
-from core.db import Database
+from core.collections import datasets
 from core.errors import KeyReused
-from core.idempotency import job_once
-from core.models import Job, JobKind
+from core.jobs import protocol
+from core.jobs.idempotency import job_once
+from core.store.db import Database
+from core.store.tables import Job, JobKind
 
 
 @pytest.fixture
@@ -23,7 +24,7 @@ def dataset(db: Database) -> str:
 
 def test_a_key_makes_one_job_whoever_asks_how_often(db: Database, dataset: str) -> None:
     def make(session: Session) -> Job:
-        return jobs.create(session, JobKind.TRAIN, dataset)
+        return protocol.create(session, JobKind.TRAIN, dataset)
 
     with ThreadPoolExecutor(8) as pool:
         found = list(pool.map(lambda _: job_once(db, "key", {"a": 1}, make), range(16)))
@@ -39,9 +40,9 @@ def test_a_key_makes_one_job_whoever_asks_how_often(db: Database, dataset: str) 
 
 def test_a_request_that_fails_leaves_its_key_free(db: Database, dataset: str) -> None:
     def fail(session: Session) -> Job:
-        jobs.create(session, JobKind.TRAIN, dataset)
+        protocol.create(session, JobKind.TRAIN, dataset)
         raise ValueError("our own")
 
     with pytest.raises(ValueError, match="own"):
         job_once(db, "key", {}, fail)
-    assert job_once(db, "key", {}, lambda session: jobs.create(session, JobKind.TRAIN, dataset))[1]
+    assert job_once(db, "key", {}, lambda session: protocol.create(session, JobKind.TRAIN, dataset))[1]

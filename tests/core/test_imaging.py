@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from core import imaging
+from core.ground import imaging
 from tests.conftest import image_bytes
 
 

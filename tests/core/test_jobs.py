@@ -5,12 +5,12 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from sqlalchemy import select, update
 
-from core import jobs
-from core.db import Database
 from core.errors import JobNotFound, JobOver, StaleAttempt
-from core.jobs import Claim
-from core.models import Dataset, DatasetStatus, Job, JobEvent, JobKind, JobStatus, Metric, Queue, now
-from core.sweep import Sweep
+from core.jobs import protocol
+from core.jobs.protocol import Claim
+from core.jobs.sweep import Sweep
+from core.store.db import Database
+from core.store.tables import Dataset, DatasetStatus, Job, JobEvent, JobKind, JobStatus, Metric, Queue, now
 
 
 def make_dataset(db: Database, id_: str = "ds_1", status: DatasetStatus = DatasetStatus.READY) -> str:
@@ -21,21 +21,21 @@ def make_dataset(db: Database, id_: str = "ds_1", status: DatasetStatus = Datase
 
 def make_job(db: Database, dataset: str = "ds_1", kind: JobKind = JobKind.TRAIN, evaluation: str | None = None) -> str:
     with db.write() as session:
-        return jobs.create(session, kind, dataset, evaluation_dataset_id=evaluation).id
+        return protocol.create(session, kind, dataset, evaluation_dataset_id=evaluation).id
 
 
 def status_of(db: Database, job: str) -> str:
     with db.read() as session:
-        return jobs.get(session, job).status
+        return protocol.get(session, job).status
 
 
 def claimed(db: Database, queue: Queue = Queue.TRAINING) -> Claim:
-    owner = jobs.claim(db, queue, "w")
+    owner = protocol.claim(db, queue, "w")
     assert owner is not None
     return owner
 
 
-def epoch(round_: int, number: int) -> jobs.Event:
+def epoch(round_: int, number: int) -> protocol.Event:
     figures = {"loss": 1.0, "learning_rate": 0.1, "images_per_second": 10.0, "anchors": 0.0}
     return "epoch", {"round": round_, "epoch": number, **figures}
 
@@ -44,7 +44,7 @@ def test_oldest_job_first_and_each_once(db: Database) -> None:
     make_dataset(db)
     first, second = make_job(db), make_job(db)
     assert [claimed(db).job_id, claimed(db).job_id] == [first, second]
-    assert jobs.claim(db, Queue.TRAINING, "w") is None
+    assert protocol.claim(db, Queue.TRAINING, "w") is None
 
 
 def test_many_workers_claim_each_job_exactly_once(db: Database) -> None:
@@ -53,7 +53,7 @@ def test_many_workers_claim_each_job_exactly_once(db: Database) -> None:
 
     def drain(name: str) -> list[str]:
         mine = []
-        while owner := jobs.claim(db, Queue.TRAINING, name):
+        while owner := protocol.claim(db, Queue.TRAINING, name):
             mine.append(owner.job_id)
         return mine
 
@@ -68,29 +68,29 @@ def test_training_waits_for_both_datasets(db: Database) -> None:
     make_dataset(db, "ds_2", DatasetStatus.VALIDATING)
     make_job(db, "ds_1", evaluation="ds_2")
     for ready in ("ds_1", "ds_2"):
-        assert jobs.claim(db, Queue.TRAINING, "w") is None
+        assert protocol.claim(db, Queue.TRAINING, "w") is None
         with db.write() as session:
             session.execute(update(Dataset).where(Dataset.id == ready).values(status=DatasetStatus.READY))
-    assert jobs.claim(db, Queue.TRAINING, "w") is not None
+    assert protocol.claim(db, Queue.TRAINING, "w") is not None
 
 
 def end(db: Database, owner: Claim) -> None:
     with db.write() as session:
-        jobs.finish(session, owner, JobStatus.SUCCEEDED)
+        protocol.finish(session, owner, JobStatus.SUCCEEDED)
 
 
 def test_one_job_at_a_time_changes_a_dataset(db: Database) -> None:
     make_dataset(db, "ds_1")
     make_dataset(db, "ds_2")
-    expected = {make_job(db, dataset, kind) for dataset in ("ds_1", "ds_2") for kind in jobs.WRITERS * 2}
+    expected = {make_job(db, dataset, kind) for dataset in ("ds_1", "ds_2") for kind in protocol.WRITERS * 2}
     running: dict[str, int] = {"ds_1": 0, "ds_2": 0}
 
     def drain(name: str) -> list[str]:
         mine = []
-        while len(mine) < len(expected) and (jobs.waiting(db, Queue.TASKS) or any(running.values())):
-            if owner := jobs.claim(db, Queue.TASKS, name):
+        while len(mine) < len(expected) and (protocol.waiting(db, Queue.TASKS) or any(running.values())):
+            if owner := protocol.claim(db, Queue.TASKS, name):
                 with db.read() as session:
-                    dataset = jobs.get(session, owner.job_id).dataset_id
+                    dataset = protocol.get(session, owner.job_id).dataset_id
                 running[dataset] += 1
                 assert running[dataset] == 1
                 running[dataset] -= 1
@@ -106,10 +106,10 @@ def test_one_job_at_a_time_changes_a_dataset(db: Database) -> None:
 def test_training_waits_for_what_was_uploaded_before_it(db: Database) -> None:
     make_dataset(db)
     before, train, after = make_job(db, kind=JobKind.INGEST), make_job(db), make_job(db, kind=JobKind.INGEST)
-    assert jobs.claim(db, Queue.TRAINING, "w") is None
+    assert protocol.claim(db, Queue.TRAINING, "w") is None
     owner = claimed(db, Queue.TASKS)
     assert owner.job_id == before
-    assert jobs.claim(db, Queue.TRAINING, "w") is None
+    assert protocol.claim(db, Queue.TRAINING, "w") is None
     end(db, owner)
     assert claimed(db).job_id == train
     assert claimed(db, Queue.TASKS).job_id == after
@@ -121,9 +121,9 @@ def test_compaction_waits_for_training_that_has_begun(db: Database) -> None:
     make_job(db, "ds_2", evaluation="ds_1")
     compact = make_job(db, kind=JobKind.COMPACT)
     training = claimed(db)
-    assert jobs.claim(db, Queue.TASKS, "w") is None
-    jobs.release(db, training)  # it resumes, with the list of images that it has
-    assert jobs.claim(db, Queue.TASKS, "w") is None
+    assert protocol.claim(db, Queue.TASKS, "w") is None
+    protocol.release(db, training)  # it resumes, with the list of images that it has
+    assert protocol.claim(db, Queue.TASKS, "w") is None
     end(db, claimed(db))
     assert claimed(db, Queue.TASKS).job_id == compact
 
@@ -133,8 +133,8 @@ def test_training_fails_with_its_dataset(db: Database) -> None:
     train, ingest = make_job(db), make_job(db, kind=JobKind.INGEST)
     owner = claimed(db, Queue.TASKS)
     with db.write() as session:
-        jobs.finish(session, owner, JobStatus.FAILED, error={"code": "bad_archive", "message": "no"})
-        jobs.fail_dataset(session, "ds_1", {"code": "bad_archive", "message": "no"})
+        protocol.finish(session, owner, JobStatus.FAILED, error={"code": "bad_archive", "message": "no"})
+        protocol.fail_dataset(session, "ds_1", {"code": "bad_archive", "message": "no"})
     assert status_of(db, train) == JobStatus.FAILED
     assert status_of(db, ingest) == JobStatus.FAILED
 
@@ -143,14 +143,14 @@ def test_a_stale_owner_can_write_nothing(db: Database) -> None:
     make_dataset(db)
     make_job(db)
     stale = claimed(db)
-    jobs.lost(db, stale, "test")
+    protocol.lost(db, stale, "test")
     fresh = claimed(db)
     with pytest.raises(StaleAttempt):
-        jobs.beat(db, stale)
+        protocol.beat(db, stale)
     with pytest.raises(StaleAttempt):
-        jobs.record(db, stale, [epoch(0, 0)], None)
+        protocol.record(db, stale, [epoch(0, 0)], None)
     with pytest.raises(StaleAttempt), db.write() as session:
-        jobs.finish(session, stale, JobStatus.SUCCEEDED)
+        protocol.finish(session, stale, JobStatus.SUCCEEDED)
     assert fresh.attempt == stale.attempt + 1
     with db.read() as session:
         assert session.scalars(select(Metric)).all() == []
@@ -160,11 +160,11 @@ def test_events_count_without_gaps_and_a_resume_repeats_nothing(db: Database) ->
     make_dataset(db)
     job = make_job(db)
     first = claimed(db)
-    ends: list[jobs.Event] = [("round", {"round": 0}), ("warning", {"round": 0, "message": "collapsed"})]
-    jobs.record(db, first, [("started", {}), epoch(0, 0), epoch(0, 1), *ends], {"round": 0})
-    jobs.lost(db, first, "test")
+    ends: list[protocol.Event] = [("round", {"round": 0}), ("warning", {"round": 0, "message": "collapsed"})]
+    protocol.record(db, first, [("started", {}), epoch(0, 0), epoch(0, 1), *ends], {"round": 0})
+    protocol.lost(db, first, "test")
     second = claimed(db)
-    jobs.record(db, second, [("started", {}), epoch(0, 0), epoch(0, 1), *ends, epoch(1, 0)], None)
+    protocol.record(db, second, [("started", {}), epoch(0, 0), epoch(0, 1), *ends, epoch(1, 0)], None)
     with db.read() as session:
         rows = session.scalars(select(JobEvent).where(JobEvent.job_id == job).order_by(JobEvent.seq)).all()
         epochs = [(row.data["round"], row.data["epoch"]) for row in rows if row.type == "epoch"]
@@ -179,22 +179,22 @@ def test_cancel_while_queued_is_immediate(db: Database) -> None:
     make_dataset(db)
     job = make_job(db)
     with db.write() as session:
-        assert jobs.request_cancel(session, job).status == JobStatus.CANCELLED
-    assert jobs.claim(db, Queue.TRAINING, "w") is None
+        assert protocol.request_cancel(session, job).status == JobStatus.CANCELLED
+    assert protocol.claim(db, Queue.TRAINING, "w") is None
 
 
 def test_cancel_while_running_reaches_the_owner_and_beats_success(db: Database) -> None:
     make_dataset(db)
     job = make_job(db)
     owner = claimed(db)
-    assert not jobs.beat(db, owner)
+    assert not protocol.beat(db, owner)
     with db.write() as session:
-        assert jobs.request_cancel(session, job).status == JobStatus.RUNNING
-    assert jobs.beat(db, owner)
+        assert protocol.request_cancel(session, job).status == JobStatus.RUNNING
+    assert protocol.beat(db, owner)
     with pytest.raises(StaleAttempt), db.write() as session:
-        jobs.finish(session, owner, JobStatus.SUCCEEDED)
+        protocol.finish(session, owner, JobStatus.SUCCEEDED)
     with db.write() as session:
-        jobs.finish(session, owner, JobStatus.CANCELLED)
+        protocol.finish(session, owner, JobStatus.CANCELLED)
     assert status_of(db, job) == JobStatus.CANCELLED
 
 
@@ -203,11 +203,11 @@ def test_cancel_of_what_is_over_or_unknown(db: Database) -> None:
     job = make_job(db)
     owner = claimed(db)
     with db.write() as session:
-        jobs.finish(session, owner, JobStatus.SUCCEEDED)
+        protocol.finish(session, owner, JobStatus.SUCCEEDED)
     with pytest.raises(JobOver), db.write() as session:
-        jobs.request_cancel(session, job)
+        protocol.request_cancel(session, job)
     with pytest.raises(JobNotFound), db.write() as session:
-        jobs.request_cancel(session, "job_none")
+        protocol.request_cancel(session, "job_none")
 
 
 class Clock:
@@ -229,7 +229,7 @@ def test_the_sweep_takes_only_what_is_silent(db: Database) -> None:
     lost: list[str] = []
     for _ in range(3):
         clock.time += 10
-        jobs.beat(db, lively)
+        protocol.beat(db, lively)
         lost = sweep.run(Queue.TRAINING)
     assert lost == [silent_job]
     assert status_of(db, silent_job) == JobStatus.QUEUED
@@ -251,10 +251,10 @@ def test_three_lost_attempts_without_progress_fail_the_job(db: Database) -> None
     make_dataset(db)
     job = make_job(db)
     for expected in (JobStatus.QUEUED, JobStatus.QUEUED, JobStatus.FAILED):
-        jobs.lost(db, claimed(db), "killed")
+        protocol.lost(db, claimed(db), "killed")
         assert status_of(db, job) == expected
     with db.read() as session:
-        error = jobs.get(session, job).error
+        error = protocol.get(session, job).error
     assert error is not None
     assert error["code"] == "worker_lost"
 
@@ -264,8 +264,8 @@ def test_lost_attempts_with_progress_do_not_count(db: Database) -> None:
     job = make_job(db)
     for number in range(6):
         owner = claimed(db)
-        jobs.beat(db, owner, mark=f"r00-e{number:05}-s000000")
-        jobs.lost(db, owner, "killed")
+        protocol.beat(db, owner, mark=f"r00-e{number:05}-s000000")
+        protocol.lost(db, owner, "killed")
         assert status_of(db, job) == JobStatus.QUEUED
 
 
@@ -273,7 +273,7 @@ def test_a_released_job_keeps_its_tries(db: Database) -> None:
     make_dataset(db)
     job = make_job(db)
     for _ in range(5):
-        jobs.release(db, claimed(db))
+        protocol.release(db, claimed(db))
     assert status_of(db, job) == JobStatus.QUEUED
     with db.read() as session:
         assert session.scalars(select(Job.fruitless)).one() == 0
@@ -284,6 +284,6 @@ def test_a_lost_job_that_was_to_be_cancelled_is_cancelled(db: Database) -> None:
     job = make_job(db)
     owner = claimed(db)
     with db.write() as session:
-        jobs.request_cancel(session, job)
-    jobs.lost(db, owner, "killed")
+        protocol.request_cancel(session, job)
+    protocol.lost(db, owner, "killed")
     assert status_of(db, job) == JobStatus.CANCELLED

@@ -2,7 +2,7 @@ import unicodedata
 
 import pytest
 
-from core.label_text import label_text
+from core.ground.label_text import label_text
 
 
 @pytest.mark.parametrize(

@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 from sqlalchemy import select
 
-from core import deletions, labels
-from core.db import Database
+from core.collections import deletions, labels
 from core.errors import BadLabels, DatasetNotFound
-from core.models import Dataset, Image, Label
 from core.settings import Settings
+from core.store.db import Database
+from core.store.tables import Dataset, Image, Label
 from tests.conftest import image_bytes, write_zip
 from tests.service.serving import ready_dataset
 

@@ -9,13 +9,14 @@ from typing import Any
 
 import pytest
 
-from core import jobs, logs
-from core.db import Database
-from core.models import Dataset, DatasetStatus, JobKind, Queue, now
+from core.ground import logs
+from core.jobs import protocol
+from core.store.db import Database
+from core.store.tables import Dataset, DatasetStatus, JobKind, Queue, now
 
 SCRIPT = """
 import logging, threading, warnings
-from core import logs
+from core.ground import logs
 logs.configure({format!r})
 log = logging.getLogger("some.place")
 log.info("before %d", 1)
@@ -89,12 +90,12 @@ def test_a_job_remembers_the_request_that_made_it_and_hands_it_on(db: Database) 
         with db.write() as session:
             session.add(Dataset(id="ds_1", name="a", status=DatasetStatus.READY, labels="none", created_at=now()))
             session.flush()
-            jobs.create(session, JobKind.EMBED, "ds_1")
+            protocol.create(session, JobKind.EMBED, "ds_1")
 
     copy_context().run(make)
-    owner = jobs.claim(db, Queue.TASKS, "test")
+    owner = protocol.claim(db, Queue.TASKS, "test")
     assert owner is not None and owner.request_id == "r-9"
     with logs.on(request_id=owner.request_id), db.write() as session:
-        assert jobs.create(session, JobKind.COMPACT, "ds_1").request_id == "r-9"
+        assert protocol.create(session, JobKind.COMPACT, "ds_1").request_id == "r-9"
     with db.write() as session:
-        assert jobs.create(session, JobKind.COMPACT, "ds_1").request_id is None
+        assert protocol.create(session, JobKind.COMPACT, "ds_1").request_id is None

@@ -11,16 +11,17 @@ from pathlib import Path
 import pytest
 from sqlalchemy import select
 
-from core import archives, names
-from core.code_pages import decoded
-from core.db import Database
-from core.entries import IGNORED, Limits
-from core.formats import is_ignored, may_be_image
-from core.models import Dataset, Image, Label, Rejection
+from core.ground import names
+from core.ground.code_pages import decoded
+from core.ground.formats import is_ignored, may_be_image
 from core.settings import Settings
+from core.store.db import Database
+from core.store.tables import Dataset, Image, Label, Rejection
+from core.untrusted import archives
+from core.untrusted.entries import IGNORED, Limits
 from tests.conftest import image_bytes
 from tests.core.test_datasets import ingested
-from trainer.sources import open_source
+from trainer.data.sources import open_source
 
 LIMITS = Limits(entries=1000, file_bytes=1 << 20, unpacked_bytes=1 << 30, ratio=1000)
 

@@ -8,8 +8,9 @@ import faiss
 import numpy as np
 import pytest
 
-from core import index, manifest, texts
-from core.open_models import EXACT_ROWS, OpenModel, Recent
+from core.files import manifest, texts
+from core.search import index
+from core.search.open_models import EXACT_ROWS, OpenModel, Recent
 
 COUNT, CLUSTERS = 24_000, 12
 

@@ -10,15 +10,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from core import datasets, migrate
-from core.db import Database
+from core.collections import datasets
 from core.errors import BadRequest, BadSettings
-from core.index import build, load, search
-from core.keys import Scope, add, generate, verify
-from core.models import Queue
-from core.queue import Bell, make_app
+from core.jobs.bell import Bell, make_app
+from core.search.index import build, load, search
 from core.settings import Settings
-from service.backup import backup, restore
+from core.store import migrate
+from core.store.db import Database
+from core.store.keys import Scope, add, generate, verify
+from core.store.tables import Queue
+from service.operations.backup import backup, restore
 from tests.live import wait_for
 from tests.service.serving import ready_dataset
 
@@ -73,7 +74,7 @@ def test_every_folder_has_its_own_broker_in_it(beside: Path, monkeypatch: pytest
     try:
         for name in NAMES:  # at once, since each takes a second to start
             monkeypatch.setenv("ANCHORHOOD_DATA_DIR", name)
-            started.append(subprocess.Popen([sys.executable, "-m", "service.valkey"]))
+            started.append(subprocess.Popen([sys.executable, "-m", "service.operations.valkey"]))
         for name in NAMES:
             bell = Bell(make_app(from_environment(monkeypatch, name)))
             wait_for(bell.answers, f"the broker in {name!r}", 60)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from core.queue import make_app
+from core.jobs.bell import make_app
 from core.settings import Settings
 
 OTHERS = {

@@ -4,13 +4,15 @@ import faiss
 import numpy as np
 import pytest
 
-from core import deletions, index, manifest, texts
-from core.db import Database
-from core.open_models import OpenModel
-from core.queries import Filter
-from core.ranking import best, compare, slack
+from core.collections import deletions
+from core.files import manifest, texts
+from core.search import index
+from core.search.open_models import OpenModel
+from core.search.queries import Filter
+from core.search.ranking import best, compare, slack
+from core.search.snapshots import Labels, Snapshot
 from core.settings import Settings
-from core.snapshots import Labels, Snapshot
+from core.store.db import Database
 from tests.core.test_changes import COUNT, DIM, make_model
 
 SIZE, LONG = 3000, 24

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from core.verdict import verdict
+from core.ground.verdict import verdict
 
 
 def judged(accuracy: float | None, untrained: float | None, pixels: float | None, **more: Any) -> dict[str, Any]:

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from core.ranking import compare
-from core.votes import KS, abstention, leave_one_out, predict, vote
+from core.search.ranking import compare
+from core.search.votes import KS, abstention, leave_one_out, predict, vote
 
 
 def unit(count: int, seed: int) -> np.ndarray:

@@ -12,7 +12,7 @@ from typing import Any
 import httpx
 import pytest
 
-from core.keys import generate
+from core.store.keys import generate
 from tests.conftest import image_bytes, picture_zip, write_zip
 from tests.live import TINY, Live, wait_for
 
@@ -89,7 +89,9 @@ def test_no_secret_is_in_the_logs_of_what_cannot_connect(command: str, format: s
     log = tmp_path / "log"
     with open(log, "wb") as file:
         given = {**os.environ, **{f"ANCHORHOOD_{name}": value for name, value in env.items()}}
-        process = subprocess.Popen([sys.executable, "-m", "service.cli", *command.split()], env=given, stdout=file, stderr=file)
+        process = subprocess.Popen(
+            [sys.executable, "-m", "service.commands.main", *command.split()], env=given, stdout=file, stderr=file
+        )
     key = generate()
     try:
         if command == "api":

@@ -9,9 +9,9 @@ import pytest
 import redis
 from sqlalchemy import create_engine, make_url, text
 
-from core.models import Queue
-from core.queue import Bell, make_app
+from core.jobs.bell import Bell, make_app
 from core.settings import Settings
+from core.store.tables import Queue
 from tests.conftest import picture_zip
 from tests.live import Live
 from tests.servers import Redis

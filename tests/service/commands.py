@@ -9,7 +9,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
 from typing import Any, NamedTuple
 
-from service import cli
+from service.commands import main
 
 
 class Said(NamedTuple):
@@ -39,7 +39,7 @@ def run(arguments: Sequence[object], encoding: str = "utf-8") -> Said:
     sys.stdout = io.TextIOWrapper(out, encoding, write_through=True)
     sys.stderr = io.TextIOWrapper(err, encoding, "backslashreplace", write_through=True)
     try:
-        cli.main()
+        main.main()
         code = 0
     except SystemExit as end:
         code = int(end.code or 0)

@@ -12,11 +12,12 @@ import httpx
 import uvicorn
 from sqlalchemy import func, insert, select
 
-from core import datasets, jobs
-from core.db import Database
-from core.intake import ingest
-from core.models import Base, Job, Queue
+from core.collections import datasets
+from core.collections.intake import ingest
+from core.jobs import protocol
 from core.settings import Settings
+from core.store.db import Database
+from core.store.tables import Base, Job, Queue
 from service.app import create_app
 from tests.conftest import image_bytes
 from tests.service.conftest import Published
@@ -59,7 +60,7 @@ def ready_dataset(db: Database, settings: Settings, archive: bytes | None = None
     datasets.upload_path(settings, id_).write_bytes(archive or pictures(20))
     with db.write() as session:
         datasets.create(session, id_, "test", "none", 1)
-    owner = jobs.claim(db, Queue.TASKS, "test")
+    owner = protocol.claim(db, Queue.TASKS, "test")
     assert owner is not None
     ingest(db, settings, owner, lambda: False)
     return id_

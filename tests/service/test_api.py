@@ -8,7 +8,7 @@ import httpx
 import numpy as np
 import pytest
 
-from core import manifest
+from core.files import manifest
 from tests.conftest import image_bytes, picture_zip
 from tests.service.conftest import Published
 

@@ -13,13 +13,13 @@ import pytest
 from PIL import Image
 from sqlalchemy import select
 
-from core import jobs
-from core.db import Database
 from core.errors import StaleAttempt
-from core.imaging import decode, evaluation_array, heat_over
-from core.models import Attention, JobKind, Queue
+from core.ground.imaging import decode, evaluation_array, heat_over
+from core.jobs import protocol
+from core.jobs.sweep import collect
 from core.settings import Settings
-from core.sweep import collect
+from core.store.db import Database
+from core.store.tables import Attention, JobKind, Queue
 from tests.conftest import image_bytes, picture_zip, write_zip
 from tests.live import Live, wait_for
 from tests.service.conftest import Published
@@ -46,7 +46,7 @@ def compute(api: httpx.Client, settings: Settings, db: Database, model: str, wan
     response = api.post(f"/models/{model}/attention", json={"image_ids": wanted})
     assert response.status_code == 202, response.text
     assert response.headers["Location"] == f"/jobs/{response.json()['id']}"
-    owner = jobs.claim(db, Queue.TRAINING, "w")
+    owner = protocol.claim(db, Queue.TRAINING, "w")
     assert owner is not None and owner.job_id == response.json()["id"]
     perform(db, settings, owner)
     job: dict[str, object] = api.get(response.headers["Location"]).json()
@@ -129,13 +129,13 @@ def test_an_attempt_that_was_lost_or_cancelled_publishes_nothing(
 ) -> None:
     model, ids = published.job["model_id"], image_ids(api, published.dataset)
     asked = api.post(f"/models/{model}/attention", json={"image_ids": ids[:1]}).json()
-    owner = jobs.claim(db, Queue.TRAINING, "w")
+    owner = protocol.claim(db, Queue.TRAINING, "w")
     assert owner is not None
-    jobs.lost(db, owner, "as if its worker were silent")
+    protocol.lost(db, owner, "as if its worker were silent")
     with pytest.raises(StaleAttempt):
         attend(db, settings, owner, Pulse(db, settings, owner))
     assert list((settings.root / "attention").glob("*/*")) == []
-    again = jobs.claim(db, Queue.TRAINING, "w")
+    again = protocol.claim(db, Queue.TRAINING, "w")
     assert again is not None and again.attempt == 2
     assert api.post(f"/jobs/{asked['id']}/cancel").status_code == 202
     perform(db, settings, again)
@@ -181,12 +181,12 @@ def test_compaction_waits_for_a_job_that_reads_shards(
     ids = image_ids(api, published.dataset)
     asked = api.post(f"/models/{published.job['model_id']}/attention", json={"image_ids": ids[:1]}).json()
     assert api.post(f"/datasets/{published.dataset}/compactions").status_code == 202
-    owner = jobs.claim(db, Queue.TRAINING, "w")
+    owner = protocol.claim(db, Queue.TRAINING, "w")
     assert owner is not None and owner.kind is JobKind.ATTENTION
-    assert jobs.claim(db, Queue.TASKS, "w") is None
+    assert protocol.claim(db, Queue.TASKS, "w") is None
     assert api.post(f"/jobs/{asked['id']}/cancel").status_code == 202
     Pulse(db, settings, owner).give_way()
-    compaction = jobs.claim(db, Queue.TASKS, "w")
+    compaction = protocol.claim(db, Queue.TASKS, "w")
     assert compaction is not None and compaction.kind is JobKind.COMPACT
 
 

@@ -12,15 +12,15 @@ import httpx
 import pytest
 from click.testing import CliRunner
 
-from core import keys, migrate
-from core.db import Database
 from core.errors import BadSettings
-from core.keys import Scope
 from core.settings import Settings
-from service.auth import OPEN, needed
-from service.cli import commands
+from core.store import keys, migrate
+from core.store.db import Database
+from core.store.keys import Scope
+from service.commands.main import commands
+from service.middleware.auth import OPEN, needed
 from service.openapi import document
-from service.supervisor import require_keys
+from service.operations.supervisor import require_keys
 from tests.service.serving import pictures, serving
 
 SCOPES = list(Scope)

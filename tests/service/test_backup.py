@@ -9,15 +9,17 @@ import pytest
 from click.testing import CliRunner
 from sqlalchemy import insert, select
 
-from core import datasets, deletions, images, jobs, keys, migrate
-from core.db import Database
+from core.collections import datasets, deletions, images
 from core.errors import BadRequest, BadSettings, DataDirInUse
-from core.keys import Scope
-from core.models import Base, Dataset, Image, Job, JobKind, Queue, new_id
+from core.jobs import protocol
 from core.settings import Settings
-from service.backup import ROWS, backup, restore
-from service.cli import commands
-from service.supervisor import only_one
+from core.store import keys, migrate
+from core.store.db import Database
+from core.store.keys import Scope
+from core.store.tables import Base, Dataset, Image, Job, JobKind, Queue, new_id
+from service.commands.main import commands
+from service.operations.backup import ROWS, backup, restore
+from service.operations.supervisor import only_one
 from tests.service.serving import pictures, ready_dataset
 
 
@@ -64,10 +66,10 @@ def test_rows_and_files_come_back(db: Database, ours: Settings, other: Settings,
         found = session.scalars(select(Image).where(Image.dataset_id == dataset)).all()
     for image in found:
         assert images.read(again, other, image) == images.read(db, ours, image)
-    owner = jobs.claim(again, Queue.TASKS, "test")
+    owner = protocol.claim(again, Queue.TASKS, "test")
     assert owner is not None and owner.kind is JobKind.INGEST
     with again.read() as session:
-        job = jobs.get(session, owner.job_id)
+        job = protocol.get(session, owner.job_id)
     assert datasets.upload_path(other, job.params["upload"]).read_bytes() == pictures(25)
     again.dispose()
 
@@ -102,7 +104,7 @@ def test_from_sqlite_into_this_database(db: Database, ours: Settings, other: Set
     assert keys.verify(db, own_key) is not None
     with db.write() as session:
         dataset = session.scalars(select(Dataset.id)).one()
-        job = jobs.create(session, JobKind.EMBED, dataset)  # its number collides with none that is there
+        job = protocol.create(session, JobKind.EMBED, dataset)  # its number collides with none that is there
         assert job.seq == max(session.scalars(select(Job.seq)))
     small.dispose()
 

@@ -19,10 +19,10 @@ from schemathesis.checks import not_a_server_error
 from schemathesis.specs.openapi.checks import content_type_conformance, response_schema_conformance, status_code_conformance
 from sqlalchemy import select
 
-from core import attention
-from core.db import Database
-from core.models import Attention, Image, Job, JobKind
+from core.search import attention
 from core.settings import Settings
+from core.store.db import Database
+from core.store.tables import Attention, Image, Job, JobKind
 from tests.conftest import image_bytes
 from tests.service.conftest import Published
 from tests.service.serving import copy, pictures, serving

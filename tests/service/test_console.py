@@ -15,9 +15,9 @@ import pytest
 
 from anchorhood import ApiError, Client, Unreachable
 from anchorhood.address import proxy_of
-from core import pretrained
-from core.db import Database
+from core.ground import pretrained
 from core.settings import Settings
+from core.store.db import Database
 from tests.conftest import image_bytes, write_zip
 from tests.service.commands import Quiet, answering, run
 from tests.service.serving import pictures, ready_dataset, serving
@@ -110,7 +110,7 @@ def test_a_file_that_may_not_be_read_or_written_is_one_line(tmp_path: Path) -> N
     code = (
         "import encodings.idna, json, os, sys\n"
         "from tests.service.commands import run\n"
-        "import core.migrate, service.demo, service.uploads, sklearn.datasets\n"
+        "import core.store.migrate, service.operations.demo, service.uploads, sklearn.datasets\n"
         "if os.getuid() == 0:\n    os.setgid(65534); os.setuid(65534)\n"
         "print(json.dumps([run(one) for one in json.loads(sys.argv[1])]))"
     )
@@ -160,7 +160,7 @@ def test_names_that_a_console_cannot_show_are_escaped(
     archive = write_zip(tmp_path / "a.zip", {"猫.txt": b"no image", **{f"{n}.png": image_bytes(n) for n in range(3)}})
     dataset = ready_dataset(db, settings, archive.read_bytes())
     with db.write() as session:
-        from core.models import Dataset
+        from core.store.tables import Dataset
 
         session.get_one(Dataset, dataset).name = "Kätzchen 猫"
     for arguments in (["datasets", "list"], ["datasets", "show", dataset], ["datasets", "show", "Kätzchen 猫", "--json"]):
@@ -180,7 +180,7 @@ def test_names_that_a_console_cannot_show_are_escaped(
 )
 def test_a_real_process_on_a_console_of_ascii(served: httpx.Client, tmp_path: Path, environment: dict[str, str]) -> None:
     env = {**os.environ, **environment}
-    command = [sys.executable, "-m", "service.cli", "datasets", "show", "猫"]
+    command = [sys.executable, "-m", "service.commands.main", "datasets", "show", "猫"]
     done = subprocess.run(command, env=env, capture_output=True, check=False)
     assert (done.returncode, done.stdout) == (1, b"")
     assert done.stderr.startswith(b"error: there is no dataset \\u"), done.stderr
@@ -399,7 +399,7 @@ def test_a_table_is_read_by_the_service_alone(
 
 
 def test_names_stand_for_ids_where_only_one_has_them(served: httpx.Client, settings: Settings, db: Database) -> None:
-    from core.models import Dataset
+    from core.store.tables import Dataset
 
     ids = [ready_dataset(db, settings) for _ in range(3)]
     with db.write() as session:
@@ -424,11 +424,15 @@ def test_names_stand_for_ids_where_only_one_has_them(served: httpx.Client, setti
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
 def test_completion(shell: str) -> None:
     env = {**os.environ, "_ANCHORHOOD_COMPLETE": f"{shell}_source"}
-    script = subprocess.run([sys.executable, "-m", "service.cli"], env=env, capture_output=True, text=True, check=True).stdout
+    script = subprocess.run(
+        [sys.executable, "-m", "service.commands.main"], env=env, capture_output=True, text=True, check=True
+    ).stdout
     assert f"_ANCHORHOOD_COMPLETE={shell}_complete" in script
     asked = {"COMP_WORDS": "anchorhood jobs list --kind ", "COMP_CWORD": "4" if shell != "fish" else ""}
     env |= {"_ANCHORHOOD_COMPLETE": f"{shell}_complete", **asked}
-    found = subprocess.run([sys.executable, "-m", "service.cli"], env=env, capture_output=True, text=True, check=True).stdout
+    found = subprocess.run(
+        [sys.executable, "-m", "service.commands.main"], env=env, capture_output=True, text=True, check=True
+    ).stdout
     assert {"ingest", "train", "attention"} <= {word for line in found.splitlines() for word in line.replace(",", " ").split()}
 
 

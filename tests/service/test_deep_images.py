@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from core import imaging
-from core.encoder import Encoder
+from core.ground import imaging
+from core.search.encoder import Encoder
 from tests.conftest import write_zip
 from tests.core.pictures import png, tiff
 from tests.live import Live
-from trainer.sources import open_source
+from trainer.data.sources import open_source
 
 pytestmark = pytest.mark.slow
 SCALE = {"integer": [0, 4095]}

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from service.console import evaluation_lines
+from service.commands.console import evaluation_lines
 
 OLD: dict[str, Any] = {
     **{"k": 20, "held_out": True, "queries": 341, "classes": 10, "warnings": ["it collapsed"], "rounds": []},

@@ -5,11 +5,12 @@ from pathlib import Path
 
 import numpy as np
 
-from core import index, manifest, texts
-from core.db import Database
-from core.export import write_npz
-from core.open_models import OpenModel
-from core.snapshots import Labels, Snapshot
+from core.files import manifest, texts
+from core.search import index
+from core.search.export import write_npz
+from core.search.open_models import OpenModel
+from core.search.snapshots import Labels, Snapshot
+from core.store.db import Database
 
 COUNT, DIM = 30_000, 8
 

@@ -13,10 +13,11 @@ import httpx
 import pytest
 from PIL import Image
 
-from core import datasets, jobs
-from core.db import Database
-from core.models import Queue
+from core.collections import datasets
+from core.jobs import protocol
 from core.settings import Settings
+from core.store.db import Database
+from core.store.tables import Queue
 from tests.conftest import image_bytes
 from tests.service.conftest import Published
 from tests.service.serving import ready_dataset, serving
@@ -114,7 +115,7 @@ def test_an_image_that_takes_too_long_is_one_problem_and_no_more(settings: Setti
 
 
 def decoders(published: Published) -> list[int]:
-    return [process for process, command in published.live.processes().items() if "core.decoder" in command]
+    return [process for process, command in published.live.processes().items() if "core.untrusted.decoder" in command]
 
 
 def test_a_query_outlives_its_decoder(published: Published) -> None:
@@ -208,11 +209,11 @@ def test_a_job_that_fails_for_an_unforeseen_reason_names_no_path(settings: Setti
     dataset_id = datasets.new_dataset_id()
     with db.write() as session:
         datasets.create(session, dataset_id, "lost", "none")
-    owner = jobs.claim(db, Queue.TASKS, "w")
+    owner = protocol.claim(db, Queue.TASKS, "w")
     assert owner is not None
     perform(db, settings, owner)  # its upload is gone
     with db.read() as session:
-        error = jobs.get(session, owner.job_id).error
+        error = protocol.get(session, owner.job_id).error
     assert error is not None
     assert error["code"] == "internal_error"
     assert "No such file" in error["message"] and str(settings.root) not in error["message"]

@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 from PIL import Image as PilImage
 
-from core import jobs
-from core.db import Database
+from core.collections.intake import end_failed, ingest
 from core.errors import BadArchive
-from core.intake import end_failed, ingest
-from core.models import JobStatus, Queue
+from core.jobs import protocol
 from core.settings import Settings
+from core.store.db import Database
+from core.store.tables import JobStatus, Queue
 from service.dispositions import file_name
 from tests.conftest import image_bytes, write_zip
 from tests.core.pictures import png, tiff
@@ -27,14 +27,14 @@ RAMP = np.linspace(0, 4095, 256).astype(np.uint16).reshape(16, 16)
 
 def validated(db: Database, settings: Settings) -> JobStatus:
     """Do what the worker does with the next upload."""
-    owner = jobs.claim(db, Queue.TASKS, "test")
+    owner = protocol.claim(db, Queue.TASKS, "test")
     assert owner is not None
     try:
         ingest(db, settings, owner, lambda: False)
     except BadArchive as error:
         end_failed(db, settings, owner, JobStatus.FAILED, {"code": error.code, "message": str(error)})
     with db.read() as session:
-        return JobStatus(jobs.get(session, owner.job_id).status)
+        return JobStatus(protocol.get(session, owner.job_id).status)
 
 
 def upload(client: httpx.Client, data: bytes, labels: str = "none") -> str:

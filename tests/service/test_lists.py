@@ -8,10 +8,12 @@ import httpx
 import pytest
 from sqlalchemy import insert, select, update
 
-from core import datasets, jobs, migrate
-from core.db import Database
-from core.models import Dataset, Job, JobKind, Model, now
+from core.collections import datasets
+from core.jobs import protocol
 from core.settings import Settings
+from core.store import migrate
+from core.store.db import Database
+from core.store.tables import Dataset, Job, JobKind, Model, now
 from tests.service.serving import pictures, ready_dataset, serving
 
 JSON = {"Content-Type": "application/json"}
@@ -82,7 +84,7 @@ def test_datasets_of_a_name(client: httpx.Client, db: Database) -> None:
 def test_what_is_no_cursor_is_refused_on_every_list(client: httpx.Client, settings: Settings, db: Database) -> None:
     dataset = ready_dataset(db, settings)
     with db.write() as session:
-        training = jobs.create(session, JobKind.TRAIN, dataset).id
+        training = protocol.create(session, JobKind.TRAIN, dataset).id
         columns = {"dataset_id": dataset, "job_id": training, "attempt": 1, "directory": "x", "images": 1, "dim": 1}
         session.execute(insert(Model).values(id="mdl_1", created_at=now(), **columns))
     numbers = (

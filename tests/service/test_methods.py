@@ -11,11 +11,11 @@ import httpx
 import pytest
 from sqlalchemy import select, update
 
-from core import keys
-from core.db import Database
-from core.keys import Scope
-from core.models import Image, Job
 from core.settings import Settings
+from core.store import keys
+from core.store.db import Database
+from core.store.keys import Scope
+from core.store.tables import Image, Job
 from service.openapi import document
 from tests.service.conftest import Published
 from tests.service.serving import copy, ready_dataset, serving

@@ -8,9 +8,9 @@ import httpx
 import pytest
 from sqlalchemy import func, select, update
 
-from core.db import Database
-from core.models import Job, JobKind, Model
 from core.settings import Settings
+from core.store.db import Database
+from core.store.tables import Job, JobKind, Model
 from tests.service.conftest import Published
 from tests.service.serving import copy, serving
 from tests.service.test_api import problem

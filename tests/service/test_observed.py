@@ -9,10 +9,10 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from sqlalchemy import select, update
 
-from core import jobs
-from core.db import Database
-from core.models import Job, JobKind, JobStatus, Queue
+from core.jobs import protocol
 from core.settings import Settings
+from core.store.db import Database
+from core.store.tables import Job, JobKind, JobStatus, Queue
 from tests.conftest import image_bytes
 from tests.service.conftest import Published
 from tests.service.serving import copy, pictures, ready_dataset, serving
@@ -86,16 +86,16 @@ def test_requests_are_counted_by_route_and_never_by_path(client: httpx.Client) -
 def test_jobs_queues_and_training_come_from_the_database(client: httpx.Client, settings: Settings, db: Database) -> None:
     dataset = ready_dataset(db, settings)
     with db.write() as session:
-        running, _ = (jobs.create(session, JobKind.TRAIN, dataset) for _ in range(2))
+        running, _ = (protocol.create(session, JobKind.TRAIN, dataset) for _ in range(2))
     with db.write() as session:
         session.execute(update(Job).where(Job.id == running.id).values(created_at=running.created_at.replace(year=2020)))
     found = figures(client)
     assert of(found, "anchorhood_queue_depth", queue="training") == 2
     assert of(found, "anchorhood_queue_oldest_seconds", queue="training") > 365 * 24 * 3600
-    owner = jobs.claim(db, Queue.TRAINING, "test")
+    owner = protocol.claim(db, Queue.TRAINING, "test")
     assert owner is not None
     epoch = {"round": 0, "epoch": 1, "loss": 6.5, "learning_rate": 0.1, "images_per_second": 321.0, "anchors": 0.0}
-    jobs.record(db, owner, [("epoch", epoch)], {"loss": 6.5, "images_per_second": 321.0})
+    protocol.record(db, owner, [("epoch", epoch)], {"loss": 6.5, "images_per_second": 321.0})
     found = figures(client)
     assert of(found, "anchorhood_jobs", kind="train", status="running") == 1
     assert of(found, "anchorhood_jobs", kind="train", status="queued") == 1
@@ -107,7 +107,7 @@ def test_jobs_queues_and_training_come_from_the_database(client: httpx.Client, s
     assert of(found, "anchorhood_training_loss", job_id=owner.job_id) == 6.5
     assert of(found, "anchorhood_training_images_per_second", job_id=owner.job_id) == 321
     with db.write() as session:
-        jobs.finish(session, owner, JobStatus.FAILED, error={"code": "x", "message": "y"})
+        protocol.finish(session, owner, JobStatus.FAILED, error={"code": "x", "message": "y"})
     assert not any(name == "anchorhood_training_loss" for name, _ in figures(client))
 
 

@@ -9,10 +9,10 @@ from pathlib import Path
 import httpx
 import pytest
 
-from core import keys, migrate
-from core.db import Database
-from core.keys import Scope
 from core.settings import Settings
+from core.store import keys, migrate
+from core.store.db import Database
+from core.store.keys import Scope
 from tests.service.serving import serving
 
 ROOT = Path(__file__).parents[2]

@@ -10,11 +10,11 @@ from urllib.parse import urljoin
 import httpx
 import pytest
 
-from core import keys
-from core.db import Database
 from core.errors import BadSettings
-from core.keys import Scope
 from core.settings import Settings
+from core.store import keys
+from core.store.db import Database
+from core.store.keys import Scope
 from tests.service.serving import pictures, serving
 
 BELOW = "/anchorhood"

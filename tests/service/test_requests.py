@@ -14,12 +14,12 @@ from sqlalchemy import update
 from starlette.responses import Response
 from starlette.types import Message, Receive, Scope, Send
 
-from core import jobs
-from core.db import Database
 from core.errors import TooLarge
-from core.models import Job, JobKind, JobStatus, Metric, Queue
+from core.jobs import protocol
 from core.settings import Settings
-from service.limits import Limits
+from core.store.db import Database
+from core.store.tables import Job, JobKind, JobStatus, Metric, Queue
+from service.middleware.limits import Limits
 from tests.service.conftest import Published
 from tests.service.serving import pictures, ready_dataset, serving
 from tests.service.test_api import JSON, problem
@@ -193,11 +193,11 @@ def test_jobs_are_chosen_by_status_and_dataset_and_come_in_both_orders(
     api: httpx.Client, db: Database, settings: Settings, dataset: str
 ) -> None:
     with db.write() as session:
-        ids = [jobs.create(session, JobKind.TRAIN, dataset).id for _ in range(3)]
+        ids = [protocol.create(session, JobKind.TRAIN, dataset).id for _ in range(3)]
     other = ready_dataset(db, settings, pictures(3))
     with db.write() as session:
-        ids.append(jobs.create(session, JobKind.TRAIN, other).id)
-        jobs.request_cancel(session, ids[1])
+        ids.append(protocol.create(session, JobKind.TRAIN, other).id)
+        protocol.request_cancel(session, ids[1])
 
     def found(**asked: object) -> list[str]:
         seen: list[str] = []
@@ -218,8 +218,8 @@ def test_jobs_are_chosen_by_status_and_dataset_and_come_in_both_orders(
 
 def test_a_stream_of_a_job_that_is_over_is_not_connected_to_again(api: httpx.Client, db: Database, dataset: str) -> None:
     with db.write() as session:
-        job = jobs.create(session, JobKind.TRAIN, dataset).id
-        jobs.request_cancel(session, job)
+        job = protocol.create(session, JobKind.TRAIN, dataset).id
+        protocol.request_cancel(session, job)
     text = api.get(f"/jobs/{job}/events", headers=STREAM).text
     last = text.rpartition("id: ")[2].partition("\n")[0]
     again = api.get(f"/jobs/{job}/events", headers={**STREAM, "Last-Event-ID": last})
@@ -233,12 +233,12 @@ def test_a_stream_of_a_job_that_is_over_is_not_connected_to_again(api: httpx.Cli
 
 def test_the_end_of_a_training_is_counted_from_when_its_progress_was_told(api: httpx.Client, db: Database, dataset: str) -> None:
     with db.write() as session:
-        job = jobs.create(session, JobKind.TRAIN, dataset).id
-    owner = jobs.claim(db, Queue.TRAINING, "test")
+        job = protocol.create(session, JobKind.TRAIN, dataset).id
+    owner = protocol.claim(db, Queue.TRAINING, "test")
     assert owner is not None
     assert api.get(f"/jobs/{job}").json()["estimated_finish"] is None
     epoch = {"round": 0, "epoch": 0, "loss": 1.0, "learning_rate": 0.1, "images_per_second": 5.0, "anchors": 0.0}
-    jobs.record(db, owner, [("epoch", epoch)], {"eta_seconds": 600.0})
+    protocol.record(db, owner, [("epoch", epoch)], {"eta_seconds": 600.0})
     told = datetime.now(UTC) - timedelta(seconds=60)
     with db.write() as session:
         session.execute(update(Job).where(Job.id == job).values(progress={"eta_seconds": 600.0, "told_at": told.isoformat()}))
@@ -253,7 +253,7 @@ def test_the_end_of_a_training_is_counted_from_when_its_progress_was_told(api: h
 def test_many_metrics_are_thinned_evenly(api: httpx.Client, db: Database, dataset: str) -> None:
     figures = {"loss": 1.0, "learning_rate": 0.1, "images_per_second": 5.0, "anchors": 0.0}
     with db.write() as session:
-        job = jobs.create(session, JobKind.TRAIN, dataset).id
+        job = protocol.create(session, JobKind.TRAIN, dataset).id
         session.add_all(Metric(job_id=job, round=number // 100, epoch=number % 100, **figures) for number in range(301))
     for points in (2, 7, 300, 301, 400):
         rows = api.get(f"/jobs/{job}/metrics?points={points}").json()["data"]

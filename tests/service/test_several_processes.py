@@ -13,8 +13,8 @@ import httpx
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from core import migrate
 from core.settings import Settings
+from core.store import migrate
 from tests.live import wait_for
 
 pytestmark = pytest.mark.slow

@@ -10,16 +10,17 @@ import httpx
 import pytest
 from sqlalchemy import select, update
 
-from core import datasets, deletions, jobs, published
-from core.db import Database
+from core.collections import datasets, deletions, published
+from core.collections.intake import ingest
 from core.errors import ModelInUse
-from core.intake import ingest
-from core.models import Image, Job, JobKind, JobStatus, Model, Queue, now
+from core.jobs import protocol
+from core.jobs.sweep import collect
 from core.settings import Settings
-from core.sweep import collect
+from core.store.db import Database
+from core.store.tables import Image, Job, JobKind, JobStatus, Model, Queue, now
 from tests.service.serving import pictures, ready_dataset, serving
 from tests.service.test_api import problem
-from worker.inputs import bring_checkpoints, write_images
+from worker.training.inputs import bring_checkpoints, write_images
 
 
 @pytest.fixture
@@ -59,7 +60,7 @@ def test_a_job_fails_with_the_validation_that_finds_too_few_images(api: httpx.Cl
     few = api.post("/jobs", data={"params": "{}"}, files=files).raise_for_status().json()
     enough = api.post("/jobs", data={"params": "{}"}, files={"file": ("enough.zip", pictures(16))}).raise_for_status().json()
     for _ in range(2):
-        owner = jobs.claim(db, Queue.TASKS, "test")
+        owner = protocol.claim(db, Queue.TASKS, "test")
         assert owner is not None
         ingest(db, settings, owner, lambda: False)
     ended = api.get(f"/jobs/{few['id']}").json()
@@ -77,7 +78,7 @@ def test_images_on_their_way_count_before_a_job_is_refused(api: httpx.Client, db
         api.post("/jobs", json={"dataset_id": dataset, "params": params}).raise_for_status().json()["id"]
         for params in ({"neighbours": 17}, {"neighbours": 18})
     )
-    owner = jobs.claim(db, Queue.TASKS, "test")
+    owner = protocol.claim(db, Queue.TASKS, "test")
     assert owner is not None
     ingest(db, settings, owner, lambda: False)
     assert [api.get(f"/jobs/{id_}").json()["status"] for id_ in (one, many)] == ["queued", "failed"]
@@ -94,8 +95,8 @@ def over(db: Database, settings: Settings, dataset: str, status: JobStatus, roun
     """A training job that is over, with what its run leaves behind."""
     with db.write() as session:
         params = {"dim": 8, "seed": 3}
-        job = jobs.create(session, JobKind.TRAIN, dataset, params=params, name="mine", metadata={"a": 1}).id
-    owner = jobs.claim(db, Queue.TRAINING, "test")
+        job = protocol.create(session, JobKind.TRAIN, dataset, params=params, name="mine", metadata={"a": 1}).id
+    owner = protocol.claim(db, Queue.TRAINING, "test")
     assert owner is not None and owner.job_id == job
     run = settings.folder("runs") / job / "1"
     (run / "checkpoints").mkdir(parents=True)
@@ -108,7 +109,7 @@ def over(db: Database, settings: Settings, dataset: str, status: JobStatus, roun
             values["model_id"] = f"mdl_{job}"
             row = {"dataset_id": dataset, "job_id": job, "attempt": 1, "directory": f"{job}-1", "images": 20, "dim": 8}
             session.add(Model(id=values["model_id"], created_at=now(), **row))
-        jobs.finish(session, owner, status, **values)
+        protocol.finish(session, owner, status, **values)
     return job
 
 
@@ -180,13 +181,13 @@ def test_deleted_images_stop_it_and_added_ones_do_not(api: httpx.Client, db: Dat
     datasets.upload_path(settings, "up_1").write_bytes(pictures(25))
     with db.write() as session:
         datasets.add(session, dataset, {"upload": "up_1", "filename": "more.zip"})
-    owner = jobs.claim(db, Queue.TASKS, "test")
+    owner = protocol.claim(db, Queue.TASKS, "test")
     assert owner is not None
     ingest(db, settings, owner, lambda: False)
     new = api.post(f"/jobs/{job}/continue", json={}).raise_for_status().json()["id"]
     home = settings.root / "runs" / new
     with db.read() as session:
-        bring_checkpoints(db, settings, jobs.get(session, new), home)
+        bring_checkpoints(db, settings, protocol.get(session, new), home)
     assert (home / "0" / "images.jsonl").read_text() == listed.read_text()
     assert [path.name for path in (home / "0" / "checkpoints").iterdir()] == [f"r02-e00000-s000000-{'0' * 16}.pt"]
     api.post(f"/jobs/{new}/cancel").raise_for_status()
@@ -204,7 +205,7 @@ def test_the_sweep_keeps_what_can_go_on_and_not_for_ever(db: Database, settings:
     (settings.folder("models") / f"{every[JobStatus.SUCCEEDED]}-1").mkdir()
     assert collect(db, settings) == []
     with db.write() as session:
-        going_on = jobs.create(session, JobKind.TRAIN, dataset, continues=every[JobStatus.FAILED]).id
+        going_on = protocol.create(session, JobKind.TRAIN, dataset, continues=every[JobStatus.FAILED]).id
         old = now() - timedelta(days=settings.checkpoint_days + 1)
         session.execute(update(Job).where(Job.finished_at.is_not(None)).values(finished_at=old))
     assert [path.name for path in collect(db, settings)] == [every[JobStatus.CANCELLED]]
@@ -222,13 +223,13 @@ def test_progress_is_told_in_the_row_and_in_the_stream_and_never_as_an_event(
 ) -> None:
     dataset = ready_dataset(db, settings)
     with db.write() as session:
-        job = jobs.create(session, JobKind.TRAIN, dataset).id
-    owner = jobs.claim(db, Queue.TRAINING, "test")
+        job = protocol.create(session, JobKind.TRAIN, dataset).id
+    owner = protocol.claim(db, Queue.TRAINING, "test")
     assert owner is not None
     before = api.get(f"/jobs/{job}/events").json()["data"]
     seen: list[dict[str, Any]] = []
     with api.stream("GET", f"/jobs/{job}/events", headers={"Accept": "text/event-stream"}) as response:
-        jobs.tell(db, owner, {"phase": "preparing", "phase_fraction": 0.5, "fraction": 0.01, "eta_seconds": 60.0})
+        protocol.tell(db, owner, {"phase": "preparing", "phase_fraction": 0.5, "fraction": 0.01, "eta_seconds": 60.0})
         kind = ""
         for line in response.iter_lines():
             name, _, value = line.partition(": ")
@@ -238,7 +239,7 @@ def test_progress_is_told_in_the_row_and_in_the_stream_and_never_as_an_event(
                 seen.append(json.loads(value))
                 if len(seen) == 2:
                     break
-                jobs.tell(db, owner, {"phase": "training", "phase_fraction": 0.1, "fraction": 0.2, "eta_seconds": 50.0})
+                protocol.tell(db, owner, {"phase": "training", "phase_fraction": 0.1, "fraction": 0.2, "eta_seconds": 50.0})
     assert [told["phase"] for told in seen] == ["preparing", "training"]
     body = api.get(f"/jobs/{job}").json()
     assert (body["progress"]["phase"], body["progress"]["fraction"]) == ("training", 0.2)

@@ -9,15 +9,15 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
-from core import imaging
+from core.ground import imaging
 from tests.conftest import picture_zip
 from trainer import checkpoints
 from trainer.__main__ import main
-from trainer.attention import similarity_maps
-from trainer.backbones import ResNet, build_encoder
+from trainer.backbones.encoder import as_input
+from trainer.backbones.resnet import ResNet, build_encoder
 from trainer.config import TrainConfig
-from trainer.encoder import as_input
-from trainer.sources import open_source
+from trainer.data.sources import open_source
+from trainer.evaluation.attention import similarity_maps
 from trainer.train import train
 
 SMALL = {

@@ -7,7 +7,7 @@ import torch
 import torchvision
 from safetensors.torch import load_file, save_file
 
-from trainer.backbones import ResNet, load_initial_weights
+from trainer.backbones.resnet import ResNet, load_initial_weights
 from trainer.config import ConfigError
 
 

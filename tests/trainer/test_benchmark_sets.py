@@ -5,8 +5,8 @@ import pytest
 from torchvision.datasets import FakeData
 
 from trainer.__main__ import main
-from trainer.benchmark_sets import write_zip
-from trainer.sources import open_source
+from trainer.data.benchmark_sets import write_zip
+from trainer.data.sources import open_source
 
 
 def test_a_torchvision_set_becomes_a_zip_of_class_folders(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from trainer.choice import LEAST_KEPT, LEAST_RANK, MOST_MUTUAL, change, gains, is_sound
+from trainer.evaluation.choice import LEAST_KEPT, LEAST_RANK, MOST_MUTUAL, change, gains, is_sound
 
 
 def figures(few: float | None, precision: float | None, knn: float) -> dict[str, Any]:

@@ -2,7 +2,7 @@ import typing
 
 import pytest
 
-from service.job_schemas import Params
+from service.schemas.jobs import Params
 from trainer.config import BOUNDS, CHOICES, PRESETS, ConfigError, TrainConfig, resolve
 
 

@@ -7,13 +7,13 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from core import pretrained
-from core.verdict import verdict
+from core.ground import pretrained
+from core.ground.verdict import verdict
 from tests.conftest import picture_zip
-from trainer import judge
 from trainer.config import TrainConfig
-from trainer.evaluate import Labelled, evaluate
-from trainer.sources import ImageList, open_source
+from trainer.data.sources import ImageList, open_source
+from trainer.evaluation import judge
+from trainer.evaluation.evaluate import Labelled, evaluate
 from trainer.train import train
 
 SHAPE = {

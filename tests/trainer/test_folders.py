@@ -10,13 +10,13 @@ from tempfile import TemporaryDirectory
 import pytest
 
 from tests.conftest import image_bytes
-from trainer.sources import open_source
+from trainer.data.sources import open_source
 
 NOBODY = 65534
 CHILD = f"""
 import os, sys
 from trainer.logs import configure
-from trainer.run_command import open_and_report
+from trainer.commands.run import open_and_report
 if os.getuid() == 0:
     os.setgid({NOBODY}); os.setuid({NOBODY})
 configure(None)

@@ -8,8 +8,8 @@ import torch
 import torch.nn.functional as F
 from sklearn.metrics import average_precision_score
 
-from core import votes
-from trainer.diagnostics import (
+from core.search import votes
+from trainer.evaluation.diagnostics import (
     ENTROPY_BINS,
     alignment,
     collapse_warning,
@@ -18,7 +18,7 @@ from trainer.diagnostics import (
     neighbour_agreement,
     uniformity,
 )
-from trainer.metrics import (
+from trainer.evaluation.metrics import (
     KS,
     consistency,
     consistency_by_decile,

@@ -13,17 +13,17 @@ from safetensors.torch import load_file, save_file
 from sklearn.datasets import load_sample_image
 from sklearn.decomposition import PCA
 
-from core import pretrained
-from core.imaging import evaluation_array
+from core.ground import pretrained
+from core.ground.imaging import evaluation_array
 from trainer import checkpoints
 from trainer.__main__ import EXIT_BAD_INPUT, main
-from trainer.backbones import build_encoder, load_initial_weights
+from trainer.backbones.efficientnet import EfficientNetLite0, published_weights
+from trainer.backbones.encoder import as_input, encode, encode_features
+from trainer.backbones.resnet import build_encoder, load_initial_weights
 from trainer.config import ConfigError, TrainConfig, resolve
-from trainer.efficientnet import EfficientNetLite0, published_weights
-from trainer.encoder import as_input, encode, encode_features
-from trainer.pixels import evaluation_batches
+from trainer.data.pixels import evaluation_batches
+from trainer.data.sources import open_source
 from trainer.run import Run
-from trainer.sources import open_source
 from trainer.train import Stopped, train
 
 CPU = torch.device("cpu")

@@ -16,7 +16,7 @@ from torch import Tensor, multiprocessing
 
 from tests.conftest import picture_zip
 from trainer import checkpoints
-from trainer.backbones import build_encoder
+from trainer.backbones.resnet import build_encoder
 from trainer.config import TrainConfig
 from trainer.loss import neighbourhood_loss
 from trainer.neighbourhoods import MemoryBank, discover

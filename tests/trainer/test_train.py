@@ -17,21 +17,21 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file
 
-from core.encoder import Encoder
-from core.imaging import decode, evaluation_array
-from core.index import build
-from core.pretrained import weights_file
+from core.ground.imaging import decode, evaluation_array
+from core.ground.pretrained import weights_file
+from core.search.encoder import Encoder
+from core.search.index import build
 from tests.conftest import image_bytes, picture_zip, write_zip
 from trainer import checkpoints
 from trainer.__main__ import main
-from trainer.augment import crop_and_resize
+from trainer.backbones.encoder import encode
 from trainer.config import InputError, TrainConfig, continued
-from trainer.encoder import encode
-from trainer.evaluate import Labelled, evaluate
+from trainer.data.augment import crop_and_resize
+from trainer.data.pixels import evaluation_batches
+from trainer.data.sources import SourceError, open_source
+from trainer.evaluation.evaluate import Labelled, evaluate
 from trainer.export import export
-from trainer.pixels import evaluation_batches
 from trainer.run import Run, require_same_run
-from trainer.sources import SourceError, open_source
 from trainer.train import Stopped, train
 
 SMALL = {

@@ -11,19 +11,21 @@ import httpx
 import pytest
 from sqlalchemy import select
 
-from core import finite, jobs, migrate
-from core.db import Database
-from core.jobs import Claim
-from core.models import ApiKey, Base, Job, JobKind, Model, Queue
+from core.ground import finite
+from core.jobs import protocol
+from core.jobs.protocol import Claim
 from core.settings import Settings
+from core.store import migrate
+from core.store.db import Database
+from core.store.tables import ApiKey, Base, Job, JobKind, Model, Queue
 from tests.conftest import image_bytes, write_zip
 from tests.live import TINY
 from tests.service.serving import pictures, ready_dataset, serving
 from trainer.__main__ import main
-from worker.inputs import write_labels
-from worker.publish import publish
 from worker.tasks import perform
-from worker.training import _relay
+from worker.training.inputs import write_labels
+from worker.training.job import _relay
+from worker.training.publish import publish
 
 pytestmark = [pytest.mark.slow, pytest.mark.postgres]
 LABELS = {  # of the first pictures
@@ -84,7 +86,7 @@ def told(db: Database, settings: Settings, tmp_path: Path) -> list[list[str]]:
 
 def train(db: Database, settings: Settings, trained: Path | None) -> Path:
     """The waiting training: once in full, then from the files of that run, which no label changes, on; returns its folder."""
-    owner = jobs.claim(db, Queue.TRAINING, "test")
+    owner = protocol.claim(db, Queue.TRAINING, "test")
     assert owner is not None
     run = settings.root / "runs" / owner.job_id / str(owner.attempt)
     if trained is None:
@@ -96,7 +98,7 @@ def train(db: Database, settings: Settings, trained: Path | None) -> Path:
         return kept
     shutil.copytree(trained, run)
     with db.read() as session:
-        job = jobs.get(session, owner.job_id)
+        job = protocol.get(session, owner.job_id)
     publish(db, settings, owner, run, judged(db, owner, job, run), _relay(db, owner, job, run))
     return trained
 
@@ -122,7 +124,7 @@ def strict(text: str) -> Any:
 
 def work(db: Database, settings: Settings) -> None:
     for queue in (Queue.TASKS, Queue.TRAINING):
-        while owner := jobs.claim(db, queue, "test"):
+        while owner := protocol.claim(db, queue, "test"):
             perform(db, settings, owner)
 
 

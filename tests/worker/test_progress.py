@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from worker.costs import Work
-from worker.progress import PHASE_OF, STEPS, Estimate, typical
+from worker.training.costs import Work
+from worker.training.progress import PHASE_OF, STEPS, Estimate, typical
 
 WORK = Work(2000, 32, 32, "resnet10", 128, rounds=4, epochs=30, voters=2000, classes=10, pretrained=True)
 FROZEN = Work(3000, 224, 224, "efficientnet_lite0", 128, rounds=1, epochs=0, voters=3000, classes=10, as_loaded=True)

@@ -6,16 +6,18 @@ from typing import Any
 import numpy as np
 import pytest
 
-from core import finite, jobs, manifest
-from core.db import Database
 from core.errors import BadParameters
-from core.models import JobKind, JobStatus, Model, Queue, now
+from core.files import manifest
+from core.ground import finite
+from core.ground.verdict import verdict
+from core.jobs import protocol
 from core.settings import Settings
-from core.verdict import verdict
+from core.store.db import Database
+from core.store.tables import JobKind, JobStatus, Model, Queue, now
 from tests.live import TINY
 from tests.service.serving import pictures, ready_dataset
-from worker.inputs import trainer_params
 from worker.tasks import perform
+from worker.training.inputs import trainer_params
 
 CONFIG = {"backbone": "resnet10", "image_size": 16, "dim": 8}
 
@@ -25,8 +27,8 @@ def model_row(db: Database, settings: Settings, folder: Path) -> str:
     folder.mkdir(parents=True)
     manifest.write(folder, {"config": CONFIG})
     with db.write() as session:
-        job = jobs.create(session, JobKind.TRAIN, ready_dataset(db, settings), params={}).id
-        row = {"dataset_id": jobs.get(session, job).dataset_id, "job_id": job, "attempt": 1, "images": 20, "dim": 8}
+        job = protocol.create(session, JobKind.TRAIN, ready_dataset(db, settings), params={}).id
+        row = {"dataset_id": protocol.get(session, job).dataset_id, "job_id": job, "attempt": 1, "images": 20, "dim": 8}
         session.add(Model(id="mdl_1", directory=folder.name, created_at=now(), **row))
     return "mdl_1"
 
@@ -55,12 +57,12 @@ def test_what_is_worse_than_its_start_is_not_published(db: Database, settings: S
     def trained(**params: Any) -> tuple[dict[str, Any], dict[str, Any], Path]:
         """Evaluation, manifest and folder of a model."""
         with db.write() as session:
-            job = jobs.create(session, JobKind.TRAIN, dataset, params={"seed": 1, "batch_size": 16, **params}).id
-        owner = jobs.claim(db, Queue.TRAINING, "test")
+            job = protocol.create(session, JobKind.TRAIN, dataset, params={"seed": 1, "batch_size": 16, **params}).id
+        owner = protocol.claim(db, Queue.TRAINING, "test")
         assert owner is not None and owner.job_id == job
         perform(db, settings, owner)
         with db.read() as session:
-            row = jobs.get(session, job)
+            row = protocol.get(session, job)
             assert row.status == JobStatus.SUCCEEDED, row.error
             model = session.get(Model, row.model_id)
             assert model is not None and row.evaluation is not None

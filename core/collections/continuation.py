@@ -1,0 +1,147 @@
+"""Going on from the checkpoints of a training job that is over, in a job of its own: ``runs/<job>`` keeps them while its model
+is there, and for some days where it failed or was cancelled (``core/jobs/sweep.py``)."""
+
+import json
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+
+from core.collections import datasets
+from core.errors import BadParameters, CannotContinue, DatasetNotReady
+from core.jobs import protocol
+from core.settings import Settings
+from core.store.tables import DatasetStatus, Image, Job, JobKind, JobStatus
+
+MOST_ROUNDS = 20  # of any training
+_NAME = re.compile(r"(r(\d{2})-e(\d{5})-s(\d{6}))-[0-9a-f]{16}\.pt")  # trainer/checkpoints.py
+_READ = 4096  # bytes from the end of a list of images: more than its last line has
+
+Way = Literal["resume", "more_rounds"]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a job that goes on from another one is made with."""
+
+    job: Job  # the other one
+    params: dict[str, Any]
+
+
+def newest(home: Path) -> Path | None:
+    """The furthest checkpoint of any attempt at a job, by its name."""
+    found = [path for path in home.glob("*/checkpoints/r*.pt") if _NAME.fullmatch(path.name)]
+    return max(found, key=lambda path: path.name, default=None)
+
+
+def mark(home: Path) -> str | None:
+    """The position in its name."""
+    furthest = newest(home)
+    return furthest.name.rpartition("-")[0] if furthest else None
+
+
+def way(settings: Settings, job: Job) -> Way | None:
+    """How a job can be continued now: one that did not succeed to its end, one that did with more rounds than it had."""
+    if job.kind != JobKind.TRAIN or not JobStatus(job.status).over:
+        return None
+    if _frozen(job) and job.status == JobStatus.SUCCEEDED:
+        return None
+    furthest = newest(settings.root / "runs" / job.id)
+    if furthest is None:
+        return None
+    if job.status != JobStatus.SUCCEEDED:
+        return "resume"
+    rounds = _rounds(furthest)
+    return "more_rounds" if rounds is not None and rounds < MOST_ROUNDS else None
+
+
+def plan(session: Session, settings: Settings, job_id: str, add_rounds: int | None) -> Plan:
+    """How to go on with a job; reads files.
+
+    Raises:
+        JobNotFound: no such job.
+        CannotContinue: it is not over, has no checkpoint, is to be continued in the other way, or images that it was trained
+            on were deleted.
+        BadParameters: more rounds than a training may have.
+    """
+    job = protocol.get(session, job_id)
+    if job.kind != JobKind.TRAIN:
+        raise CannotContinue(f"{job_id} is a job of kind {job.kind}; only training has checkpoints to go on from")
+    if not JobStatus(job.status).over:
+        raise CannotContinue(f"{job_id} is {job.status}; it can be continued when it is over")
+    if _frozen(job) and add_rounds is not None:
+        raise CannotContinue(f"{job_id} trains nothing (method: frozen) and has no rounds to add; train anew, with init")
+    furthest = newest(settings.root / "runs" / job.id)
+    if furthest is None:
+        raise CannotContinue(f"{job_id} has no checkpoint to go on from: it ended before the first one, or they were deleted")
+    if (job.status == JobStatus.SUCCEEDED) != (add_rounds is not None):
+        needed = "succeeded: add_rounds says how many more" if add_rounds is None else f"{job.status}: leave add_rounds out"
+        raise CannotContinue(f"{job_id} {needed}")
+    _require_images(session, job, furthest.parent.parent / "images.jsonl")
+    params = job.params
+    if add_rounds is not None:
+        rounds = _rounds(furthest)
+        if rounds is None:
+            raise CannotContinue(f"{job_id}: the configuration beside its checkpoints is gone")
+        if rounds + add_rounds > MOST_ROUNDS:
+            raise BadParameters(f"add_rounds: {rounds} rounds and {add_rounds} more are over {MOST_ROUNDS}, the most allowed")
+        params = {**params, "rounds": rounds + add_rounds}
+    return Plan(job, params)
+
+
+def create(session: Session, plan: Plan) -> Job:
+    """Queue the job that goes on.
+
+    Raises:
+        DatasetNotFound, DatasetNotReady: its dataset was deleted, or is being deleted.
+        CannotContinue: another job is going on from there already.
+    """
+    before = plan.job
+    for dataset_id in sorted(id_ for id_ in (before.dataset_id, before.evaluation_dataset_id) if id_):
+        if datasets.get_for_job(session, dataset_id).status == DatasetStatus.FAILED:
+            raise DatasetNotReady(f"{dataset_id} is of no use any more")
+    going_on = select(Job.id).where(Job.continues == before.id, Job.status.in_(protocol.UNFINISHED)).limit(1)
+    if (other := session.scalar(going_on)) is not None:
+        raise CannotContinue(f"{before.id} is being continued by {other}")
+    return protocol.create(
+        session,
+        JobKind.TRAIN,
+        before.dataset_id,
+        params=plan.params,
+        evaluation_dataset_id=before.evaluation_dataset_id,
+        name=before.name,
+        metadata=before.job_metadata,
+        continues=before.id,
+    )
+
+
+def _frozen(job: Job) -> bool:
+    return bool(job.params.get("method") == "frozen")
+
+
+def _rounds(checkpoint: Path) -> int | None:
+    """The number of rounds that its run was to have."""
+    try:
+        return int(json.loads((checkpoint.parent.parent / "config.json").read_text(encoding="utf-8"))["rounds"])
+    except (OSError, ValueError, KeyError):
+        return None
+
+
+def _require_images(session: Session, job: Job, listed: Path) -> None:
+    """Raises ``CannotContinue`` where an image of the list was deleted; those added since have larger ids."""
+    try:
+        with open(listed, "rb") as file:
+            count = sum(1 for _ in file)
+            file.seek(max(0, file.tell() - _READ))
+            last = int(json.loads(file.read().splitlines()[-1])["id"])
+    except (OSError, ValueError, IndexError) as error:
+        raise CannotContinue(f"{job.id}: the list of images beside its checkpoints is gone") from error
+    there = select(func.count()).select_from(Image).where(datasets.validated(job.dataset_id), Image.id <= last)
+    if (gone := count - int(session.scalar(there) or 0)) > 0:
+        raise CannotContinue(
+            f"{gone} of the {count:,} images that {job.id} was trained on were deleted, and its checkpoints hold a row for each;"
+            " train anew"
+        )

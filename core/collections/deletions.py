@@ -1,0 +1,114 @@
+"""Taking images out of a dataset: at once out of every answer; ``compaction`` then takes them out of the files."""
+
+import shutil
+from collections.abc import Sequence
+from typing import Any, NoReturn
+
+import numpy as np
+from sqlalchemy import delete, func, insert, select
+from sqlalchemy.orm import Session
+
+from core.collections import datasets, embedding
+from core.errors import BadQuery, DatasetNotReady
+from core.jobs import protocol
+from core.jobs.protocol import Claim
+from core.settings import Settings
+from core.store.db import BATCH, Database
+from core.store.tables import Dataset, Deletion, Image, Job, JobKind, JobStatus, Model, Rejection
+
+_NAMED = 5  # unknown ids that an error names
+_UNSYNCHRONISED = {"synchronize_session": False}
+
+
+def delete_images(db: Database, dataset_id: str, image_ids: Sequence[int]) -> int:
+    """Delete images, all of them or none; returns how many. Their ids are never used again.
+
+    Raises:
+        DatasetNotFound: no such dataset.
+        BadQuery: one of the images is not in the dataset; nothing was deleted.
+        DatasetNotReady: one of them is of an upload that is still being validated; nothing was deleted.
+    """
+    wanted = sorted(set(image_ids))
+    with db.write() as session:  # a single one, however many images: all of them or none
+        datasets.get(session, dataset_id)
+        datasets.change(session, dataset_id)  # its row is locked before those of images, as ``embed`` does
+        size_of: dict[int, int] = {}
+        for start in range(0, len(wanted), BATCH):
+            some = Image.id.in_(wanted[start : start + BATCH]) & datasets.validated(dataset_id)
+            deleted = delete(Image).where(some).returning(Image.id, Image.length)
+            size_of |= dict(session.execute(deleted, execution_options=_UNSYNCHRONISED).all())
+        if unknown := [id_ for id_ in wanted if id_ not in size_of]:
+            _refuse(session, dataset_id, unknown, len(wanted))
+        session.execute(insert(Deletion), [{"image_id": id_, "dataset_id": dataset_id} for id_ in wanted])
+        figures: dict[str, Any] = {"images": Dataset.images - len(wanted), "bytes": Dataset.bytes - sum(size_of.values())}
+        datasets.change(session, dataset_id, **figures, classes=datasets.class_count(dataset_id))
+    return len(wanted)
+
+
+def _refuse(session: Session, dataset_id: str, unknown: Sequence[int], wanted: int) -> NoReturn:
+    some = unknown[:_NAMED]
+    named = f"so nothing was deleted: {', '.join(map(str, some))}"
+    if len(session.scalars(select(Image.id).where(Image.dataset_id == dataset_id, Image.id.in_(some))).all()) == len(some):
+        raise DatasetNotReady(f"{len(unknown)} of {wanted} are of an upload that is still being validated, {named}")
+    raise BadQuery(f"{len(unknown)} of {wanted} are not in {dataset_id}, {named}")
+
+
+def forget_unfinished(db: Database, settings: Settings, owner: Claim, dataset_id: str, *, failing: bool = False) -> None:
+    """Delete what attempts to add images left behind that did not succeed: rows, shards and lists of refused files; but the
+    list of an upload that failed says why.
+
+    Only for the owner of a job that changes the dataset, so that no other one is adding to it now.
+
+    Args:
+        failing: the owned job itself is about to fail.
+
+    Raises:
+        StaleAttempt: the job has another owner.
+    """
+    home = settings.root / "datasets" / dataset_id
+    for folder in sorted(home.glob("*-*")):
+        job_id, _, attempt = folder.name.rpartition("-")
+        with db.read() as session:
+            job = session.scalar(select(Job).where(Job.id == job_id))
+        if job is None or job.kind != JobKind.INGEST or (job.status == JobStatus.SUCCEEDED and job.attempt == int(attempt)):
+            continue
+        prefix = f"{folder.relative_to(settings.root)}/"
+        begins = func.substr(Image.shard, 1, len(prefix)) == prefix
+        while True:
+            with db.write() as session:
+                protocol.own(session, owner)
+                ids = session.scalars(select(Image.id).where(Image.dataset_id == dataset_id, begins).limit(BATCH)).all()
+                datasets.change(session, dataset_id)
+                session.execute(delete(Image).where(Image.id.in_(ids)), execution_options=_UNSYNCHRONISED)
+            if not ids:
+                break
+        told = job.status == JobStatus.FAILED and (job.error or {}).get("code") != protocol.WORKER_LOST  # its list is whole
+        failed = told or (failing and job_id == owner.job_id)
+        with db.write() as session:
+            protocol.own(session, owner)
+            if not failed:
+                session.execute(delete(Rejection).where(Rejection.dataset_id == dataset_id, Rejection.job_id == job_id))
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def forget_unseen(db: Database, settings: Settings, owner: Claim, dataset_id: str) -> None:
+    """Forget the ids of deleted images that no model of the dataset holds any more, since compaction took them out.
+
+    Raises:
+        StaleAttempt: the job has another owner.
+    """
+    with db.read() as session:  # in this order: training that begins later lists none of these images
+        ids = np.array(session.scalars(select(Deletion.image_id).where(Deletion.dataset_id == dataset_id)).all(), np.int64)
+        training = session.scalar(select(Job.id).where(protocol.begun_training(dataset_id)).limit(1))
+        models = session.scalars(select(Model).where(Model.dataset_id == dataset_id)).all()
+    if training is not None:
+        return
+    for model in models:
+        try:
+            ids = np.setdiff1d(ids, embedding.published_ids(settings, model))
+        except FileNotFoundError:  # deleted meanwhile; the next compaction will do it
+            return
+    for start in range(0, len(ids), BATCH):
+        with db.write() as session:
+            protocol.own(session, owner)
+            session.execute(delete(Deletion).where(Deletion.image_id.in_(ids[start : start + BATCH].tolist())))

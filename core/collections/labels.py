@@ -1,0 +1,182 @@
+"""Labels given after the upload, by path or by image id."""
+
+import json
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from pydantic_core import from_json
+from sqlalchemy import delete, insert, select
+from sqlalchemy.orm import Session
+
+from core.collections import datasets, label_tables
+from core.errors import BadLabels
+from core.ground.label_text import label_text
+from core.store.db import BATCH, Database
+from core.store.tables import Dataset, DatasetStatus, Image, Label, Rejection
+
+T = TypeVar("T")
+_NAMED = 5  # unknown paths that an error names
+_MAX_LABEL = 200  # characters
+_MAX_ID = 2**63 - 1  # what a database's integers hold
+
+
+@dataclass(frozen=True)
+class LabelCounts:
+    """What a change of labels did; ``ignored`` paths are of files that are no image of their own (see rejections)."""
+
+    set: int
+    removed: int
+    ignored: int
+
+
+class Given(dict[str | int, str | None]):
+    """Labels by path or image id, ``None`` to take one away; ``places`` says where the request names each."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.places: dict[str | int, str] = {}
+
+
+def parse_csv(data: bytes) -> Given:
+    """A table (``label_tables``) with the columns ``path`` or ``image_id`` and ``label``; an empty label removes one.
+
+    Raises:
+        BadLabels: no such table; the message names row and column.
+    """
+    return _checked(((f"row {number}, column ", entry) for number, entry in label_tables.rows(data)), named=True)
+
+
+def parse_json(data: bytes) -> Given:
+    """``[{"path" or "image_id", "label"}]`` or ``{path: label}``; a label of null removes one.
+
+    Raises:
+        BadLabels: neither of them.
+    """
+    try:
+        from_json(data)  # refuses half characters and deep nesting
+        given = json.loads(data, object_pairs_hook=_once)
+    except ValueError as error:
+        raise BadLabels(f"not JSON: {error}") from error
+    if isinstance(given, dict):
+        given = [{"path": path, "label": label} for path, label in given.items()]
+    if not isinstance(given, list):
+        raise BadLabels('must be a list of {"path" or "image_id", "label"} or an object {path: label}')
+    return _checked((f"entry {number}", entry) for number, entry in enumerate(given, start=1))
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object; of a name that it holds twice, Python would take the last."""
+    found: dict[str, Any] = {}
+    for name, value in pairs:
+        if name in found and found[name] != value:
+            raise BadLabels(f"{name} has two labels" if name not in ("path", "image_id", "label") else f"{name}: is given twice")
+        found[name] = value
+    return found
+
+
+def _checked(entries: Iterable[tuple[str, Any]], named: bool = False) -> Given:
+    """What the entries say; errors begin with their place, and in a table (``named``) with the column's name after it."""
+    result = Given()
+    for place, entry in entries:
+        if not isinstance(entry, dict) or set(entry) not in label_tables.COLUMNS:
+            raise BadLabels(f"{place}: must hold path or image_id, and label")
+        key_name = "path" if "path" in entry else "image_id"
+        at_key, at_label = (f"{place}{name}" if named else place for name in (key_name, "label"))
+        key = entry["path"] if key_name == "path" else _id(at_key, entry["image_id"])
+        if key_name == "path" and (not isinstance(key, str) or not key or "\0" in key):
+            raise BadLabels(f"{at_key}: the path must be a text without NUL, and not empty")
+        label = entry["label"]
+        if label is not None and (not isinstance(label, str) or len(label) > _MAX_LABEL or "\0" in label):
+            raise BadLabels(f"{at_label}: the label of {key} must be a text of at most {_MAX_LABEL} characters without NUL")
+        label = None if label is None else label_text(label)
+        if result.get(key, label) != label:
+            here, before = (repr(one) if one else "none" for one in (label, result[key]))
+            raise BadLabels(f"{at_label}: {key} has two labels, {here} here and {before} in {result.places[key]}")
+        result[key], result.places[key] = label, at_key
+    if not result:
+        raise BadLabels("no label given")
+    return result
+
+
+def _id(place: str, given: object) -> int:
+    """An image id, as a number or, as in a CSV, as its digits."""
+    id_ = int(given) if isinstance(given, str) and re.fullmatch(r"[ ]*[0-9]{1,19}[ ]*", given) else given
+    if not isinstance(id_, int) or isinstance(id_, bool) or not 0 <= id_ <= _MAX_ID:
+        raise BadLabels(f"{place}: image_id must be a whole number from 0 to {_MAX_ID}")
+    return id_
+
+
+def change(db: Database, dataset_id: str, given: Mapping[str | int, str | None]) -> LabelCounts:
+    """Set and remove labels; images that are not named keep theirs. Nothing changes unless every name is known; an image
+    that is deleted meanwhile is passed over.
+
+    Raises:
+        DatasetNotFound: no such dataset.
+        BadLabels: the dataset is not ready, a path or id is not in it, or a path and an id give one image two labels.
+    """
+    with db.read() as session:
+        if datasets.get(session, dataset_id).status != DatasetStatus.READY:
+            raise BadLabels(f"{dataset_id} is not ready")
+        ids = _ids(session, dataset_id, given)
+        unknown = [key for key in given if key not in ids]
+        refused = _refused(session, dataset_id, unknown)
+    unknown = [key for key in unknown if key not in refused]
+    if unknown:
+        places = given.places if isinstance(given, Given) else {}
+        some = ", ".join(f"{key} ({places[key]})" if key in places else str(key) for key in unknown[:_NAMED])
+        raise BadLabels(f"{len(unknown)} of {len(given)} are not in {dataset_id}, so nothing was changed: {some}")
+    wanted: dict[int, str | None] = {}
+    for key, id_ in ids.items():
+        if wanted.setdefault(id_, given[key]) != given[key]:
+            raise BadLabels(f"{key} and {id_} are one image with two labels, so nothing was changed")
+    kept = removed = 0
+    try:
+        for number, batch in enumerate(_batches(sorted(wanted))):
+            with db.write() as session:
+                if number == 0:  # should this process be killed before the end, what was changed is seen all the same
+                    datasets.change(session, dataset_id, labels=True)
+                alive = _locked(session, dataset_id, batch)
+                session.execute(delete(Label).where(Label.image_id.in_(alive)))
+                fresh = [{"image_id": id_, "label": wanted[id_]} for id_ in alive if wanted[id_] is not None]
+                if fresh:
+                    session.execute(insert(Label), fresh)
+            kept, removed = kept + len(fresh), removed + len(alive) - len(fresh)
+    finally:
+        with db.write() as session:
+            datasets.change(session, dataset_id, labels=True)
+    return LabelCounts(kept, removed, len(refused))
+
+
+def _locked(session: Session, dataset_id: str, ids: Sequence[int]) -> Sequence[int]:
+    """Those of the images that were not deleted; until the transaction ends they cannot be, and nobody else changes labels
+    of the dataset. Its row is locked before those of images, as whatever deletes or adds images does."""
+    session.execute(select(Dataset.id).where(Dataset.id == dataset_id).with_for_update(key_share=True))
+    alive = select(Image.id).where(Image.id.in_(ids)).order_by(Image.id)
+    return session.scalars(alive.with_for_update(read=True, key_share=True)).all()
+
+
+def _ids(session: Session, dataset_id: str, given: Mapping[str | int, str | None]) -> dict[str | int, int]:
+    found: dict[str | int, int] = {}
+    columns: tuple[tuple[Any, type], ...] = ((Image.path, str), (Image.id, int))
+    for column, kind in columns:
+        named = [key for key in given if isinstance(key, kind)]
+        for some in _batches(named):
+            rows = session.execute(select(column, Image.id).where(Image.dataset_id == dataset_id, column.in_(some)))
+            found.update(dict(rows.all()))
+    return found
+
+
+def _refused(session: Session, dataset_id: str, keys: list[str | int]) -> set[str | int]:
+    paths = [key for key in keys if isinstance(key, str)]
+    found: set[str | int] = set()
+    for some in _batches(paths):
+        refused = select(Rejection.path).where(Rejection.dataset_id == dataset_id, Rejection.path.in_(some))
+        found |= set(session.scalars(refused))
+    return found
+
+
+def _batches(values: Sequence[T]) -> Iterator[Sequence[T]]:
+    for start in range(0, len(values), BATCH):
+        yield values[start : start + BATCH]

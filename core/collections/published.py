@@ -1,0 +1,68 @@
+"""Published models as rows: list, choose the current one, delete."""
+
+import shutil
+
+from sqlalchemy import delete
+from sqlalchemy.orm import Session
+
+from core.collections import datasets, embedding
+from core.errors import BadQuery, ModelInUse, ModelNotFound
+from core.files import artifacts
+from core.jobs import protocol
+from core.settings import Settings
+from core.store.db import Database
+from core.store.tables import Dataset, Model
+
+
+def get(session: Session, model_id: str, dataset_id: str | None = None) -> Model:
+    """A model, perhaps only if it is one of a dataset.
+
+    Raises:
+        ModelNotFound: no such model.
+        BadQuery: the model is one of another dataset.
+    """
+    model = session.get(Model, model_id)
+    if model is None:
+        raise ModelNotFound(model_id)
+    if dataset_id is not None and model.dataset_id != dataset_id:
+        raise BadQuery(f"{model_id} is not a model of {dataset_id}")
+    return model
+
+
+def make_current(session: Session, dataset_id: str, model_id: str) -> Dataset:
+    """Move a dataset's alias to one of its models, a newer or an older one; answers change from the next request on, and
+    images that the model lacks are embedded by a job.
+
+    Raises:
+        DatasetNotFound, ModelNotFound: no such dataset or model.
+        BadQuery: the model is one of another dataset.
+    """
+    dataset = datasets.get(session, dataset_id)
+    datasets.change(session, dataset_id, model_id=model_id)  # from here on nobody can delete the model
+    get(session, model_id, dataset_id)
+    embedding.request(session, dataset_id)
+    session.refresh(dataset)
+    return dataset
+
+
+def remove(db: Database, settings: Settings, model_id: str) -> None:
+    """Delete a model with its files and the checkpoints of its rounds.
+
+    Raises:
+        ModelNotFound: no such model.
+        ModelInUse: it is its dataset's current model, or an unfinished job starts from it, works with it
+            or goes on from its checkpoints.
+    """
+    with db.write() as session:
+        model = get(session, model_id)
+        if datasets.get_for_job(session, model.dataset_id).model_id == model_id:
+            raise ModelInUse(f"{model_id} is the current model of {model.dataset_id}; make another one current first")
+        for job in protocol.unfinished(session):
+            if model_id in (job.params.get("init"), job.params.get("model_id")) or job.continues == model.job_id:
+                raise ModelInUse(f"{job.id} needs {model_id}; cancel that job or wait for it")
+        session.execute(delete(Model).where(Model.id == model_id))
+    db.settle()
+    for folder in artifacts.family(settings.folder("models").iterdir(), model.directory):
+        shutil.rmtree(folder, ignore_errors=True)
+    shutil.rmtree(settings.folder("attention") / model_id, ignore_errors=True)
+    shutil.rmtree(settings.folder("runs") / model.job_id, ignore_errors=True)  # the checkpoints that it came from

@@ -1,0 +1,113 @@
+"""What a training job needs of its datasets, asked as soon as that can be known: of those that are ready when the job is
+made, of the others when their validation ends; and of what it starts from."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from sqlalchemy import exists, select
+from sqlalchemy.orm import Session, aliased
+
+from core.collections import datasets
+from core.errors import AnchorhoodError, BadParameters, TooFewImages
+from core.files import manifest
+from core.ground import parameters, pretrained
+from core.jobs import protocol
+from core.settings import Settings
+from core.store.tables import Dataset, DatasetStatus, Image, Job, JobKind, JobStatus, Model
+
+_LEAST_NEIGHBOURS = 1  # of every preset; where they are chosen by the number of images, these are enough
+
+
+def require(session: Session, dataset_id: str, evaluation_dataset_id: str | None, params: dict[str, Any]) -> None:
+    """Refuse what the trainer would refuse only after the job has waited for it. Datasets of which an upload is still being
+    validated are asked later, by ``fail_unfit``.
+
+    Raises:
+        TooFewImages: fewer images than training with these parameters needs.
+        BadParameters: the evaluation dataset holds no image that is not trained on, too.
+    """
+    if not _settled(session, dataset_id):
+        return
+    require_images(session, dataset_id, params)
+    if evaluation_dataset_id and _settled(session, evaluation_dataset_id):
+        require_new_images(session, dataset_id, evaluation_dataset_id)
+
+
+def require_images(session: Session, dataset_id: str, params: dict[str, Any]) -> None:
+    """Raises ``TooFewImages``."""
+    reason = parameters.unmet(datasets.get(session, dataset_id).images, int(params.get("neighbours") or _LEAST_NEIGHBOURS))
+    if reason:
+        raise TooFewImages(f"{dataset_id}: {reason}")
+
+
+def require_new_images(session: Session, dataset_id: str, evaluation_dataset_id: str) -> None:
+    """Raises ``BadParameters`` where every held-out image is trained on, too."""
+    known = select(Image.sha256).where(Image.dataset_id == dataset_id)
+    new = select(Image.id).where(datasets.validated(evaluation_dataset_id), Image.sha256.not_in(known)).limit(1)
+    if session.scalar(new) is None:
+        raise BadParameters("evaluation_dataset_id: every image of it is in the dataset to train on, too")
+
+
+def fail_unfit(session: Session, dataset_id: str) -> None:
+    """Fail the queued training jobs that wait for nothing but a worker, and need more than a dataset has; called in the
+    transaction that ends a validation."""
+    earlier = aliased(Job)
+    uploads = (earlier.kind == JobKind.INGEST) & earlier.status.in_(protocol.UNFINISHED) & (earlier.dataset_id == Job.dataset_id)
+    needing = (Job.dataset_id == dataset_id) | (Job.evaluation_dataset_id == dataset_id)
+    waiting = select(Job).where(needing, Job.kind == JobKind.TRAIN, Job.status == JobStatus.QUEUED, Job.attempt == 0)
+    waiting = waiting.where(~exists().where(uploads, earlier.seq < Job.seq)).join(Dataset, Dataset.id == Job.dataset_id)
+    for job in session.scalars(waiting.where(Dataset.status == DatasetStatus.READY)).all():
+        try:
+            require_images(session, job.dataset_id, job.params)
+            if job.evaluation_dataset_id and _settled(session, job.evaluation_dataset_id):
+                require_new_images(session, job.dataset_id, job.evaluation_dataset_id)
+        except AnchorhoodError as error:
+            protocol.fail_queued(session, job.id, {"code": error.code, "message": str(error)})
+
+
+def _settled(session: Session, dataset_id: str) -> bool:
+    """Whether a dataset is ready and no upload to it is unfinished."""
+    uploads = select(Job.id).where(Job.dataset_id == dataset_id, Job.kind == JobKind.INGEST, Job.status.in_(protocol.UNFINISHED))
+    return datasets.get(session, dataset_id).status == DatasetStatus.READY and session.scalar(uploads.limit(1)) is None
+
+
+_PUBLISHED = ("paper", "released")  # presets whose backbone is the paper's, whatever they start from
+
+
+def imagenet_backbone(params: Mapping[str, Any]) -> str:
+    """The backbone that ImageNet's weights are loaded into."""
+    return str(params.get("backbone") or ("resnet18" if params.get("preset") in _PUBLISHED else "efficientnet_lite0"))
+
+
+def backbone_of(session: Session, settings: Settings, init: str | None) -> str | None:
+    """The backbone of the model that ``init`` names, where there is one whose manifest tells; reads a file."""
+    model = session.get(Model, init) if init and init.startswith("mdl_") else None
+    if model is None:
+        return None
+    try:
+        return str(manifest.read(settings.root / "models" / model.directory)["config"]["backbone"])
+    except (manifest.DamagedModel, KeyError):
+        return None
+
+
+def require_init(session: Session, params: Mapping[str, Any], backbone: str | None, prefix: str = "") -> None:
+    """Refuse weights to start from that cannot be had or do not fit.
+
+    Args:
+        params: the parameters that were given.
+        backbone: what ``backbone_of`` says of their ``init``.
+        prefix: put before a parameter's name where it is refused.
+
+    Raises:
+        BadParameters: ``init`` names a model that is not there or has another backbone, or the weights that it needs are not
+            installed.
+    """
+    init = str(params.get("init", ""))
+    if init == "imagenet" and imagenet_backbone(params) == "efficientnet_lite0" and pretrained.weights_file() is None:
+        raise BadParameters(f"{prefix}init: {pretrained.MISSING}")
+    if init.startswith("mdl_") and session.get(Model, init) is None:
+        raise BadParameters(f"{prefix}init: there is no model {init}")
+    if backbone is not None and params.get("backbone", backbone) != backbone:
+        raise BadParameters(
+            f"{prefix}backbone: {params['backbone']} cannot start from {init}, whose backbone is {backbone}; leave backbone out"
+        )

@@ -1,0 +1,48 @@
+"""``manifest.json``: what a model is, and the size and SHA-256 of every file in it."""
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+from core.ground import finite
+
+NAME = "manifest.json"
+SCHEMA_VERSION = 1
+
+
+class DamagedModel(RuntimeError):
+    """A model's folder does not hold what its manifest says."""
+
+
+def write(folder: Path, content: dict[str, Any]) -> dict[str, Any]:
+    """Write the manifest of all other files in ``folder``; returns it."""
+    files = {
+        path.name: {"bytes": path.stat().st_size, "sha256": _sha256(path)}
+        for path in sorted(folder.iterdir())
+        if path.name != NAME
+    }
+    manifest = {"schema_version": SCHEMA_VERSION, **content, "files": files}
+    (folder / NAME).write_text(finite.dumps(manifest, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    return manifest
+
+
+def read(folder: Path, *, hashes: bool = False) -> dict[str, Any]:
+    """Read a manifest and compare the files with it: their sizes, and on demand their hashes.
+
+    Raises:
+        DamagedModel: the manifest or a file is missing or differs.
+    """
+    try:
+        manifest: dict[str, Any] = finite.loads((folder / NAME).read_text(encoding="utf-8"))
+        for name, expected in manifest["files"].items():
+            path = folder / name
+            if path.stat().st_size != expected["bytes"] or (hashes and _sha256(path) != expected["sha256"]):
+                raise DamagedModel(f"{path} is not the file that was published")
+    except (OSError, ValueError, KeyError) as error:
+        raise DamagedModel(f"{folder}: {error}") from error
+    return manifest
+
+
+def _sha256(path: Path) -> str:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

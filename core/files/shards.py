@@ -1,0 +1,69 @@
+"""Images in tar shards, WebDataset's convention: immutable, at most 256 MiB each, random access by one ``pread``."""
+
+import os
+import tarfile
+from pathlib import Path
+
+from core.files.artifacts import sync
+
+SHARD_BYTES = 256 << 20
+_BLOCK = tarfile.BLOCKSIZE
+
+
+class ShardWriter:
+    """Appends files to ``shard-000000.tar``, ``shard-000001.tar``, ... in a folder of its own."""
+
+    def __init__(self, folder: Path, shard_bytes: int = SHARD_BYTES) -> None:
+        folder.mkdir(parents=True)
+        sync(folder.parent.parent)
+        sync(folder.parent)
+        self._folder, self._limit = folder, shard_bytes
+        self._number = -1
+        self._start_next()
+
+    def add(self, name: str, data: bytes) -> tuple[str, int]:
+        """Append one file; returns the shard's file name and the offset of the data in it."""
+        if self._file.tell() and self._file.tell() + len(data) + 4 * _BLOCK > self._limit:
+            self.close()
+            self._start_next()
+        info = tarfile.TarInfo(name)
+        info.size = len(data)
+        self._file.write(info.tobuf(tarfile.PAX_FORMAT))
+        offset = self._file.tell()
+        self._file.write(data)
+        self._file.write(bytes(-len(data) % _BLOCK))
+        return self.name, offset
+
+    def sync(self) -> None:
+        """Put what was added so far on the disk for good."""
+        self._file.flush()
+        os.fsync(self._file.fileno())
+
+    def close(self) -> None:
+        """End the shard so that it is on the disk for good."""
+        if not self._file.closed:
+            self._file.write(bytes(2 * _BLOCK))
+            self.sync()
+            self._file.close()
+
+    def _start_next(self) -> None:
+        self._number += 1
+        self.name = f"shard-{self._number:06}.tar"
+        self._file = open(self._folder / self.name, "xb")  # noqa: SIM115 -- closed by close()
+        sync(self._folder)
+
+
+def read_range(path: Path, offset: int, length: int) -> bytes:
+    """``length`` bytes of a file from ``offset``.
+
+    Raises:
+        OSError: the file is gone or shorter.
+    """
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        data = os.pread(descriptor, length, offset)
+    finally:
+        os.close(descriptor)
+    if len(data) != length:
+        raise OSError(f"{path.name} ends before byte {offset + length}")
+    return data

@@ -1,0 +1,57 @@
+"""Requests that may be sent again: a client's key names what was made for it the first time."""
+
+import hashlib
+import json
+from collections.abc import Callable
+from typing import Any
+
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm import Session
+
+from core.errors import KeyReused
+from core.jobs import protocol
+from core.store.db import Database
+from core.store.tables import IdempotencyKey, Job, now
+
+
+def job_once(db: Database, key: str | None, request: Any, make: Callable[[Session], Job]) -> tuple[Job, bool]:
+    """The job that ``make`` inserts, or the one that an earlier request with this key made.
+
+    Args:
+        key: the client's, for ever bound to this request; without one every request makes a job.
+        request: what was asked, as JSON values.
+        make: inserts the job in the given transaction.
+
+    Returns:
+        The job, and whether it is new.
+
+    Raises:
+        KeyReused: the key came with another request before.
+    """
+    if key is None:
+        with db.write() as session:
+            return make(session), True
+    asked = hashlib.sha256(json.dumps(request, sort_keys=True).encode()).hexdigest()
+    try:
+        with db.write() as session:
+            earlier = _earlier(session, key, asked)
+            if earlier is not None:
+                return earlier, False
+            job = make(session)
+            session.add(IdempotencyKey(key=key, request=asked, job_id=job.id, created_at=now()))
+            return job, True
+    except IntegrityError:  # the same key at the same moment, in another process
+        with db.read() as session:
+            earlier = _earlier(session, key, asked)
+        if earlier is None:
+            raise
+        return earlier, False
+
+
+def _earlier(session: Session, key: str, asked: str) -> Job | None:
+    known = session.get(IdempotencyKey, key)
+    if known is None:
+        return None
+    if known.request != asked:
+        raise KeyReused(f"Idempotency-Key {key!r} came before, with another request; it made {known.job_id}")
+    return protocol.get(session, known.job_id)

@@ -1,0 +1,124 @@
+"""Finding what crashes left behind: the jobs of workers that fell silent, and files that no row names."""
+
+import shutil
+import time
+from collections.abc import Callable, Sequence
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import select
+
+from core.jobs.protocol import give_back
+from core.settings import Settings
+from core.store.db import Database
+from core.store.tables import Attention, Dataset, Job, JobKind, JobStatus, Model, Queue, now
+
+_UPLOAD_SECONDS = 24 * 3600  # without a new byte, after which an upload that no job names never gets one
+
+
+class Sweep:
+    """Gives the jobs of silent workers to others, judged by this process's monotonic clock alone."""
+
+    def __init__(self, db: Database, lost_after: float, clock: Callable[[], float] = time.monotonic) -> None:
+        self._db, self._lost_after, self._clock = db, lost_after, clock
+        self._seen: dict[str, tuple[tuple[int, int], float]] = {}
+        self._looked = clock()
+
+    def run(self, queue: Queue) -> list[str]:
+        """Look once; returns the jobs that were taken from their workers."""
+        with self._db.read() as session:
+            running = session.execute(
+                select(Job.id, Job.attempt, Job.heartbeat).where(Job.queue == queue, Job.status == JobStatus.RUNNING)
+            ).all()
+        moment, seen, lost = self._clock(), self._seen, []
+        if moment - self._looked > self._lost_after / 2:
+            seen = {}  # nobody looked for a while, perhaps as nobody could: owners get a full span to beat again
+        self._seen, self._looked = {}, moment
+        for job_id, attempt, heartbeat in running:
+            sign = (attempt, heartbeat)
+            before, since = seen.get(job_id, (sign, moment))
+            since = since if before == sign else moment
+            self._seen[job_id] = (sign, since)
+            if moment - since >= self._lost_after and self._requeue(job_id, attempt, heartbeat):
+                lost.append(job_id)
+        return lost
+
+    def _requeue(self, job_id: str, attempt: int, heartbeat: int) -> bool:
+        with self._db.write() as session:
+            same = (Job.attempt == attempt) & (Job.heartbeat == heartbeat)
+            return give_back(session, job_id, same, "its worker was lost")
+
+
+def collect(db: Database, settings: Settings) -> list[Path]:
+    """Delete the files that a crash, or an end without an owner, has left behind; returns their paths.
+
+    Folders are listed before the rows are read, and every row comes before its files do, so that nothing new is taken.
+    """
+    uploads = list(settings.folder("uploads").iterdir())
+    shards = list(settings.folder("datasets").glob("ds_*"))
+    models = list(settings.folder("models").glob("job_*"))
+    runs = list(settings.folder("runs").glob("job_*"))
+    maps = list(settings.folder("attention").glob("mdl_*/job_*"))
+    with db.read() as session:
+        columns = (Job.id, Job.kind, Job.status, Job.params, Job.continues, Job.finished_at)
+        every = session.execute(select(*columns)).all()
+        datasets = set(session.scalars(select(Dataset.id)))
+        models_of = dict(session.execute(select(Model.job_id, Model.directory)).all())
+        named_maps = {tuple(row) for row in session.execute(select(Attention.model_id, Attention.directory).distinct())}
+    db.settle()
+    published = {_first(directory) for directory in models_of.values()}
+    unfinished = {job.id for job in every if not JobStatus(job.status).over}
+    kept = unfinished | _needed_runs(every, set(models_of), settings.checkpoint_days)
+    named = {job.params.get("upload") for job in every if job.id in unfinished}
+    left = [path for path in uploads if path.name not in named and _age(path) > _UPLOAD_SECONDS]
+    left += [folder for folder in shards if folder.name not in datasets]
+    left += [folder for folder in runs if folder.name not in kept]
+    left += [
+        folder
+        for folder in models
+        if _first(folder.name) not in published and _first(folder.name).rpartition("-")[0] not in unfinished
+    ]
+    left += [
+        folder
+        for folder in maps
+        if (folder.parent.name, folder.name) not in named_maps and folder.name.rpartition("-")[0] not in unfinished
+    ]
+    for path in left:
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
+    return left
+
+
+def _needed_runs(every: Sequence[Any], with_model: set[str], days: float) -> set[str]:
+    """Jobs that are over and whose runs are of use: results, the checkpoints that a model came from, and for some days those
+    of a training without success, unless a job that went on from there has succeeded."""
+    going_on = {job.continues for job in every if not JobStatus(job.status).over}
+    done = {job.continues for job in every if job.status == JobStatus.SUCCEEDED}
+    oldest = now() - timedelta(days=days)
+    needed = set()
+    for job in every:
+        if job.id in going_on:
+            keep = True
+        elif job.kind != JobKind.TRAIN:
+            keep = job.kind != JobKind.COMPACT and job.status != JobStatus.CANCELLED
+        elif job.status == JobStatus.SUCCEEDED:
+            keep = job.id in with_model
+        else:
+            keep = job.id not in done and job.finished_at is not None and job.finished_at > oldest
+        if keep:
+            needed.add(job.id)
+    return needed
+
+
+def _first(directory: str) -> str:
+    return directory.partition("+")[0]
+
+
+def _age(path: Path) -> float:
+    try:
+        return time.time() - path.stat().st_mtime
+    except FileNotFoundError:
+        return 0.0

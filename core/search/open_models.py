@@ -1,0 +1,237 @@
+"""Published models, opened once and shared by all requests of a process."""
+
+import io
+import os
+import threading
+import weakref
+from collections import OrderedDict
+from collections.abc import Callable, Hashable
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+
+import faiss
+import numpy as np
+from numpy.typing import NDArray
+
+from core.files import manifest
+from core.files.texts import PATHS, Texts
+from core.ground.depths import Depths
+from core.search import index
+from core.search.encoder import Encoder
+from core.search.ranking import NONE, Rows, Vector, best, compare, holds, in_order, slack
+
+T = TypeVar("T")
+EXACT_ROWS = 20_000  # allowed rows up to which they are simply all compared
+_DEPTHS = (64, 128, 256, 512, 1024)  # results that the index is asked for; beyond, comparing all rows is hardly slower
+_MORE = 4  # and how many beyond those wanted, to see where equal ones end
+_AT_ODDS = 2  # how many times fewer of the nearest pass a filter than of all rows, where the index is of no help
+_DENSE = 3  # rows that are compared for each one wanted, rather than copy those wanted
+_BLOCK = 65_536  # rows whose vectors are copied at one time
+_ENCODER, _NEIGHBOURHOODS, _PROJECTION = "encoder.onnx", "neighbourhoods.npz", "projection.npy"
+
+
+class OpenModel:
+    """A published model's files: embeddings float32 (N, d), image ids and paths (N,), the index, the encoder, the
+    neighbourhoods. They stay usable when the folder is deleted.
+
+    Raises:
+        DamagedModel: the folder is not there, or does not hold what its manifest says.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.depths: Depths = manifest.read(folder).get("preprocessing", {}).get("depths", {})
+        self.folder = folder
+        try:
+            self.embeddings: Vector = np.asarray(np.load(folder / "embeddings.npy", mmap_mode="r"))
+            self.ids: Rows = np.load(folder / "ids.npy")
+            self.index = index.load(folder / "index.faiss")
+            self.paths = Texts.open(folder / PATHS)
+            self._later = {name: self._descriptor(folder / name) for name in (_ENCODER, _NEIGHBOURHOODS, _PROJECTION)}
+        except (OSError, RuntimeError) as error:  # faiss raises the latter; compaction deletes what it has replaced
+            raise manifest.DamagedModel(f"{folder}: {error}") from error
+        self._by_id = np.argsort(self.ids)
+
+    def _descriptor(self, path: Path) -> int:
+        """An open file, so that what is read on first use is there even then."""
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        weakref.finalize(self, os.close, descriptor)
+        return descriptor
+
+    def _read(self, name: str) -> bytes:
+        descriptor = self._later[name]
+        return os.pread(descriptor, os.fstat(descriptor).st_size, 0)
+
+    @cached_property
+    def encoder(self) -> Encoder:
+        return Encoder(self._read(_ENCODER))
+
+    @cached_property
+    def neighbourhoods(self) -> dict[str, NDArray[Any]]:
+        """``entropy`` float32 (R, N), ``anchor_round`` int64 (N,), ``neighbours`` int64 (N, k)."""
+        with np.load(io.BytesIO(self._read(_NEIGHBOURHOODS))) as file:
+            return dict(file)
+
+    @cached_property
+    def projection(self) -> Vector:
+        """Where each image lies on the map, float32 (N, 2)."""
+        return np.asarray(np.load(io.BytesIO(self._read(_PROJECTION))), np.float32)
+
+    def provenance(self, image_id: int) -> dict[str, Any] | None:
+        """How an image was learned: ``entropy`` at the end of each round, ``anchor_round``, ``neighbours`` (image ids)."""
+        row = self.row(image_id)
+        stored = self.neighbourhoods
+        if row is None or np.isnan(stored["entropy"][-1, row]):  # merged into the index after the training
+            return None
+        became = int(stored["anchor_round"][row])
+        return {
+            "entropy": stored["entropy"][:, row].tolist(),
+            "anchor_round": became if became >= 0 else None,
+            "neighbours": [id_ for id_ in stored["neighbours"][row].tolist() if id_ >= 0],
+        }
+
+    def row(self, image_id: int) -> int | None:
+        """The row of an image's embedding, if the model was trained on it."""
+        at = int(np.searchsorted(self.ids, image_id, sorter=self._by_id))
+        row = int(self._by_id[at]) if at < len(self.ids) else -1
+        return row if row >= 0 and self.ids[row] == image_id else None
+
+    def rows_of(self, image_ids: Rows) -> Rows:
+        """Rows of those of the images that the model was trained on, in ascending order."""
+        if not len(self.ids):
+            return np.zeros(0, np.int64)
+        at = np.minimum(np.searchsorted(self.ids, image_ids, sorter=self._by_id), len(self.ids) - 1)
+        rows = self._by_id[at]
+        return np.sort(rows[self.ids[rows] == image_ids])
+
+    @property
+    def last_image(self) -> int:
+        """The highest image id; images of the dataset beyond it were added later."""
+        return int(self.ids[self._by_id[-1]])
+
+    def nearest(
+        self, vector: Vector, count: int, allowed: Rows | None = None, skip: int = 0, without: Rows = NONE
+    ) -> tuple[Rows, Vector]:
+        """Rows and similarities of the ``count`` most similar rows after the first ``skip``, best first.
+
+        Args:
+            vector: unit vector (d,).
+            count: results wanted; fewer only where no more are allowed.
+            allowed: ascending rows to choose from, all by default.
+            skip: how many of the best to pass over.
+            without: a few rows to leave out, ascending.
+        """
+        rows, scores = self.ranked(vector, count, allowed, skip, without)
+        rows, scores = rows[skip:], scores[skip:]
+        return in_order(rows, scores) if (scores[1:] > scores[:-1]).any() else (rows, scores)
+
+    def ranked(
+        self, vector: Vector, count: int, allowed: Rows | None = None, skip: int = 0, without: Rows = NONE
+    ) -> tuple[Rows, Vector]:
+        """The first ``skip + count`` rows, and their similarities, of an order of all rows in which ``skip`` has no part: none
+        is on two pages, and none is on no page. Arguments as of ``nearest``.
+
+        The order is by similarity, equal ones by row, where all rows are compared. Where the index is approximate, first comes
+        what it finds when asked for a page, then what it finds when asked for more, and last all others by comparison.
+        """
+        wanted, near = skip + count, slack(len(vector))
+        depths = self._depths(count + len(without), allowed)
+
+        def exactly(rows: Rows) -> Vector:
+            return compare(self.embeddings[rows], vector)
+
+        if allowed is None and depths and (most := wanted + len(without)) < depths[0]:  # usually that is enough
+            asked = most + _MORE if depths[0] == _DEPTHS[0] else depths[0]  # fewer are the first of the same ones
+            rows, proposed = index.search(self.index, vector, min(asked, depths[0]))
+            if len(rows) > most and proposed[most - 1] > proposed[-1] + near:
+                close = int(np.searchsorted(-proposed, near - proposed[most - 1], "right"))
+                rows, scores = in_order(rows[:close], exactly(rows[:close]))
+                if len(without):
+                    others = ~holds(without, rows[:most])
+                    rows, scores = rows[:most][others], scores[:most][others]
+                return rows[:wanted], scores[:wanted]
+        found, scores, placed = NONE, np.zeros(0, np.float32), NONE
+        for depth in depths:
+            rows, proposed = index.search(self.index, vector, depth)
+            sure = int(np.count_nonzero(proposed > proposed[-1] + near)) if len(rows) == depth else 0  # others may equal the last
+            if allowed is None:
+                sure = min(sure, wanted + len(without))
+            rows, some = best(rows, proposed, sure, near, exactly)
+            new = ~holds(without, rows)
+            if allowed is not None:
+                passed = holds(allowed, rows)
+                if _AT_ODDS * np.count_nonzero(passed) * len(self.ids) < len(rows) * len(allowed):
+                    break
+                new &= passed
+            if len(placed):
+                new &= ~holds(placed, rows)
+            found, scores = np.concatenate([found, rows[new]]), np.concatenate([scores, some[new]])
+            if len(found) >= wanted:
+                return found[:wanted], scores[:wanted]
+            placed = np.sort(np.concatenate([placed, rows]))
+        rest = np.arange(len(self.ids)) if allowed is None else allowed
+        proposed = self.similarities(rest, vector[None])[:, 0]
+        done = np.union1d(placed, without)
+        done = np.searchsorted(rest, done[holds(rest, done)])
+        proposed[done] = -np.inf
+        rows, some = best(rest, proposed, min(wanted - len(found), len(rest) - len(done)), near, exactly)
+        return np.concatenate([found, rows]), np.concatenate([scores, some])
+
+    def _depths(self, page: int, allowed: Rows | None) -> tuple[int, ...]:
+        """How many results the index is asked for, one after the other, before all rows are compared."""
+        if allowed is not None and len(allowed) <= EXACT_ROWS:
+            return ()
+        depths = tuple(depth for depth in _DEPTHS if page < depth < len(self.ids))
+        return depths[:1] if isinstance(self.index, faiss.IndexFlat) else depths
+
+    def similarities(self, rows: Rows, queries: Vector) -> Vector:
+        """Cosine similarities (len(rows), Q) of ascending rows with unit vectors (Q, d), in the memory of the result; as
+        ``ranking.best`` takes them."""
+        result = np.empty((len(rows), len(queries)), np.float32)
+        for start in range(0, len(rows), _BLOCK):
+            some = rows[start : start + _BLOCK]
+            span = self.embeddings[some[0] : some[-1] + 1]
+            if len(span) == len(some):
+                np.matmul(span, queries.T, out=result[start : start + _BLOCK])
+            elif len(span) <= _DENSE * len(some):  # faster than to copy the rows
+                result[start : start + _BLOCK] = (span @ queries.T)[some - some[0]]
+            else:
+                np.matmul(self.embeddings[some], queries.T, out=result[start : start + _BLOCK])
+        return result
+
+
+class _Slot(Generic[T]):
+    def __init__(self, version: Hashable) -> None:
+        self.version = version
+        self.lock = threading.Lock()
+        self.values: list[T] = []
+
+
+class Recent(Generic[T]):
+    """The most recently used values, each of them in its newest version and made once; making one does not keep those who
+    ask for others waiting."""
+
+    def __init__(self, size: int) -> None:
+        self._size = size
+        self._slots: OrderedDict[Hashable, _Slot[T]] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def get(self, key: Hashable, version: Hashable, make: Callable[[], T]) -> T:
+        with self._lock:
+            slot = self._slots.get(key)
+            if slot is None or slot.version != version:
+                slot = self._slots[key] = _Slot(version)
+            self._slots.move_to_end(key)
+            while len(self._slots) > self._size:
+                self._slots.popitem(last=False)
+        if not slot.values:
+            with slot.lock:
+                if not slot.values:
+                    slot.values.append(make())
+        return slot.values[0]
+
+    def drop(self, useless: Callable[[T], bool]) -> None:
+        """Let go of the values of which that is true."""
+        with self._lock:
+            for key in [key for key, slot in self._slots.items() if slot.values and useless(slot.values[0])]:
+                del self._slots[key]

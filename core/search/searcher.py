@@ -1,0 +1,223 @@
+"""Neighbours and classes of an image, from one immutable snapshot."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from sqlalchemy import bindparam, select
+from sqlalchemy.orm import Session
+
+from core.collections import images, published
+from core.errors import BadQuery, DatasetNotFound, ImageNotFound, ModelNotFound, NoModel
+from core.files import manifest
+from core.search.open_models import OpenModel, Recent
+from core.search.queries import Query
+from core.search.ranking import Rows, Vector, best, slack
+from core.search.snapshots import Labels, Neighbour, Snapshot
+from core.search.votes import LeaveOneOut, leave_one_out
+from core.settings import Settings
+from core.store.db import Database
+from core.store.tables import Dataset, Image, Model
+from core.untrusted.decoding import Decoders
+
+_OPEN_MODELS = 8
+_RELEASE_SECONDS = 60.0  # after which deleted models are let go of, and so their space on the disk
+_TRIES = 3  # at a folder that compaction may replace at any moment
+
+# A model with the dataset that it is of and what that dataset's answers depend on, in one statement.
+_SEEN = select(Dataset.id, Dataset.generation, Model.id.label("model_id"), Model.directory).select_from(Dataset)
+_CURRENT = _SEEN.outerjoin(Model, Model.id == Dataset.model_id)
+_BY_MODEL = _SEEN.join(Model, Model.dataset_id == Dataset.id).where(Model.id == bindparam("id"))
+_BY_DATASET = _CURRENT.where(Dataset.id == bindparam("id"))
+_BY_IMAGE = _CURRENT.join(Image, Image.dataset_id == Dataset.id).where(Image.id == bindparam("id"))
+_TRAINED = _CURRENT.where(Dataset.model_id.is_not(None)).limit(2)
+
+
+@dataclass(frozen=True)
+class View:
+    """What one request answers from."""
+
+    model_id: str
+    dataset_id: str
+    generation: int
+    snapshot: Snapshot
+
+    @property
+    def dim(self) -> int:
+        return int(self.snapshot.model.embeddings.shape[1])
+
+
+class Searcher:
+    """Answers queries; one instance serves all threads of a process.
+
+    Attributes:
+        decoders: of this process, also for what is not a query; to be closed with it.
+
+    Args:
+        on_encoded: is told the seconds that decoding and encoding a query's image took.
+    """
+
+    def __init__(self, settings: Settings, db: Database, on_encoded: Callable[[float], None] = lambda _: None) -> None:
+        self._settings, self._db, self._on_encoded = settings, db, on_encoded
+        self._models: Recent[OpenModel] = Recent(_OPEN_MODELS)
+        self._snapshots: Recent[Snapshot] = Recent(_OPEN_MODELS)
+        self._labels: Recent[Labels] = Recent(_OPEN_MODELS)
+        self._judged: Recent[LeaveOneOut] = Recent(_OPEN_MODELS)
+        self._released = time.monotonic()
+        self.decoders = Decoders(settings)
+
+    def view(self, *, image_id: int | None = None, dataset_id: str | None = None, model_id: str | None = None) -> View:
+        """The model to answer from: the one named, else the dataset's current one, else that of the image's dataset, else
+        the only one there is.
+
+        Raises:
+            DatasetNotFound, ModelNotFound, ImageNotFound: what was named does not exist.
+            NoModel: the dataset has no model yet.
+            BadQuery: nothing was named and there are several to choose from.
+        """
+        look_up = self._db.look_up
+        if model_id is not None:
+            found = look_up(_BY_MODEL, id=model_id)
+        elif dataset_id is not None:
+            found = look_up(_BY_DATASET, id=dataset_id)
+        elif image_id is not None:
+            found = look_up(_BY_IMAGE, id=image_id)
+        else:
+            found = look_up(_TRAINED)
+        if model_id is not None and not found:
+            raise ModelNotFound(model_id)
+        if dataset_id is not None and not found:
+            raise DatasetNotFound(dataset_id)
+        if dataset_id is not None and found[0][0] != dataset_id:
+            raise BadQuery(f"{model_id} is not a model of {dataset_id}")
+        if image_id is not None and not found:
+            raise ImageNotFound(image_id)
+        if len(found) != 1:
+            raise BadQuery(f"name a dataset_id or a model_id ({'several datasets have' if found else 'no dataset has'} a model)")
+        ((owner, generation, seen, directory),) = found
+        if seen is None:
+            raise NoModel(f"{owner} has no model yet; train one with POST /jobs")
+        snapshot = self._snapshots.get(seen, (directory, generation), lambda: self._snapshot(seen, owner))
+        if time.monotonic() - self._released > _RELEASE_SECONDS:
+            self.release()
+        return View(seen, owner, generation, snapshot)
+
+    def _snapshot(self, model_id: str, dataset_id: str, tries: int = _TRIES) -> Snapshot:
+        with self._db.read() as session:  # one moment: the folder, what was added to it, deletions and labels
+            directory = published.get(session, model_id).directory
+            try:
+                model = self._models.get(model_id, directory, lambda: OpenModel(self._settings.root / "models" / directory))
+                return Snapshot(session, model, model_id, dataset_id, self._labels_of(session, dataset_id))
+            except manifest.DamagedModel:  # compaction may just have put another folder in its place
+                if tries == 1:
+                    raise
+        return self._snapshot(model_id, dataset_id, tries - 1)
+
+    def _labels_of(self, session: Session, dataset_id: str) -> Labels:
+        version = session.scalar(select(Dataset.label_generation).where(Dataset.id == dataset_id))
+        return self._labels.get(dataset_id, version, lambda: Labels.read(session, dataset_id))
+
+    def release(self) -> None:
+        """Let go of models whose folder was deleted; until then the disk's space is not free."""
+        self._released = time.monotonic()
+        self._snapshots.drop(lambda snapshot: not snapshot.model.folder.exists())
+        self._models.drop(lambda model: not model.folder.exists())
+
+    def vector_of(self, view: View, image_id: int) -> Vector:
+        """A stored image's unit vector (d,): from the model, or encoded now if it is an image of another dataset.
+
+        Raises:
+            ImageNotFound: no such image.
+        """
+        row = view.snapshot.row(image_id)
+        if row is not None:
+            return view.snapshot.vector(row)
+        with self._db.read() as session:
+            image = session.get(Image, image_id)
+        if image is None:
+            raise ImageNotFound(image_id)
+        largest = max(self._settings.max_pixels, image.width * image.height)  # it was taken in when that was allowed
+        return self._encoded(view, images.read(self._db, self._settings, image), largest)
+
+    def vector_of_file(self, view: View, data: bytes) -> Vector:
+        """An image file's unit vector (d,).
+
+        Raises:
+            BadImage: it cannot be decoded.
+        """
+        return self._encoded(view, data, self._settings.max_pixels)
+
+    def _encoded(self, view: View, data: bytes, max_pixels: int) -> Vector:
+        began, encoder = time.perf_counter(), view.snapshot.model.encoder
+        vector = encoder.one(self.decoders.pixels(data, encoder.size, max_pixels, view.snapshot.model.depths))
+        self._on_encoded(time.perf_counter() - began)
+        return vector
+
+    def query(self, view: View, query: Query) -> list[Neighbour]:
+        """Answer one query, best first.
+
+        Raises:
+            ImageNotFound: an image that the query names.
+            BadQuery: its vector has another length than the model's, or its examples cancel out.
+        """
+        seen, named = view.snapshot, query.positive + query.negative
+        allowed = seen.passing(query.only)
+        own = np.array(sorted({row for id_ in named if (row := seen.row(id_)) is not None}), np.int64)
+        if query.vector is not None:
+            vector = _unit(query.vector, view.dim)
+        elif len(named) == 1:
+            vector = seen.vector(own.item()) if len(own) else self.vector_of(view, named[0])
+        else:
+            good = np.stack([self.vector_of(view, id_) for id_ in query.positive])
+            bad = np.stack([self.vector_of(view, id_) for id_ in query.negative]) if query.negative else None
+            if query.strategy == "best_score":
+                rows = np.setdiff1d(seen.live if allowed is None else allowed, own, assume_unique=True)
+                rows, scores = _best_score(seen, good, bad, query.offset + query.k, rows)
+                return self._answer(seen, query, rows[query.offset :], scores[query.offset :])
+            vector = _unit(good.mean(axis=0) - (0 if bad is None else bad.mean(axis=0)), view.dim)
+        return self._answer(seen, query, *seen.nearest(vector, query.k, allowed, query.offset, own))
+
+    @staticmethod
+    def _answer(seen: Snapshot, query: Query, rows: Rows, scores: Vector) -> list[Neighbour]:
+        if query.min_score > -2:
+            enough = scores.astype(np.float64) >= query.min_score
+            rows, scores = rows[enough], scores[enough]
+        return seen.described(rows, scores)
+
+    def leave_one_out(self, view: View, k: int | None, temperature: float, min_labels: int) -> LeaveOneOut:
+        """How well the labels given so far predict each other under the model; kept until anything changes. Arguments as of
+        ``votes.leave_one_out``."""
+        seen = view.snapshot
+
+        def judge() -> LeaveOneOut:
+            return leave_one_out(seen.vectors(seen.labelled), seen.classes, seen.names, k, temperature, min_labels)
+
+        return self._judged.get((view.model_id, k, temperature, min_labels), view.generation, judge)
+
+
+def _unit(vector: Vector, dim: int) -> Vector:
+    norm = float(np.linalg.norm(vector))
+    if len(vector) != dim:
+        raise BadQuery(f"vector: has {len(vector)} numbers; the model's embeddings have {dim}")
+    if not np.isfinite(norm) or norm < 1e-6:
+        raise BadQuery("the vector, or the examples together, have no direction to search in")
+    return np.asarray(vector / norm, dtype=np.float32)
+
+
+def _best_score(snapshot: Snapshot, good: Vector, bad: Vector | None, count: int, rows: Rows) -> tuple[Rows, Vector]:
+    def score(nearest_good: Vector, nearest_bad: Vector) -> Vector:
+        return np.where(nearest_good >= nearest_bad, nearest_good, -1 - nearest_bad)
+
+    def exactly(rows: Rows) -> Vector:
+        nearest = [np.max([snapshot.compare(rows, one) for one in some], axis=0) for some in (good, bad) if some is not None]
+        return nearest[0] if bad is None else score(nearest[0], nearest[1])
+
+    near = slack(good.shape[1])
+    scores = snapshot.similarities(rows, good).max(axis=1)
+    if bad is not None:
+        worst = snapshot.similarities(rows, bad).max(axis=1)
+        unsure = np.abs(scores - worst) <= near  # which of the two is nearer
+        scores = score(scores, worst)
+        scores[unsure] = exactly(rows[unsure])
+    return best(rows, scores, min(count, len(rows)), near, exactly)

@@ -1,0 +1,156 @@
+"""Database sessions: one for reading, one for writing, each a single transaction.
+
+On SQLite a deferred BEGIN that later writes fails with "database is locked" whatever the timeout, so writers begin
+IMMEDIATE and readers cannot write at all.
+"""
+
+import os
+import sqlite3
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import psycopg
+from sqlalchemy import URL, ClauseElement, Engine, create_engine, event, make_url
+from sqlalchemy.exc import InterfaceError, OperationalError, SQLAlchemyError
+from sqlalchemy.orm import Session
+
+from core.errors import BadSettings
+from core.files.artifacts import sync
+from core.ground import finite
+
+BATCH = 1000  # rows in one write transaction
+# A database that does not answer, or has no room: as SQLAlchemy reports it, and the drivers themselves in ``look_up``.
+AWAY = (OperationalError, InterfaceError, psycopg.OperationalError, psycopg.InterfaceError, sqlite3.OperationalError)
+# Texts of errors reach clients and logs: no values in them.
+_JSON: dict[str, Any] = {"json_serializer": finite.dumps, "json_deserializer": finite.loads, "hide_parameters": True}
+_PATIENCE = {"connect_timeout": 5}  # seconds; a server that is away must not hold up every request
+_SQLITE_PATH = 504  # bytes of a path that SQLite opens: 512, of which it needs 8 for "-journal"
+_THREADS = 40  # of a web server's process; a connection beyond the pool's size would be opened anew each time
+
+
+class Database:
+    """Two engines on one database; ``read()`` and ``write()`` give sessions."""
+
+    def __init__(self, url: str | URL) -> None:
+        self.url = make_url(url)
+        self._threads = threading.local()
+        self._compiled: dict[int, tuple[str, Any]] = {}
+        if self.url.get_backend_name() == "sqlite":
+            if self.url.database:
+                _prepare(Path(self.url.database).absolute())
+            self._reader = _sqlite(self.url, read_only=True)
+            self.engine = _sqlite(self.url, read_only=False)
+        else:
+            pool = {"pool_pre_ping": True, "pool_size": 10, "max_overflow": _THREADS - 10}
+            self.engine = create_engine(self.url, **_JSON, **pool, connect_args=_PATIENCE)
+            self._reader = self.engine.execution_options(postgresql_readonly=True, isolation_level="REPEATABLE READ")
+
+    @contextmanager
+    def read(self) -> Iterator[Session]:
+        """A read-only transaction that sees one moment; the objects stay usable after it."""
+        with Session(self._reader, expire_on_commit=False) as session:
+            yield session
+
+    @contextmanager
+    def write(self) -> Iterator[Session]:
+        """A transaction that commits at the end of the block and rolls back on any error."""
+        with Session(self.engine, expire_on_commit=False) as session, session.begin():
+            yield session
+
+    def look_up(self, statement: ClauseElement, **values: Any) -> list[Any]:
+        """Rows of one small query outside any transaction, at a tenth of what a session costs; for what every search asks.
+
+        Args:
+            statement: lives as long as the process, since it is compiled once; its columns are texts and integers.
+            values: of its bound parameters.
+        """
+        known = self._compiled.get(id(statement))
+        if known is None:
+            compiled: Any = statement.compile(dialect=self.engine.dialect)
+            known = self._compiled[id(statement)] = (str(compiled), compiled)
+        text, compiled = known
+        given = compiled.construct_params(values)
+        arguments = [given[name] for name in compiled.positiontup] if compiled.positiontup else given
+        if self.url.get_backend_name() == "sqlite":  # a file needs no pool, which takes longer than the query
+            own: Any = getattr(self._threads, "connection", None)
+            if own is None:
+                own = self._threads.connection = self._reader.raw_connection()
+                own.detach()
+            return list(own.dbapi_connection.execute(text, arguments).fetchall())
+        pooled: Any = self._reader.raw_connection()
+        try:
+            return list(pooled.driver_connection.execute(text, arguments).fetchall())
+        finally:
+            pooled.close()
+
+    def settle(self) -> None:
+        """Make sure that no power cut undoes what was committed; to be called before the files of deleted rows are deleted.
+
+        SQLite does so itself only now and then (``synchronous=NORMAL``). With FULL it would sync this file at every commit.
+        """
+        wal = Path(f"{self.url.database}-wal")
+        if self.url.get_backend_name() == "sqlite" and wal.exists():
+            sync(wal)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.dispose()
+
+    def dispose(self) -> None:
+        """Close every connection."""
+        self._reader.dispose()
+        self.engine.dispose()
+
+
+def reason(error: Exception) -> str:
+    """What an error says; of a database's the first line of its driver's words, without the statement and the values in it."""
+    if not isinstance(error, SQLAlchemyError | psycopg.Error | sqlite3.Error):
+        return f"{type(error).__name__}: {error}"
+    cause = getattr(error, "orig", None) or error
+    words = "the database refused it" if isinstance(cause, SQLAlchemyError) else str(cause).partition("\n")[0]
+    return f"{type(cause).__name__}: {words}"
+
+
+def sqlite(path: Path) -> URL:
+    """The URL of an SQLite file, whatever its name: nothing in it is read as a part of a URL."""
+    return URL.create("sqlite", database=str(path))
+
+
+def _prepare(path: Path) -> None:
+    if len(os.fsencode(path)) > _SQLITE_PATH:
+        raise BadSettings(
+            f"{path}: the path of an SQLite file may have {_SQLITE_PATH} bytes, and this one has {len(os.fsencode(path))}; use a "
+            "folder with a shorter path, or PostgreSQL"
+        )
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise BadSettings(f"{path.parent}: cannot be made: {error.strerror}") from error
+
+
+def _sqlite(url: URL, *, read_only: bool) -> Engine:
+    engine = create_engine(url, **_JSON, connect_args={"timeout": 30, "check_same_thread": False}, pool_size=_THREADS)
+    begin = "BEGIN" if read_only else "BEGIN IMMEDIATE"
+
+    @event.listens_for(engine, "connect")
+    def configure(connection: Any, _: Any) -> None:
+        connection.isolation_level = None  # the driver must not begin transactions of its own
+        cursor = connection.cursor()
+        cursor.execute("PRAGMA journal_mode=WAL")
+        cursor.execute("PRAGMA synchronous=NORMAL")
+        cursor.execute("PRAGMA foreign_keys=ON")
+        if read_only:
+            cursor.execute("PRAGMA query_only=ON")
+        cursor.close()
+
+    @event.listens_for(engine, "begin")
+    def start(connection: Any) -> None:
+        connection.exec_driver_sql(begin)
+
+    return engine

@@ -1,0 +1,311 @@
+"""The tables. A row is the truth; files and messages follow it."""
+
+import secrets
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Any, ClassVar
+
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    DateTime,
+    Dialect,
+    ForeignKey,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    Text,
+    TypeDecorator,
+    UniqueConstraint,
+)
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+from core.ground import notices
+
+
+class DatasetStatus(StrEnum):
+    """``validating`` until every file was looked at, then ``ready``, or ``failed`` with an error."""
+
+    VALIDATING = "validating"
+    READY = "ready"
+    FAILED = "failed"
+
+
+class JobStatus(StrEnum):
+    """``queued -> running -> succeeded | failed | cancelled``, and back to ``queued`` when a worker was lost."""
+
+    QUEUED = "queued"
+    RUNNING = "running"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+    @property
+    def over(self) -> bool:
+        return self in (JobStatus.SUCCEEDED, JobStatus.FAILED, JobStatus.CANCELLED)
+
+
+class JobKind(StrEnum):
+    """What a job does: validate an upload, train on a dataset, embed images that were added to it since, classify the whole
+    of it, take the deleted images out of its files, or see where the encoders of a model's rounds look."""
+
+    INGEST = "ingest"
+    TRAIN = "train"
+    EMBED = "embed"
+    CLASSIFY = "classify"
+    COMPACT = "compact"
+    ATTENTION = "attention"
+
+
+class Queue(StrEnum):
+    """``training`` runs one job at a time on a device, what needs torch; ``tasks`` everything else."""
+
+    TRAINING = "training"
+    TASKS = "tasks"
+
+
+def now() -> datetime:
+    """The current time in UTC."""
+    return datetime.now(UTC)
+
+
+def new_id(prefix: str) -> str:
+    """A random id such as ``ds_3f9c0e2b7a61d845``."""
+    return f"{prefix}_{secrets.token_hex(8)}"
+
+
+class UtcDateTime(TypeDecorator[datetime]):
+    """Aware datetimes in UTC, on SQLite too, which keeps no zone."""
+
+    impl = DateTime(timezone=True)
+    cache_ok = True
+
+    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        return value.replace(tzinfo=UTC) if value is not None and value.tzinfo is None else value
+
+
+class Base(DeclarativeBase):
+    metadata = MetaData(
+        naming_convention={
+            "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+            "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+            "fk": "fk_%(table_name)s_%(column_0_name)s_%(referred_table_name)s",
+            "pk": "pk_%(table_name)s",
+        }
+    )
+    type_annotation_map: ClassVar[dict[Any, Any]] = {dict[str, Any]: JSON, str: Text, datetime: UtcDateTime, bytes: LargeBinary}
+
+
+ImageId = BigInteger().with_variant(Integer, "sqlite")
+
+
+class Dataset(Base):
+    """A collection of images from one upload."""
+
+    __tablename__ = "datasets"
+
+    id: Mapped[str] = mapped_column(primary_key=True)
+    name: Mapped[str]
+    status: Mapped[str]
+    labels: Mapped[str]  # "none" or "folders"
+    images: Mapped[int] = mapped_column(default=0)
+    rejected: Mapped[int] = mapped_column(default=0)
+    duplicates: Mapped[int] = mapped_column(default=0)
+    classes: Mapped[int] = mapped_column(default=0)
+    bytes: Mapped[int] = mapped_column(BigInteger, default=0)
+    generation: Mapped[int] = mapped_column(default=0)  # bumped by everything that changes an answer
+    label_generation: Mapped[int] = mapped_column(default=0)  # bumped where labels are given or taken
+    depths: Mapped[dict[str, Any]] = mapped_column(default=dict, server_default="{}")  # of its deep images, as core.ground.depths
+    noticed: Mapped[dict[str, Any]] = mapped_column(default=dict, server_default="{}")  # counts by code, as core.ground.notices
+    model_id: Mapped[str | None]  # the alias; no foreign key, since models refer to datasets
+    dataset_metadata: Mapped[dict[str, Any]] = mapped_column(default=dict)  # a client's own
+    error: Mapped[dict[str, Any] | None]
+    created_at: Mapped[datetime]
+
+    @property
+    def notices(self) -> list[dict[str, Any]]:
+        """What its validation did that a person should know."""
+        return notices.told(self.noticed)
+
+
+class Image(Base):
+    """One distinct content; its bytes are ``length`` bytes of the shard from ``offset``."""
+
+    __tablename__ = "images"
+    __table_args__ = (
+        UniqueConstraint("dataset_id", "sha256"),
+        Index(None, "path", postgresql_using="hash"),  # its ordered indexes refuse long values
+        {"sqlite_autoincrement": True},
+    )
+
+    id: Mapped[int] = mapped_column(ImageId, primary_key=True)
+    dataset_id: Mapped[str] = mapped_column(ForeignKey("datasets.id", ondelete="CASCADE"))
+    path: Mapped[str]
+    sha256: Mapped[str]
+    shard: Mapped[str]  # relative to the data folder
+    offset: Mapped[int] = mapped_column(BigInteger)
+    length: Mapped[int] = mapped_column(BigInteger)
+    media_type: Mapped[str]
+    width: Mapped[int]
+    height: Mapped[int]
+
+
+class Label(Base):
+    """An image's class."""
+
+    __tablename__ = "labels"
+
+    image_id: Mapped[int] = mapped_column(ImageId, ForeignKey("images.id", ondelete="CASCADE"), primary_key=True)
+    label: Mapped[str]
+
+
+class Deletion(Base):
+    """The id of an image that was deleted: models trained with it still hold its vector, and no answer may name it."""
+
+    __tablename__ = "deletions"
+    __table_args__ = (Index(None, "dataset_id"),)
+
+    image_id: Mapped[int] = mapped_column(ImageId, primary_key=True, autoincrement=False)
+    dataset_id: Mapped[str] = mapped_column(ForeignKey("datasets.id", ondelete="CASCADE"))
+
+
+class Rejection(Base):
+    """A file of an upload that is not in the dataset, and why; exact duplicates name the image they repeat."""
+
+    __tablename__ = "rejections"
+    __table_args__ = (Index(None, "dataset_id", "id"), {"sqlite_autoincrement": True})
+
+    id: Mapped[int] = mapped_column(ImageId, primary_key=True)
+    dataset_id: Mapped[str] = mapped_column(ForeignKey("datasets.id", ondelete="CASCADE"))
+    job_id: Mapped[str | None]  # the job that looked at it
+    path: Mapped[str]
+    code: Mapped[str]
+    reason: Mapped[str]
+
+
+class Job(Base):
+    """A unit of work; the broker's message only says that there is one."""
+
+    __tablename__ = "jobs"
+    __table_args__ = (Index(None, "queue", "status", "seq"), {"sqlite_autoincrement": True})
+
+    seq: Mapped[int] = mapped_column(ImageId, primary_key=True)  # order of submission
+    id: Mapped[str] = mapped_column(unique=True)
+    kind: Mapped[str]
+    queue: Mapped[str]
+    dataset_id: Mapped[str] = mapped_column(ForeignKey("datasets.id", ondelete="CASCADE"), index=True)
+    evaluation_dataset_id: Mapped[str | None] = mapped_column(ForeignKey("datasets.id"))
+    status: Mapped[str]
+    name: Mapped[str | None]
+    request_id: Mapped[str | None]  # of the HTTP request that made it, perhaps by way of another job
+    params: Mapped[dict[str, Any]]
+    job_metadata: Mapped[dict[str, Any]]
+    progress: Mapped[dict[str, Any] | None]
+    evaluation: Mapped[dict[str, Any] | None]
+    error: Mapped[dict[str, Any] | None]
+    model_id: Mapped[str | None]
+    continues: Mapped[str | None]  # the id of a job whose checkpoints it starts from
+    paces: Mapped[
+        dict[str, Any] | None
+    ]  # of a training that succeeded: how long each step took, as a multiple of what was expected
+    attempt: Mapped[int] = mapped_column(default=0)
+    heartbeat: Mapped[int] = mapped_column(default=0)
+    worker: Mapped[str | None]
+    cancel_requested: Mapped[bool] = mapped_column(default=False)
+    mark: Mapped[str] = mapped_column(default="")  # the newest checkpoint
+    mark_at_claim: Mapped[str] = mapped_column(default="")
+    fruitless: Mapped[int] = mapped_column(default=0)  # lost attempts in a row without a newer checkpoint
+    created_at: Mapped[datetime]
+    started_at: Mapped[datetime | None]
+    finished_at: Mapped[datetime | None]
+
+
+class ApiKey(Base):
+    """A key to the service; its text is not kept."""
+
+    __tablename__ = "api_keys"
+
+    id: Mapped[str] = mapped_column(primary_key=True)
+    name: Mapped[str]
+    scope: Mapped[str]
+    sha256: Mapped[str]  # of the text
+    created_at: Mapped[datetime]
+    last_used_at: Mapped[datetime | None]
+    revoked_at: Mapped[datetime | None]
+
+
+class IdempotencyKey(Base):
+    """A key that a client sent with a job, so that sending it again makes no second one."""
+
+    __tablename__ = "idempotency_keys"
+
+    key: Mapped[str] = mapped_column(primary_key=True)
+    request: Mapped[str]  # SHA-256 of what was asked
+    job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id", ondelete="CASCADE"))
+    created_at: Mapped[datetime]
+
+
+class JobEvent(Base):
+    """What happened to a job, in order and without gaps: ``seq`` counts from 1."""
+
+    __tablename__ = "job_events"
+
+    job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id", ondelete="CASCADE"), primary_key=True)
+    seq: Mapped[int] = mapped_column(primary_key=True)
+    type: Mapped[str]
+    data: Mapped[dict[str, Any]]
+    created_at: Mapped[datetime]
+
+
+class Metric(Base):
+    """Figures of one epoch of a training job."""
+
+    __tablename__ = "metrics"
+
+    job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id", ondelete="CASCADE"), primary_key=True)
+    round: Mapped[int] = mapped_column(primary_key=True)
+    epoch: Mapped[int] = mapped_column(primary_key=True)
+    loss: Mapped[float]
+    learning_rate: Mapped[float]
+    images_per_second: Mapped[float]
+    anchors: Mapped[float]
+
+
+class Model(Base):
+    """A published model: an immutable folder ``models/<directory>``."""
+
+    __tablename__ = "models"
+
+    id: Mapped[str] = mapped_column(primary_key=True)
+    dataset_id: Mapped[str] = mapped_column(ForeignKey("datasets.id", ondelete="CASCADE"), index=True)
+    job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id", ondelete="CASCADE"))
+    attempt: Mapped[int]
+    directory: Mapped[str]
+    images: Mapped[int]
+    dim: Mapped[int]
+    created_at: Mapped[datetime]
+
+
+class Embedding(Base):
+    """An image that was added after a model was trained, embedded by it: d numbers, float32, little-endian."""
+
+    __tablename__ = "embeddings"
+    __table_args__ = (Index(None, "image_id"),)
+
+    model_id: Mapped[str] = mapped_column(ForeignKey("models.id", ondelete="CASCADE"), primary_key=True)
+    image_id: Mapped[int] = mapped_column(ImageId, ForeignKey("images.id", ondelete="CASCADE"), primary_key=True)
+    vector: Mapped[bytes]
+
+
+class Attention(Base):
+    """Where the encoders of a model's rounds look in an image: row ``position`` of ``attention/<model>/<directory>``."""
+
+    __tablename__ = "attention"
+    __table_args__ = (Index(None, "image_id"), Index(None, "neighbour_id"))
+
+    model_id: Mapped[str] = mapped_column(ForeignKey("models.id", ondelete="CASCADE"), primary_key=True)
+    image_id: Mapped[int] = mapped_column(ImageId, ForeignKey("images.id", ondelete="CASCADE"), primary_key=True)
+    neighbour_id: Mapped[int] = mapped_column(ImageId, ForeignKey("images.id", ondelete="CASCADE"))
+    directory: Mapped[str]  # <job>-<attempt>
+    position: Mapped[int]

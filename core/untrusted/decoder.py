@@ -1,0 +1,110 @@
+"""``python -m core.untrusted.decoder``: decodes images that nobody vouches for, on behalf of ``core.untrusted.decoding``.
+
+The process holds no secret and works within limits of its own. The kernel ends it when an image takes too long, whatever a
+decoder does then, and a crash ends nothing else.
+"""
+
+import argparse
+import json
+import os
+import resource
+import signal
+import sys
+from contextlib import suppress
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+from PIL import AvifImagePlugin, Image, MpoImagePlugin, TiffImagePlugin, WebPImagePlugin
+
+from core.ground import imaging
+from core.ground.depths import Depths
+from core.ground.processes import die_with_parent
+
+PLUGINS = (
+    AvifImagePlugin,
+    MpoImagePlugin,
+    TiffImagePlugin,
+    WebPImagePlugin,
+)  # those that Pillow would load with all others at first use
+READY = b"ready"
+_WALL = 10  # seconds that may pass for each second of work: a process that only waits ends, too
+Answer = tuple[list[Any], bytes]
+
+
+def check(data: bytes, _: int, max_pixels: int, depths: Depths) -> Answer:
+    """Decode: format, width, height, further pages, and what it says or shows of its depth (a kind, black, white; or none)."""
+    found = imaging.read(data, max_pixels, depths)
+    depth = found.depth and not found.depth.fixed and [found.depth.kind, *found.depth.range]
+    return [found.format, *found.image.size, found.further, depth or None], b""
+
+
+def pixels(data: bytes, size: int, max_pixels: int, depths: Depths) -> Answer:
+    """What an encoder of this size sees, as the bytes of (size, size, 3)."""
+    return [], imaging.evaluation_array(imaging.decode(data, max_pixels, depths), size).tobytes()
+
+
+def thumbnail(data: bytes, size: int, max_pixels: int, depths: Depths) -> Answer:
+    """A WebP file."""
+    return [], imaging.thumbnail(data, size, max_pixels, depths)
+
+
+WORK = {work.__name__: work for work in (check, pixels, thumbnail)}
+
+
+def main() -> None:
+    """Answer until the parent is gone. A request is a JSON object and the bytes of its files; an answer is a JSON list with
+    an entry for each file, ``[code, message]`` for one that is refused, and the bytes that were made of them."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--channel", type=int, required=True)
+    parser.add_argument("--bytes", type=int, required=True)
+    parser.add_argument("--seconds", type=float, required=True)
+    parser.add_argument("--parent-pipe", type=int, required=True)
+    arguments = parser.parse_args()
+    die_with_parent(arguments.parent_pipe)
+    Image.preinit()
+    _limit(arguments.bytes)
+    with Connection(arguments.channel) as channel, suppress(EOFError, ConnectionError):
+        channel.send_bytes(READY)
+        with open(os.devnull, "wb") as nothing:  # libtiff writes what a file makes it say
+            os.dup2(nothing.fileno(), 2)
+        while True:
+            asked = json.loads(channel.recv_bytes())
+            files, made, answers, start = memoryview(channel.recv_bytes()), [], [], 0
+            for length in asked["lengths"]:
+                signal.setitimer(signal.ITIMER_PROF, arguments.seconds)
+                signal.setitimer(signal.ITIMER_REAL, arguments.seconds * _WALL)
+                answer, result = _answer(asked, bytes(files[start : start + length]))
+                start += length
+                answers.append(answer)
+                made.append(result)
+            signal.setitimer(signal.ITIMER_PROF, 0)
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            channel.send_bytes(json.dumps(answers).encode())
+            channel.send_bytes(b"".join(made))
+
+
+def _answer(asked: dict[str, Any], data: bytes) -> Answer:
+    try:
+        return WORK[asked["work"]](data, asked["size"], asked["max_pixels"], asked["depths"])
+    except imaging.ImageError as error:
+        return [error.code, str(error)], b""
+    except MemoryError:
+        return ["too_many_pixels", "not enough memory to decode it"], b""
+    except Exception as error:  # resizing what was decoded
+        return ["damaged", f"cannot be used: {type(error).__name__}"], b""
+
+
+def _limit(memory: int) -> None:
+    """At most ``memory`` bytes more than now, no core dumps; of all processes the kernel ends this one first."""
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    if sys.platform != "linux":  # elsewhere a limit on addresses does not hold, or stops Python itself
+        return
+    held = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+    resource.setrlimit(resource.RLIMIT_AS, (held + memory, held + memory))
+    with suppress(OSError):  # not in every container
+        Path("/proc/self/oom_score_adj").write_text("1000")
+
+
+if __name__ == "__main__":
+    main()

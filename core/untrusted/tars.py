@@ -1,0 +1,97 @@
+"""The entries of a tar or tar.gz, read as a stream."""
+
+import gzip
+import io
+import stat
+import tarfile
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import IO, cast
+
+from core.errors import BadArchive
+from core.ground.formats import is_ignored
+from core.ground.names import clean, escaped
+from core.untrusted.entries import IGNORED, Budget, Entry, parents, read, refuse_kind, refuse_name
+
+_LONG_HEADERS = (tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.SOLARIS_XHDTYPE, tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK)
+_LONG_HEADER_BYTES = 32 << 10  # Python's parser takes time by the square of it: 2 s
+_GLOBAL_HEADERS = 1000
+_READ_BYTES = 128 << 10
+
+
+class _Header(tarfile.TarInfo):
+    """A tar header that does not believe in names of gigabytes, does not make gigabytes of zeros, and does not take damage
+    for the archive's end."""
+
+    @classmethod
+    def fromtarfile(cls, tarfile_: tarfile.TarFile) -> "_Header":
+        try:
+            return super().fromtarfile(tarfile_)
+        except (tarfile.InvalidHeaderError, tarfile.TruncatedHeaderError) as error:  # type: ignore[attr-defined]
+            raise tarfile.ReadError(str(error)) from error
+
+    def _proc_member(self, tarfile_: tarfile.TarFile) -> tarfile.TarInfo:
+        if self.type in _LONG_HEADERS and self.size > _LONG_HEADER_BYTES:
+            raise tarfile.ReadError(f"an extended header of {self.size:,} bytes")
+        if len(tarfile_.pax_headers) > _GLOBAL_HEADERS:
+            raise tarfile.ReadError(f"more than {_GLOBAL_HEADERS:,} global headers")
+        return super()._proc_member(tarfile_)  # type: ignore[misc, no-any-return]
+
+    def _no_sparse(self, *_: object) -> tarfile.TarInfo:
+        raise BadArchive("the tar archive holds sparse files; make it without --sparse")
+
+    _proc_sparse = _proc_gnusparse_00 = _proc_gnusparse_01 = _proc_gnusparse_10 = _no_sparse
+
+
+class _Counted(io.RawIOBase):
+    """A stream that counts what is read of it, skipped files among it."""
+
+    def __init__(self, file: IO[bytes], budget: Budget) -> None:
+        self._file, self._budget = file, budget
+
+    def readable(self) -> bool:
+        return True
+
+    def read(self, size: int = -1) -> bytes:
+        data = self._file.read(size)
+        self._budget.spend(len(data))
+        return data
+
+
+def tar_entries(archived: IO[bytes], kind: str, budget: Budget) -> Iterator[Entry]:
+    """Every file of a ``tar`` or ``tar.gz`` in its order.
+
+    Raises:
+        BadArchive: it exceeds the budget, or holds sparse files.
+        Exception: any of tarfile's and gzip's for one that is damaged.
+    """
+    folders: dict[str, str] = {}
+    occupied: set[str] = set()
+    stream = _Counted(cast(IO[bytes], gzip.GzipFile(fileobj=archived)) if kind == "tar.gz" else archived, budget)
+    with tarfile.open(fileobj=stream, mode="r|", tarinfo=_Header, bufsize=_READ_BYTES, encoding="utf-8") as archive:
+        while member := archive.next():
+            archive.members = []  # type: ignore[attr-defined]  # or every header stays in memory
+            budget.spend_entry()
+            name, other = clean(member.name), escaped(member.name)
+            if name in ("", "."):
+                continue
+            if is_ignored(name) and not refuse_name(name):
+                if not member.isdir():
+                    yield Entry(name, code=IGNORED)
+                continue
+            mode = stat.S_IFREG if member.isreg() else stat.S_IFLNK if member.issym() or member.islnk() else stat.S_IFIFO
+            refusal = refuse_name(name) or (None if member.isdir() else refuse_kind(mode))
+            if refusal:
+                yield refusal.at(name)
+                continue
+            occupied.update(parents(name))
+            if member.isdir():
+                folders[name.rstrip("/")] = name
+                continue
+            file = archive.extractfile(member)
+            if file is not None:
+                entry = read(name, file, budget.limits.file_bytes)
+                yield replace(entry, other_path=other) if other != name else entry
+    for folder, name in folders.items():
+        if folder not in occupied:
+            yield Entry(name, code="empty_folder", reason="a folder without a file in it")

@@ -1,0 +1,237 @@
+"""``anchorhood datasets`` and ``anchorhood jobs``."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import click
+
+from core.store.tables import JobKind, JobStatus
+from service.commands.console import (
+    dataset_line,
+    emit,
+    evaluation_lines,
+    explained,
+    job_line,
+    json_option,
+    notice_lines,
+    refused_lines,
+    service,
+)
+from service.commands.names import dataset_id, job_id
+
+
+@click.group()
+def datasets() -> None:
+    """Collections of images."""
+
+
+@datasets.command("list")
+@json_option
+def list_datasets(as_json: bool) -> None:
+    """All datasets.
+
+    Example: anchorhood datasets list
+    """
+    with service() as client:
+        found = list(client.datasets.list())
+        emit(as_json, found, map(dataset_line, found))
+
+
+@datasets.command("show")
+@click.argument("dataset")
+@json_option
+def show_dataset(dataset: str, as_json: bool) -> None:
+    """One dataset, by its id or its name, and the files that were refused.
+
+    Example: anchorhood datasets show ds_3f9c0e2b7a61d845
+    """
+    with service() as client:
+        found = client.datasets.get(dataset_id(client, dataset))
+        refused = list(client.datasets.rejections(found))
+        lines = [dataset_line(found), *notice_lines(found), *refused_lines(refused)]
+        emit(as_json, {"dataset": found, "rejections": refused}, lines)
+
+
+@datasets.command()
+@click.argument("path", type=click.Path(path_type=Path, exists=True))
+@click.option("--name", help="[default: the folder's or file's name]")
+@click.option(
+    "--labels", type=click.Choice(["none", "folders"]), default="none", show_default=True, help="Top folders as classes."
+)
+@json_option
+def upload(path: Path, name: str | None, labels: str, as_json: bool) -> None:
+    """Upload a folder or an archive, and wait until it is validated.
+
+    Example: anchorhood datasets upload photos/ --labels folders
+    """
+    with service() as client:
+        dataset = client.datasets.upload(path, name=name, labels=labels, progress=not as_json)
+        with explained(client, dataset.id, dataset.left_out):
+            dataset = dataset.wait()
+            emit(as_json, dataset, [dataset_line(dataset), *notice_lines(dataset)])
+
+
+@datasets.command()
+@click.argument("dataset")
+@click.argument("path", type=click.Path(path_type=Path, exists=True))
+@json_option
+def add(dataset: str, path: Path, as_json: bool) -> None:
+    """Add an image, a folder or an archive to a dataset; searches find it from then on.
+
+    Example: anchorhood datasets add ds_3f9c0e2b7a61d845 more/
+    """
+    with service() as client:
+        id_ = dataset_id(client, dataset)
+        job = client.datasets.add(id_, path, progress=not as_json)
+        with explained(client, id_, job.left_out, job):
+            job.wait()
+            found = replace(client.datasets.get(id_), left_out=job.left_out)
+            emit(as_json, found, [dataset_line(found), *notice_lines(found)])
+
+
+@datasets.command()
+@click.argument("dataset")
+@click.argument("table", type=click.Path(path_type=Path, exists=True, dir_okay=False))
+@json_option
+def label(dataset: str, table: Path, as_json: bool) -> None:
+    """Give labels from a table with the columns path (or image_id) and label; an empty label removes one.
+
+    The table is in UTF-8, or UTF-16 with a byte order mark, with commas, semicolons or tabs between its cells.
+
+    Example: anchorhood datasets label ds_3f9c0e2b7a61d845 labels.csv
+    """
+    with service() as client:
+        counts = client.datasets.label_table(dataset_id(client, dataset), table)
+        emit(as_json, counts, [", ".join(f"{count:,} {name}" for name, count in counts.items())])
+
+
+@datasets.command()
+@click.argument("dataset")
+@click.option("--name", help="A new name.")
+@click.option("--metadata", metavar="JSON", help="New metadata of yours, an object; it takes the place of all of the old.")
+@json_option
+def update(dataset: str, name: str | None, metadata: str | None, as_json: bool) -> None:
+    """Give a dataset another name or other metadata.
+
+    Example: anchorhood datasets update ds_3f9c0e2b7a61d845 --name photographs
+    """
+    if name is None and metadata is None:
+        raise click.UsageError("give --name, --metadata or both")
+    with service() as client:
+        found = client.datasets.update(dataset_id(client, dataset), name=name, metadata=_object(metadata))
+        emit(as_json, found, [dataset_line(found)])
+
+
+def _object(text: str | None) -> dict[str, Any] | None:
+    try:
+        value = None if text is None else json.loads(text)
+    except ValueError as error:
+        raise click.BadParameter(f"is not JSON: {error}", param_hint="--metadata") from error
+    if value is not None and not isinstance(value, dict):
+        raise click.BadParameter("is not a JSON object", param_hint="--metadata")
+    return value
+
+
+@datasets.command()
+@click.argument("dataset")
+@json_option
+def compact(dataset: str, as_json: bool) -> None:
+    """Take what was added and deleted into the model's files; the service does it by itself when enough has changed.
+
+    Example: anchorhood datasets compact ds_3f9c0e2b7a61d845
+    """
+    with service() as client:
+        job = client.datasets.compact(dataset_id(client, dataset)).wait()
+        emit(as_json, job, [job_line(job)])
+
+
+@datasets.command("delete")
+@click.argument("dataset")
+@click.confirmation_option(prompt="Delete it with its images, jobs and models?")
+@json_option
+def delete_dataset(dataset: str, as_json: bool) -> None:
+    """Delete a dataset with its images, jobs and models.
+
+    Example: anchorhood datasets delete ds_3f9c0e2b7a61d845 --yes
+    """
+    with service() as client:
+        id_ = dataset_id(client, dataset)
+        client.datasets.delete(id_)
+        emit(as_json, {"deleted": id_}, [f"{id_}: deleted"])
+
+
+@click.group()
+def jobs() -> None:
+    """Training and other work."""
+
+
+@jobs.command("list")
+@click.option("--kind", type=click.Choice([kind.value for kind in JobKind]))
+@click.option("--status", type=click.Choice([status.value for status in JobStatus]))
+@click.option("--dataset", help="Of this dataset.")
+@json_option
+def list_jobs(kind: str | None, status: str | None, dataset: str | None, as_json: bool) -> None:
+    """Jobs, newest first.
+
+    Example: anchorhood jobs list --status running
+    """
+    with service() as client:
+        found = list(client.jobs.list(kind=kind, status=status, dataset=dataset_id(client, dataset)))
+        emit(as_json, found, map(job_line, found))
+
+
+@jobs.command("show")
+@click.argument("job")
+@json_option
+def show_job(job: str, as_json: bool) -> None:
+    """One job: where it stands, its accuracy, its error.
+
+    Example: anchorhood jobs show job_0b54c3d2e1f0a987
+    """
+    with service() as client:
+        found = client.jobs.get(job_id(client, job))
+        error = [f"error: {found.error['message']} ({found.error['code']})"] if found.error else []
+        emit(as_json, found, [job_line(found), *error, *(evaluation_lines(found.evaluation) if found.evaluation else [])])
+
+
+@jobs.command()
+@click.argument("job")
+@json_option
+def follow(job: str, as_json: bool) -> None:
+    """Follow a job to its end with a progress bar; exit code 1 where it does not succeed.
+
+    Example: anchorhood jobs follow job_0b54c3d2e1f0a987
+    """
+    with service() as client:
+        found = client.jobs.get(job_id(client, job)).wait(progress=not as_json)
+        emit(as_json, found, [job_line(found), *(evaluation_lines(found.evaluation) if found.evaluation else [])])
+
+
+@jobs.command("continue")
+@click.argument("job")
+@click.option("--add-rounds", type=click.IntRange(1, 20), help="More rounds for a job that succeeded.")
+@json_option
+def continue_(job: str, add_rounds: int | None, as_json: bool) -> None:
+    """Go on from the checkpoints of a training job that is over: one that failed or was cancelled from where it was, one that
+    succeeded with more rounds.
+
+    Example: anchorhood jobs continue job_0b54c3d2e1f0a987 --add-rounds 2
+    """
+    with service() as client:
+        found = client.jobs.continue_(job_id(client, job), add_rounds)
+        emit(as_json, found, [job_line(found)])
+
+
+@jobs.command()
+@click.argument("job")
+@json_option
+def cancel(job: str, as_json: bool) -> None:
+    """Cancel a job, while it waits or while it runs.
+
+    Example: anchorhood jobs cancel job_0b54c3d2e1f0a987
+    """
+    with service() as client:
+        found = client.jobs.cancel(job_id(client, job))
+        emit(as_json, found, [job_line(found)])

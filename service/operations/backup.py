@@ -1,0 +1,235 @@
+"""Backup and restore while everything runs: the rows of one moment, and every file that they name.
+
+The rows are taken first. Published files are immutable and deleted after their rows, so what a row names is there when it is
+copied, unless it was deleted since; then the rows are taken anew, and only what is new is copied again. Files beyond what the
+rows name do no harm: the same is left by a crash at that moment. The rows are kept as an SQLite file, whatever the database is,
+so that neither its tools nor its version are needed, and a backup of one kind can be restored into the other.
+"""
+
+import json
+import os
+import shutil
+import sqlite3
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from alembic.util import CommandError
+from sqlalchemy import URL, func, insert, select, text
+from sqlalchemy.orm import Session
+
+from core.errors import BadRequest, BadSettings
+from core.files import artifacts, manifest
+from core.search import attention
+from core.settings import Settings
+from core.store import migrate
+from core.store.db import BATCH, Database, sqlite
+from core.store.tables import ApiKey, Attention, Base, Image, Job, JobKind, JobStatus, Model, now
+from service.operations.supervisor import only_one
+
+ROWS, ABOUT = "anchorhood.sqlite3", "backup.json"
+FOLDERS = ("datasets", "models", "runs", "attention", "uploads")
+_NUMBERED = {"images": "id", "rejections": "id", "jobs": "seq"}  # tables whose ids are never given again
+_TRIES = 10
+
+
+def backup(settings: Settings, target: Path) -> dict[str, Any]:
+    """Write a backup into a new folder, which appears when it is complete; returns what ``backup.json`` in it says.
+
+    ``missing`` there names files that the rows name and the data folder lacks, too.
+
+    Raises:
+        BadRequest: the folder exists already, or lies in one that is backed up.
+        BadSettings: the database has not the newest schema.
+        OSError: the folder cannot be written.
+    """
+    target = target.resolve()
+    if target.exists():
+        raise BadRequest(f"{target} exists already; name a new folder")
+    if any(target.is_relative_to(settings.root / name) for name in FOLDERS):
+        raise BadRequest(f"{target} lies in a folder that is backed up; name one outside of {settings.root}")
+    staged = artifacts.fresh_folder(target.with_name(f"{target.name}.partial"))
+    db = Database(settings.database)
+    try:
+        _require_newest_schema(settings, db)
+        before: list[str] | None = None
+        for _ in range(_TRIES):
+            (staged / ROWS).unlink(missing_ok=True)
+            _save_rows(db, staged / ROWS)
+            for name in FOLDERS:
+                _copy_tree(settings.root / name, staged / name)
+            about = _described(staged, db.url.get_backend_name())
+            if not about["missing"] or about["missing"] == before:
+                break
+            before = about["missing"]
+    finally:
+        db.dispose()
+    (staged / ABOUT).write_text(json.dumps(about, indent=2))
+    artifacts.publish(staged, target)
+    return about
+
+
+def restore(settings: Settings, source: Path) -> dict[str, Any]:
+    """Bring a backup into an empty data folder and database, of either kind; returns what its ``backup.json`` says.
+
+    API keys that the database has already stay valid. Jobs that were running are given to a worker when it has looked for
+    ``lost_after_seconds``, and go on from their newest checkpoint.
+
+    Raises:
+        BadRequest: no backup, or one of a newer version.
+        BadSettings: the data folder or the database is not empty.
+        DataDirInUse: ``anchorhood serve`` runs on the data folder.
+    """
+    if not (source / ABOUT).is_file():
+        raise BadRequest(f"{source} is no backup: it has no {ABOUT}")
+    with only_one(settings):
+        for name in FOLDERS:
+            if any(settings.folder(name).iterdir()):
+                raise BadSettings(f"ANCHORHOOD_DATA_DIR: {settings.root / name} is not empty; restore into an empty data folder")
+        rows = settings.folder("run") / "restoring.sqlite3"
+        shutil.copyfile(source / ROWS, rows)
+        try:
+            _restore(settings, source, sqlite(rows))
+        finally:
+            for path in rows.parent.glob(f"{rows.name}*"):
+                path.unlink()
+    about: dict[str, Any] = json.loads((source / ABOUT).read_text())
+    return about
+
+
+def _restore(settings: Settings, source: Path, rows: URL) -> None:
+    try:
+        migrate.upgrade(rows)
+    except CommandError as error:
+        raise BadRequest(f"{source} was made by a newer version of Anchorhood: {error}") from error
+    migrate.upgrade(settings.database)
+    old, new = Database(rows), Database(settings.database)
+    try:
+        with new.read() as session:
+            for table in Base.metadata.sorted_tables:
+                if table.name != ApiKey.__tablename__ and session.execute(select(table).limit(1)).first():
+                    raise BadSettings(f"ANCHORHOOD_DATABASE_URL: its table {table.name} is not empty; restore into an empty one")
+        for name in FOLDERS:
+            if (source / name).is_dir():
+                _copy_tree(source / name, settings.root / name)
+                artifacts.sync_tree(settings.root / name)
+        _copy_rows(old, new)
+    finally:
+        old.dispose()
+        new.dispose()
+
+
+def _require_newest_schema(settings: Settings, db: Database) -> None:
+    with db.engine.connect() as connection:
+        revision = MigrationContext.configure(connection).get_current_revision()
+    newest = ScriptDirectory.from_config(migrate.config(settings.database)).get_current_head()
+    if revision != newest:
+        raise BadSettings(f"ANCHORHOOD_DATABASE_URL: its schema is {revision}, not {newest}; run anchorhood migrate first")
+
+
+def _save_rows(db: Database, path: Path) -> None:
+    if db.url.get_backend_name() == "sqlite":
+        source, target = sqlite3.connect(str(db.url.database)), sqlite3.connect(path)
+        try:
+            source.backup(target)
+        finally:
+            source.close()
+            target.close()
+        return
+    migrate.upgrade(sqlite(path))
+    saved = Database(sqlite(path))
+    try:
+        _copy_rows(db, saved)
+    finally:
+        saved.dispose()
+
+
+def _copy_rows(source: Database, target: Database) -> None:
+    """All rows of one moment, in one transaction, and which ids were given out."""
+    with source.read() as old, target.write() as new:
+        there = set(new.scalars(select(ApiKey.id)))
+        for table in Base.metadata.sorted_tables:
+            rows = old.execute(select(table).execution_options(yield_per=BATCH)).mappings()
+            for some in rows.partitions():
+                lacking = [dict(row) for row in some if table.name != ApiKey.__tablename__ or row["id"] not in there]
+                if lacking:
+                    new.execute(insert(table), lacking)
+        for name, column in _NUMBERED.items():
+            _go_on_from(new, name, column, _given(old, name, column))
+
+
+def _given(session: Session, table: str, column: str) -> int:
+    """The highest id that a table ever gave."""
+    if session.get_bind().dialect.name == "sqlite":
+        return session.scalar(text("SELECT seq FROM sqlite_sequence WHERE name = :table"), {"table": table}) or 0
+    sequence = session.scalar(text("SELECT pg_get_serial_sequence(:table, :column)"), {"table": table, "column": column})
+    last, called = session.execute(text(f"SELECT last_value, is_called FROM {sequence}")).one()  # noqa: S608
+    return int(last) if called else 0
+
+
+def _go_on_from(session: Session, table: str, column: str, given: int) -> None:
+    if not given:
+        return
+    if session.get_bind().dialect.name == "sqlite":
+        session.execute(text("DELETE FROM sqlite_sequence WHERE name = :table"), {"table": table})
+        session.execute(text("INSERT INTO sqlite_sequence (name, seq) VALUES (:table, :given)"), {"table": table, "given": given})
+    else:
+        session.execute(select(func.setval(func.pg_get_serial_sequence(table, column), given)))
+
+
+def _copy_tree(source: Path, target: Path) -> None:
+    """Copy what is new or has changed; what is deleted meanwhile is left out."""
+    for folder, _, names in os.walk(source):
+        into = target / Path(folder).relative_to(source)
+        into.mkdir(parents=True, exist_ok=True)
+        for name in names:
+            try:
+                _copy_file(Path(folder, name), into / name)
+            except FileNotFoundError:
+                (into / name).unlink(missing_ok=True)
+
+
+def _copy_file(source: Path, target: Path) -> None:
+    seen = source.stat()
+    if target.exists():
+        had = target.stat()
+        if (had.st_size, had.st_mtime_ns) == (seen.st_size, seen.st_mtime_ns):
+            return
+    shutil.copyfile(source, target)
+    os.utime(target, ns=(seen.st_atime_ns, seen.st_mtime_ns))  # of before: a file that grew meanwhile is copied again
+
+
+def _described(staged: Path, kind: str) -> dict[str, Any]:
+    db = Database(sqlite(staged / ROWS))
+    try:
+        with db.read() as session:
+            missing = sorted(_missing(session, staged))
+            count = {name: session.scalar(select(func.count()).select_from(table)) for name, table in _COUNTED.items()}
+    finally:
+        db.dispose()
+    return {"created_at": now().isoformat(), "database": kind, **count, "missing": missing}
+
+
+_COUNTED: dict[str, type[Base]] = {"images": Image, "models": Model, "jobs": Job}
+
+
+def _missing(session: Session, staged: Path) -> Iterator[str]:
+    """What rows name and the copy does not hold, wholly."""
+    for shard, end in session.execute(select(Image.shard, func.max(Image.offset + Image.length)).group_by(Image.shard)):
+        path = staged / shard
+        if not path.exists() or path.stat().st_size < end:
+            yield shard
+    for directory in session.scalars(select(Model.directory)):
+        try:
+            manifest.read(staged / "models" / directory)
+        except manifest.DamagedModel:
+            yield f"models/{directory}"
+    for model_id, directory in session.execute(select(Attention.model_id, Attention.directory).distinct()):
+        if not (staged / "attention" / model_id / directory / attention.FILE).exists():
+            yield f"attention/{model_id}/{directory}"
+    unfinished = select(Job.params).where(Job.kind == JobKind.INGEST, Job.status.in_((JobStatus.QUEUED, JobStatus.RUNNING)))
+    for params in session.scalars(unfinished):
+        if "upload" in params and not (staged / "uploads" / params["upload"]).exists():
+            yield f"uploads/{params['upload']}"

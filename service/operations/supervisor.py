@@ -1,0 +1,193 @@
+"""The embedded system: one process that starts everything, keeps it running and leaves nothing behind."""
+
+import fcntl
+import logging
+import os
+import signal
+import socket
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import redis
+
+from core.errors import BadSettings, DataDirInUse
+from core.ground import logs
+from core.ground.processes import Child
+from core.settings import Settings
+from core.store import keys, migrate
+from core.store.db import Database
+from core.store.tables import Queue
+from service.local import is_loopback
+
+log = logging.getLogger(__name__)
+_START_PATIENCE = 60.0  # seconds until the broker and the API must answer
+_STOP_PATIENCE = 45.0  # seconds a worker has to write a checkpoint and hand its job back
+_LONGEST_BACKOFF = 30.0
+
+
+class Supervised:
+    """A child that is started again when it ends unasked, at growing intervals."""
+
+    def __init__(self, name: str, command: list[str], log_path: Path | None, descriptors: Sequence[int] = ()) -> None:
+        self.name, self._command, self._log_path, self._descriptors = name, command, log_path, descriptors
+        self._backoff, self._due = 1.0, 0.0
+        self._child: Child | None = None
+
+    def start(self) -> None:
+        if self._log_path is None:
+            self._child = Child(self._command, descriptors=self._descriptors)
+        else:
+            with open(self._log_path, "ab") as file:
+                self._child = Child(self._command, log=file, descriptors=self._descriptors)
+        self._started = time.monotonic()
+
+    def look(self) -> None:
+        """Notice an end, and start again when it is time."""
+        if self._child and self._child.process.poll() is not None:
+            if time.monotonic() - self._started > _LONGEST_BACKOFF:
+                self._backoff = 1.0
+            log.warning(
+                "%s ended with code %s; starting it again in %.0f s", self.name, self._child.process.poll(), self._backoff
+            )
+            self._child.kill()  # what is left of its group
+            self._child.close()
+            self._child, self._due = None, time.monotonic() + self._backoff
+            self._backoff = min(2 * self._backoff, _LONGEST_BACKOFF)
+        elif self._child is None and time.monotonic() >= self._due:
+            self.start()
+
+    def terminate(self) -> None:
+        if self._child:
+            self._child.terminate()
+
+    def wait(self, patience: float) -> None:
+        if self._child:
+            self._child.end(patience)
+            self._child.kill()
+            self._child.close()
+            self._child = None
+
+
+def serve(settings: Settings) -> None:
+    """Run the embedded system until SIGINT or SIGTERM.
+
+    Raises:
+        BadSettings: an address that others could reach, a port that is taken, a database that cannot be used.
+        DataDirInUse: another ``serve`` runs on this data folder.
+    """
+    logs.configure(settings.log_format)
+    with only_one(settings):
+        _require_free_port(settings)
+        migrate.upgrade(settings.database)
+        require_keys(settings)
+        stop = threading.Event()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, lambda *_: stop.set())
+        log_dir = settings.folder("logs")
+        python = [sys.executable, "-m"]
+        broker = (
+            Supervised("valkey", [*python, "service.operations.valkey"], log_dir / "valkey.log")
+            if not settings.broker_url
+            else None
+        )
+        workers = [
+            Supervised(f"worker {queue}", [*python, "worker", "--queue", queue], log_dir / f"worker-{queue}.log")
+            for queue in Queue
+        ]
+        api = Supervised("api", [*python, "service.api"], log_dir / "api.log")
+        children = [*([broker] if broker else []), *workers, api]
+        try:
+            if broker:
+                broker.start()
+                _wait(lambda: _answers(settings), "the broker", log_dir / "valkey.log", stop, [broker])
+            for child in (*workers, api):
+                child.start()
+            _wait(lambda: _listens(settings), "the API", log_dir / "api.log", stop, children)
+            if not stop.is_set():
+                print(f"Anchorhood is ready: http://{settings.host}:{settings.port}", flush=True)
+                print(f"Data: {settings.root}   Logs: {log_dir}   Stop: Ctrl-C", flush=True)
+            while not stop.wait(0.5):
+                for child in children:
+                    child.look()
+        finally:
+            print("stopping: running jobs write a checkpoint and go back to the queue", flush=True)
+            for child in (api, *workers):
+                child.terminate()
+            for child in (api, *workers):
+                child.wait(_STOP_PATIENCE)
+            if broker:
+                broker.terminate()
+                broker.wait(_STOP_PATIENCE)
+
+
+def require_keys(settings: Settings) -> None:
+    """Refuse an address that others can reach while no key exists, since then nobody could get in.
+
+    Raises:
+        BadSettings: so it is.
+    """
+    if is_loopback(settings.host):
+        return
+    with Database(settings.database) as db:
+        if keys.required(db):
+            return
+    raise BadSettings(
+        f"ANCHORHOOD_HOST: {settings.host} can be reached by others, and there are no API keys; make one "
+        "(anchorhood keys create NAME --scope admin) or use 127.0.0.1"
+    )
+
+
+@contextmanager
+def only_one(settings: Settings) -> Iterator[None]:
+    """Raises ``DataDirInUse`` where ``serve`` runs on the data folder; until the block ends none can start."""
+    try:
+        path = settings.folder("run") / "lock"
+        file = open(path, "a+")  # noqa: SIM115 -- closed by the block below
+    except OSError as error:
+        raise BadSettings(f"ANCHORHOOD_DATA_DIR: {error.filename}: {error.strerror}") from error
+    with file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise DataDirInUse(f"{settings.root} is in use by another 'anchorhood serve'") from error
+        for flag in path.parent.glob("drain-*"):
+            flag.unlink(missing_ok=True)
+        (path.parent / "pid").write_text(str(os.getpid()))
+        yield
+
+
+def _require_free_port(settings: Settings) -> None:
+    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((settings.host, settings.port))
+        except OSError as error:
+            raise BadSettings(f"ANCHORHOOD_PORT: cannot listen on {settings.host}:{settings.port}: {error.strerror}") from error
+
+
+def _answers(settings: Settings) -> bool:
+    with suppress(redis.RedisError, OSError), redis.Redis(unix_socket_path=str(settings.socket), socket_timeout=2) as client:
+        return bool(client.ping())
+    return False
+
+
+def _listens(settings: Settings) -> bool:
+    with suppress(OSError), socket.create_connection((settings.host, settings.port), timeout=2):
+        return True
+    return False
+
+
+def _wait(
+    condition: Callable[[], bool], what: str, log_path: Path, stop: threading.Event, children: Sequence[Supervised]
+) -> None:
+    deadline = time.monotonic() + _START_PATIENCE
+    while not condition() and not stop.wait(0.1):
+        for child in children:
+            child.look()
+        if time.monotonic() > deadline:
+            raise BadSettings(f"{what} did not answer within {_START_PATIENCE:.0f} s; {log_path} says why")

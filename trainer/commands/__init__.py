@@ -1,0 +1,2 @@
+"""The commands of ``python -m trainer``.
+They read arguments and files; libraries take values."""

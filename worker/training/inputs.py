@@ -1,0 +1,155 @@
+"""What the trainer is given: parameters, lists of images, labels for the evaluation, and checkpoints to go on from."""
+
+import json
+import os
+import shutil
+from collections.abc import Container, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from core.collections import continuation, datasets
+from core.errors import BadParameters
+from core.files import artifacts, manifest
+from core.ground import finite
+from core.ground.depths import Depths
+from core.settings import Settings
+from core.store.db import Database
+from core.store.tables import Image, Job, Label, Model
+
+_SHAPE = ("backbone", "image_size", "dim")  # parameters on which the weights of an encoder depend
+
+
+def bring_checkpoints(db: Database, settings: Settings, job: Job, home: Path) -> None:
+    """Make the folder of an attempt 0 out of the job that this one goes on from, by hard links where possible: its checkpoints,
+    configuration, and list of images, at the places where they are now.
+
+    Raises:
+        BadParameters: the checkpoints are gone, or one of the images.
+    """
+    if (home / "0").exists():
+        return
+    source = settings.root / "runs" / str(job.continues)
+    furthest = continuation.newest(source)
+    if furthest is None:
+        raise BadParameters(f"the checkpoints of {job.continues} are gone")
+    staged = artifacts.fresh_folder(home / "0.new")
+    (staged / "checkpoints").mkdir()
+    shutil.copyfile(furthest.parent.parent / "config.json", staged / "config.json")
+    for path in source.glob("*/checkpoints/r*.pt"):
+        target = staged / "checkpoints" / path.name
+        if not target.exists():
+            try:
+                os.link(path, target)
+            except OSError:
+                shutil.copyfile(path, target)
+    with open(furthest.parent.parent / "images.jsonl", encoding="utf-8") as file:
+        known = {int(json.loads(line)["id"]) for line in file}
+    depths = listed_depths(furthest.parent.parent / "images.jsonl")
+    if write_images(db, settings, job.dataset_id, staged / "images.jsonl", among=known, depths=depths) < len(known):
+        raise BadParameters(f"images that {job.continues} was trained on were deleted; train anew")
+    artifacts.publish(staged, home / "0")
+
+
+def trainer_params(db: Database, settings: Settings, params: dict[str, Any], begun: Path | None) -> dict[str, Any]:
+    """The job's parameters as the trainer takes them: the deployment's device, and a model's weights by their file, which is
+    read only where training has not begun, with the shape that they have.
+
+    Args:
+        begun: the folder of the run that is gone on from, if one is; the model may have been deleted since it began.
+
+    Raises:
+        BadParameters: the model is not there, or damaged.
+    """
+    result = {"device": settings.device, **params}
+    init = str(params.get("init", ""))
+    if init.startswith("mdl_"):
+        with db.read() as session:
+            model = session.get(Model, init)
+        folder = settings.root / "models" / (model.directory if model else init)
+        result["init"] = str(folder / "encoder.safetensors")
+        if begun:
+            shape = finite.loads((begun / "config.json").read_text(encoding="utf-8"))
+        elif model is None:
+            raise BadParameters(f"init: there is no model {init}")
+        else:
+            shape = _manifest(folder)["config"]
+        for name in _SHAPE:
+            if result.get(name) is None:
+                result[name] = shape[name]
+    return result
+
+
+def _manifest(folder: Path) -> dict[str, Any]:
+    try:
+        return manifest.read(folder)
+    except manifest.DamagedModel as error:
+        raise BadParameters(f"init: {error}") from error
+
+
+def write_images(
+    db: Database,
+    settings: Settings,
+    dataset_id: str,
+    path: Path,
+    only: Sequence[int] | None = None,
+    among: Container[int] | None = None,
+    depths: Depths | None = None,
+) -> int:
+    """The list of images for the trainer: byte ranges in shards, not a word about labels or folders.
+
+    Args:
+        only: some images, where they are few.
+        among: some images, however many.
+        depths: black and white of deep images; by default those of the dataset.
+
+    Returns:
+        How many were listed.
+    """
+    temporary = path.with_suffix(".tmp")
+    count = 0
+    root = os.path.relpath(settings.root, path.parent)  # so that a run goes on where the data folder was moved or restored
+    with db.read() as session, open(temporary, "w", encoding="utf-8") as file:
+        if depths is None:
+            depths = datasets.get(session, dataset_id).depths
+        for image in _images(session, dataset_id, only):
+            if among is not None and image.id not in among:
+                continue
+            count += 1
+            entry = {
+                "id": image.id,
+                "path": image.sha256,
+                "file": f"{root}/{image.shard}",
+                "offset": image.offset,
+                "length": image.length,
+                "sha256": image.sha256,
+                "width": image.width,
+                "height": image.height,
+                **({"depths": depths} if depths else {}),
+            }
+            file.write(json.dumps(entry) + "\n")
+    os.replace(temporary, path)
+    return count
+
+
+def listed_depths(listed: Path) -> Depths:
+    """What black and white are in the deep images of a list for the trainer."""
+    with open(listed, encoding="utf-8") as file:
+        depths: Depths = json.loads(file.readline() or "{}").get("depths", {})
+    return depths
+
+
+def _images(session: Session, dataset_id: str, only: Sequence[int] | None) -> Iterator[Image]:
+    some = [] if only is None else [Image.id.in_(only)]
+    found = select(Image).where(datasets.validated(dataset_id), *some).order_by(Image.id).execution_options(yield_per=1000)
+    yield from session.scalars(found)
+
+
+def write_labels(db: Database, dataset_id: str, path: Path) -> str:
+    labelled = select(Label.image_id, Label.label).join(Image, Image.id == Label.image_id)
+    with db.read() as session:
+        labels = dict(session.execute(labelled.where(Image.dataset_id == dataset_id)).all())
+    path.write_text(json.dumps(labels), encoding="utf-8")
+    return str(path)

@@ -1,0 +1,106 @@
+"""From a finished run to a published model: index, manifest, rename, and one transaction that makes it current."""
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from sqlalchemy import select
+
+from core.collections import datasets, embedding
+from core.errors import StaleAttempt
+from core.files import artifacts, manifest, texts
+from core.jobs import protocol
+from core.jobs.protocol import Claim
+from core.search import index
+from core.settings import Settings
+from core.store.db import Database
+from core.store.tables import Image, JobStatus, Model, new_id, now
+from worker.training.inputs import listed_depths
+from worker.training.relay import Relay
+
+
+def discard_unpublished(db: Database, settings: Settings, owner: Claim) -> None:
+    """Delete folders of a job's earlier attempts that were renamed into place but never got their row.
+
+    Raises:
+        StaleAttempt: the job has another owner.
+    """
+    folders = list(settings.folder("models").glob(f"{owner.job_id}-*"))
+    with db.write() as session:
+        protocol.own(session, owner)  # no other attempt can have published one of the folders seen
+    for folder in folders:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def publish(db: Database, settings: Settings, owner: Claim, run_dir: Path, evaluation: dict[str, Any], relay: Relay) -> None:
+    """Publish ``run_dir/model`` as ``models/<job>-<attempt>`` and point the dataset's alias at it.
+
+    Readers see the model only through its row, which appears together with the job's success.
+
+    Raises:
+        StaleAttempt: the job has another owner or was cancelled; nothing is published.
+    """
+    staged = run_dir / "model"
+    embeddings = np.load(staged / "embeddings.npy")
+    relay.enter("indexing")
+    built = index.build(embeddings, staged / "index.faiss", settings.index)
+    relay.enter("publishing")
+    with db.read() as session:
+        job = protocol.get(session, owner.job_id)
+        path_of = dict(session.execute(select(Image.id, Image.path).where(Image.dataset_id == job.dataset_id)).all())
+    ids = np.load(staged / "ids.npy").tolist()
+    texts.write(staged / texts.PATHS, [path_of.get(id_, "") for id_ in ids])  # "": deleted while the model was trained
+    model_id = new_id("mdl")
+    config = json.loads((run_dir / "config.json").read_text())
+    size = config["image_size"]
+    manifest.write(
+        staged,
+        {
+            "model_id": model_id,
+            "job_id": job.id,
+            "attempt": owner.attempt,
+            "dataset_id": job.dataset_id,
+            "method": config["method"],
+            "config": config,
+            "round": evaluation["published_round"],
+            "images": len(embeddings),
+            "dim": int(embeddings.shape[1]),
+            "preprocessing": {
+                "orientation": "EXIF applied",
+                "colour": "sRGB by the file's profile, alpha composited on white",
+                "depths": listed_depths(run_dir / "images.jsonl"),
+                "resize": f"shorter side to {size}, bicubic",
+                "crop": f"centre {size} x {size}",
+                "input": f"uint8 (batch, {size}, {size}, 3)",
+            },
+            "metric": "cosine (inner product of unit vectors)",
+            "index": vars(built),
+            "evaluation": evaluation,
+        },
+    )
+    directory = f"{job.id}-{owner.attempt}"
+    final = settings.folder("models") / directory
+    artifacts.publish(staged, final)
+    try:
+        with db.write() as session:
+            protocol.finish(session, owner, JobStatus.SUCCEEDED, model_id=model_id, evaluation=evaluation, **relay.ending())
+            session.add(
+                Model(
+                    id=model_id,
+                    dataset_id=job.dataset_id,
+                    job_id=job.id,
+                    attempt=owner.attempt,
+                    directory=directory,
+                    images=len(embeddings),
+                    dim=int(embeddings.shape[1]),
+                    created_at=now(),
+                )
+            )
+            session.flush()
+            datasets.change(session, job.dataset_id, model_id=model_id)
+            embedding.request(session, job.dataset_id, known=max(ids))
+    except StaleAttempt:
+        shutil.rmtree(final, ignore_errors=True)
+        raise

@@ -1,0 +1,92 @@
+"""From a training process's files to the job's row: events that are kept, and how far it is."""
+
+import logging
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from core.ground import finite
+from core.jobs import protocol
+from core.jobs.protocol import Claim, Event
+from core.store.db import AWAY, Database
+from worker.training.costs import Work
+from worker.training.progress import Estimate
+
+log = logging.getLogger(__name__)
+_TELL_SECONDS = 1.0  # between two writes of the progress alone
+
+
+class _Tail:
+    """The complete lines of a growing file, each once."""
+
+    def __init__(self, path: Path) -> None:
+        self._path, self._read = path, 0
+
+    def lines(self) -> list[dict[str, Any]]:
+        """The new ones, as JSON objects."""
+        if not self._path.exists():
+            return []
+        with open(self._path, "rb") as file:
+            file.seek(self._read)
+            *lines, rest = file.read().split(b"\n")
+            self._read = file.tell() - len(rest)
+        return [finite.loads(line) for line in lines]
+
+
+class Relay:
+    """Of one attempt at a training job.
+
+    Args:
+        sizes: what there is to do, from the plan that the trainer tells.
+    """
+
+    def __init__(
+        self, db: Database, owner: Claim, run_dir: Path, estimate: Estimate, sizes: Callable[[dict[str, Any]], Work]
+    ) -> None:
+        self._db, self._owner, self._estimate, self._sizes = db, owner, estimate, sizes
+        self._events, self._progress = _Tail(run_dir / "events.jsonl"), _Tail(run_dir / "progress.jsonl")
+        self._pending: list[Event] = []
+        self._told = 0.0
+
+    def follow(self, path: Path) -> None:
+        """The progress of a further process is in another file."""
+        self._progress = _Tail(path)
+
+    def enter(self, step: str) -> None:
+        """A step of the worker's own begins."""
+        self._estimate.at(step)
+        self._tell()
+
+    def ending(self) -> dict[str, Any]:
+        """Values of the job's row when it has succeeded."""
+        return {"progress": protocol.stamped(self._estimate.finished()), "paces": self._estimate.paces()}
+
+    def try_forward(self) -> None:
+        """A database that is away must not end the training: what was read is kept for the next time."""
+        try:
+            self.forward()
+        except AWAY as error:
+            log.warning("%s: the database is away, its events wait: %s", self._owner.job_id, error)
+
+    def forward(self) -> None:
+        """Store every complete line that was not stored yet, and every second how far the job is."""
+        for line in self._progress.lines():
+            if "plan" in line:
+                self._estimate.plan(self._sizes(line["plan"]))
+            self._estimate.at(line["step"], line["done"], line["at"])
+        for data in self._events.lines():
+            type_ = data.pop("type")
+            if type_ == "epoch":
+                self._estimate.epoch(data)
+            self._pending.append((type_, data))
+        if self._pending:
+            self._told = time.monotonic()
+            protocol.record(self._db, self._owner, self._pending, self._estimate.told())
+            self._pending = []
+        elif time.monotonic() - self._told >= _TELL_SECONDS:
+            self._tell()
+
+    def _tell(self) -> None:
+        self._told = time.monotonic()
+        protocol.tell(self._db, self._owner, self._estimate.told())

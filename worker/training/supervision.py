@@ -1,0 +1,72 @@
+"""``python -m trainer`` as a child process: started, watched and ended."""
+
+import json
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from core.errors import BadParameters
+from core.ground import logs
+from core.ground.processes import Child
+from core.jobs import protocol
+from core.jobs.protocol import Claim
+from core.settings import Settings
+from core.store.db import Database
+from worker.pulse import Pulse
+from worker.training.output import Output
+from worker.training.relay import Relay
+
+_LOOK_SECONDS = 0.5
+_PATIENCE = 30.0  # seconds from SIGTERM to SIGKILL: enough to write a checkpoint
+_EXIT_BAD_INPUT, _EXIT_STOPPED = 2, 75  # trainer/__main__.py
+
+
+class TrainerError(RuntimeError):
+    """The training process ended with an error of its own."""
+
+
+def supervise(
+    db: Database,
+    settings: Settings,
+    owner: Claim,
+    pulse: Pulse,
+    run_dir: Path,
+    command: Sequence[str],
+    relay: Relay | None = None,
+) -> None:
+    """Run ``python -m trainer`` to its end.
+
+    Raises:
+        BadParameters, TrainerError, InterruptedError: as ``run_training``.
+    """
+    threads = ["--threads", str(settings.threads)] if settings.threads else []
+    in_json = settings.log_format == "json"
+    context = ["--log-context", json.dumps(logs.about())] if in_json else []
+    with Output(run_dir / "trainer.log", shown=in_json) as output:
+        child = Child([sys.executable, "-m", "trainer", *command, *threads, *context], log=output.file)
+        try:
+            while child.process.poll() is None and not pulse.should_stop():
+                if relay:
+                    relay.try_forward()
+                output.show()
+                time.sleep(_LOOK_SECONDS)
+            if pulse.draining and not pulse.cancelled:
+                child.terminate()
+            elif pulse.should_stop():
+                child.kill()
+            code = child.end(_PATIENCE)
+        finally:
+            child.kill()
+            child.close()
+    if pulse.should_stop():
+        raise InterruptedError
+    if relay:
+        relay.forward()
+    if code in (_EXIT_STOPPED,) or code < 0:
+        protocol.lost(db, owner, f"its training process was ended from outside (exit code {code})")
+        pulse.stale = True
+        raise InterruptedError
+    if code:
+        message = output.last_words()
+        raise BadParameters(message.removeprefix("error: ")) if code == _EXIT_BAD_INPUT else TrainerError(message)
