@@ -16,6 +16,8 @@ from core.settings import Settings
 from core.store import migrate
 from core.store.db import Database
 
+pytest_plugins = ["tests.published"]
+
 
 @pytest.fixture
 def settings(tmp_path: Path) -> Settings:

@@ -12,8 +12,8 @@ from core.store import keys
 from core.store.db import Database
 from core.store.keys import Scope
 from tests.browser.conftest import PATIENCE, Errors
+from tests.service.middleware.test_prefix import proxy
 from tests.service.serving import serving
-from tests.service.test_prefix import proxy
 
 pytestmark = pytest.mark.browser
 

@@ -17,8 +17,8 @@ from core.search import index
 from core.settings import Settings
 from core.store.db import Database
 from core.store.tables import Dataset, DatasetStatus, Embedding, Job, JobKind, JobStatus, Queue
-from tests.core.test_changes import COUNT, DIM, make_model
-from tests.core.test_jobs import make_dataset, make_job, status_of
+from tests.core.collections.test_changes import COUNT, DIM, make_model
+from tests.core.jobs.test_jobs import make_dataset, make_job, status_of
 
 
 @pytest.mark.parametrize("db", [pytest.param("postgres", marks=pytest.mark.postgres)], indirect=True)

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from tests.conftest import picture_zip
-from tests.core.test_queue import OTHERS
+from tests.core.jobs.test_bell import OTHERS
 from tests.live import Live
 
 pytestmark = pytest.mark.slow

@@ -20,7 +20,7 @@ from core.store.db import Database
 from core.store.tables import Base, Job, Queue
 from service.app import create_app
 from tests.conftest import image_bytes
-from tests.service.conftest import Published
+from tests.published import Published
 
 
 @contextmanager
