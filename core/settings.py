@@ -13,6 +13,7 @@ from sqlalchemy import URL, make_url
 from sqlalchemy.exc import ArgumentError
 
 from core.errors import BadSettings
+from core.files.layout import DataFolder
 
 _SOCKET_LIMIT = 107 if sys.platform == "linux" else 103  # bytes of a unix socket's path, of sun_path without its end
 _OPEN_FOLDERS = Path("/proc/self/fd")  # Linux: a folder that this process has open, by its number
@@ -80,7 +81,7 @@ class Settings(BaseSettings):
             BadSettings: the URL is none, or the password's file cannot be read.
         """
         try:
-            url = make_url(self.database_url or URL.create("sqlite", database=str(self.root / "anchorhood.sqlite3")))
+            url = make_url(self.database_url or URL.create("sqlite", database=str(self.layout.rows)))
         except (ArgumentError, ValueError) as error:
             raise BadSettings("ANCHORHOOD_DATABASE_URL: is not a URL like postgresql+psycopg://user@host/name") from error
         if self.database_password_file is None:
@@ -101,7 +102,7 @@ class Settings(BaseSettings):
         Raises:
             BadSettings: the path is too long here for a socket.
         """
-        path = self.root / "run" / "valkey.sock"
+        path = self.layout.broker_socket
         if _is_utf8(path) and len(os.fsencode(path)) <= _SOCKET_LIMIT:
             return path
         if not _OPEN_FOLDERS.exists():
@@ -109,7 +110,7 @@ class Settings(BaseSettings):
                 f"ANCHORHOOD_DATA_DIR: {path} is too long for a socket, which takes {_SOCKET_LIMIT} bytes of UTF-8 here; "
                 "use a folder with a shorter path, or set ANCHORHOOD_BROKER_URL"
             )
-        folder = os.open(self.folder("run"), os.O_RDONLY | os.O_DIRECTORY)  # open as long as the process lives
+        folder = os.open(self.layout.processes, os.O_RDONLY | os.O_DIRECTORY)  # open as long as the process lives
         return _OPEN_FOLDERS / str(folder) / path.name
 
     @property
@@ -117,11 +118,10 @@ class Settings(BaseSettings):
         """The broker's URL. Kombu unquotes the path of a socket."""
         return self.broker_url or f"redis+socket://{quote(str(self.socket))}?virtual_host=0"
 
-    def folder(self, name: str) -> Path:
-        """A folder under the data folder, made if it is not there."""
-        path = self.root / name
-        path.mkdir(parents=True, exist_ok=True)
-        return path
+    @cached_property
+    def layout(self) -> DataFolder:
+        """The names of everything in the data folder."""
+        return DataFolder(self.root)
 
 
 def _is_utf8(path: Path) -> bool:

@@ -11,6 +11,7 @@ from prometheus_client.registry import Collector
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
+from core.ground.folders import ModelFile
 from core.settings import Settings
 from core.store.db import Database
 from core.store.tables import Dataset, Embedding, Job, JobKind, JobStatus, Model, Queue, now
@@ -27,7 +28,7 @@ class StoredMetrics(Collector):
         yield InfoMetricFamily(
             "anchorhood_build", "The version that runs.", {"version": version("anchorhood"), "python": python_version()}
         )
-        free = shutil.disk_usage(self._settings.folder("run")).free
+        free = shutil.disk_usage(self._settings.layout.processes).free
         yield GaugeMetricFamily("anchorhood_disk_free_bytes", "Space left on the disk of the data folder.", free)
         with self._db.read() as session:
             yield from _jobs(session)
@@ -42,7 +43,7 @@ class StoredMetrics(Collector):
         size = 0
         for directory, _ in models:
             with suppress(FileNotFoundError):  # compaction has just put another folder in its place
-                size += (self._settings.root / "models" / directory / "index.faiss").stat().st_size
+                size += (self._settings.layout.model(directory) / ModelFile.INDEX).stat().st_size
         yield GaugeMetricFamily("anchorhood_models", "Models that answer: the current one of each dataset.", len(models))
         yield GaugeMetricFamily("anchorhood_index_vectors", "Vectors that they search, those added since included.", vectors)
         yield GaugeMetricFamily("anchorhood_index_bytes", "Size of their index files.", size)

@@ -18,7 +18,6 @@ from core.jobs.protocol import waiting
 from core.jobs.sweep import Sweep, collect
 from core.store.db import Database
 from core.store.tables import Queue
-from worker import lifeline
 from worker.tasks import app, settings
 
 log = logging.getLogger(__name__)
@@ -36,7 +35,7 @@ def main() -> None:
     logs.configure(settings.log_format)
     if settings.log_format == "json":
         sys.__stdout__ = open(os.devnull, "w")  # type: ignore[misc]  # noqa: SIM115 -- where Celery says, and does not log, that it shuts down
-    flag = lifeline.drain_file(settings, os.getpid())
+    flag = settings.layout.drain(os.getpid())
     flag.unlink(missing_ok=True)
 
     @signals.worker_shutting_down.connect(weak=False)  # type: ignore[untyped-decorator]
@@ -44,7 +43,7 @@ def main() -> None:
         flag.touch()
 
     name, quiet = f"{arguments.queue}-{os.getpid()}@%h", ("--without-gossip", "--without-mingle", "--without-heartbeat")
-    alive = lifeline.alive_file(settings, arguments.queue)
+    alive = settings.layout.alive(arguments.queue)
     threading.Thread(target=_sweep, args=(arguments.queue, alive), name="sweep", daemon=True).start()
     try:
         # The level is that of Celery's pool alone, which writes in a format of its own; core.ground.logs sets all others.

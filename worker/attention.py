@@ -9,6 +9,8 @@ from sqlalchemy import select
 from core.collections import published
 from core.errors import AnchorhoodError, ModelNotFound
 from core.files import artifacts
+from core.files.layout import attempt_name
+from core.ground.folders import MAPS
 from core.jobs import protocol
 from core.jobs.protocol import Claim
 from core.search import attention
@@ -39,26 +41,27 @@ def attend(db: Database, settings: Settings, owner: Claim, pulse: Pulse) -> None
         wanted = attention.missing(session, model.id, job.params["image_ids"])
     seen = Searcher(settings, db).view(model_id=model.id).snapshot
     pairs = [(id_, other) for id_ in wanted if (other := attention.neighbour_of(seen, id_)) is not None]
-    home = settings.folder("runs") / job.id
-    run_dir = artifacts.fresh_folder(home / str(owner.attempt))
-    listed = run_dir / "images.jsonl"
+    home = settings.layout.job(job.id)
+    run = settings.layout.run(job.id, owner.attempt)
+    artifacts.fresh_folder(run.path)
+    listed = run.images
     write_images(db, settings, job.dataset_id, listed, sorted({id_ for pair in pairs for id_ in pair}), depths=seen.model.depths)
     live = {json.loads(line)["id"] for line in listed.read_text(encoding="utf-8").splitlines()}
     pairs = [pair for pair in pairs if live.issuperset(pair)]  # others were deleted meanwhile
-    staged = artifacts.fresh_folder(run_dir / "maps")
+    staged = artifacts.fresh_folder(run.maps)
     if pairs:
-        config = {"run": str(attention.run_folder(settings, model)), "data": str(listed), "pairs": pairs}
-        (run_dir / "attention.json").write_text(json.dumps(config, indent=2))
-        command = ["attention", "--config", str(run_dir / "attention.json"), "--out", str(staged / attention.FILE)]
-        supervise(db, settings, owner, pulse, run_dir, [*command, "--device", settings.device])
+        config = {"run": str(attention.run_folder(settings, model).path), "data": str(listed), "pairs": pairs}
+        run.command("attention").write_text(json.dumps(config, indent=2))
+        command = ["attention", "--config", str(run.command("attention")), "--out", str(staged / MAPS)]
+        supervise(db, settings, owner, pulse, run, [*command, "--device", settings.device])
     _publish(db, settings, owner, model.id, staged, pairs)
     shutil.rmtree(home, ignore_errors=True)
 
 
 def _publish(db: Database, settings: Settings, owner: Claim, model_id: str, staged: Path, pairs: list[Pair]) -> None:
     """Readers see the maps only through their rows, which appear together with the job's success."""
-    directory = f"{owner.job_id}-{owner.attempt}"
-    final = settings.folder("attention") / model_id / directory
+    directory = attempt_name(owner.job_id, owner.attempt)
+    final = settings.layout.maps(model_id, directory).parent
     if pairs:
         artifacts.publish(staged, final)
     try:

@@ -8,7 +8,7 @@ import numpy as np
 from core.jobs import protocol
 from core.jobs.protocol import Claim
 from core.search.searcher import Searcher
-from core.search.votes import MIN_LABELS, abstention, predict, table_path
+from core.search.votes import MIN_LABELS, abstention, predict
 from core.settings import Settings
 from core.store.db import BATCH, Database
 from core.store.tables import JobStatus
@@ -36,7 +36,7 @@ def classify(db: Database, settings: Settings, owner: Claim, pulse: Pulse) -> No
     abstained = abstention(seen.classes, seen.names, min_labels)
     if k is None and not abstained:
         k = searcher.leave_one_out(view, None, temperature, min_labels).k
-    home = settings.folder("runs") / job.id
+    home = settings.layout.job(job.id)
     home.mkdir(parents=True, exist_ok=True)
     temporary = home / f"classifications-{owner.attempt}.tmp"
     voters = seen.vectors(seen.labelled)
@@ -62,6 +62,6 @@ def classify(db: Database, settings: Settings, owner: Claim, pulse: Pulse) -> No
                 protocol.own(session, owner, progress={"images": start + len(rows), "k": k, "abstained": abstained})
         file.flush()
         os.fsync(file.fileno())
-    os.replace(temporary, table_path(settings, job.id))
+    os.replace(temporary, settings.layout.classifications(job.id))
     with db.write() as session:
         protocol.finish(session, owner, JobStatus.SUCCEEDED, model_id=view.model_id)

@@ -13,7 +13,9 @@ from sqlalchemy import bindparam, delete, func, select, update
 from core.collections import datasets, deletions, embedding
 from core.errors import StaleAttempt
 from core.files import artifacts, manifest, texts
+from core.files.layout import folders_of_model, merged_name
 from core.files.shards import ShardWriter, read_range
+from core.ground.folders import ModelFile
 from core.ground.formats import EXTENSION_OF
 from core.jobs import protocol
 from core.jobs.protocol import Claim
@@ -42,13 +44,14 @@ def compact(db: Database, settings: Settings, owner: Claim, pulse: Pulse) -> Non
     deletions.forget_unfinished(db, settings, owner, dataset_id)
     deletions.forget_unseen(db, settings, owner, dataset_id)
     _rewrite_shards(db, settings, owner, pulse, dataset_id)
-    run_dir = artifacts.fresh_folder(settings.folder("runs") / owner.job_id / str(owner.attempt))
+    run = settings.layout.run(owner.job_id, owner.attempt)
+    artifacts.fresh_folder(run.path)
     try:
-        _merge(db, settings, owner, pulse, dataset_id, run_dir / "model")
+        _merge(db, settings, owner, pulse, dataset_id, run.model)
     finally:
-        shutil.rmtree(run_dir, ignore_errors=True)
+        shutil.rmtree(run.path, ignore_errors=True)
         with suppress(OSError):  # another attempt is at work
-            run_dir.parent.rmdir()
+            run.path.parent.rmdir()
     _delete_old_models(db, settings, owner, dataset_id)
     needed = _delete_old_shards(db, settings, owner, dataset_id)
     with db.write() as session:
@@ -62,10 +65,10 @@ def _rewrite_shards(db: Database, settings: Settings, owner: Claim, pulse: Pulse
     padded = func.sum((Image.length + _BLOCK - 1) // _BLOCK * _BLOCK + _BLOCK)
     with db.read() as session:
         live = session.execute(select(Image.shard, padded).where(Image.dataset_id == dataset_id).group_by(Image.shard)).all()
-    loose = [shard for shard, size in live if (settings.root / shard).stat().st_size > int(size) + 2 * _BLOCK]
+    loose = [shard for shard, size in live if settings.layout.file(shard).stat().st_size > int(size) + 2 * _BLOCK]
     if not loose:
         return
-    folder = settings.folder("datasets") / dataset_id / f"{owner.job_id}-{owner.attempt}"
+    folder = settings.layout.shards(dataset_id, owner.job_id, owner.attempt)
     writer = ShardWriter(folder)
     moving = update(Image).where(Image.id == bindparam("image"), Image.shard == bindparam("old"))
     moving = moving.values(shard=bindparam("new"), offset=bindparam("at"))
@@ -77,9 +80,9 @@ def _rewrite_shards(db: Database, settings: Settings, owner: Claim, pulse: Pulse
             for image in sorted(images, key=lambda image: image.offset):
                 if pulse.should_stop():
                     raise InterruptedError
-                data = read_range(settings.root / shard, image.offset, image.length)
+                data = read_range(settings.layout.file(shard), image.offset, image.length)
                 name, offset = writer.add(f"{image.sha256}.{EXTENSION_OF[image.media_type]}", data)
-                new = f"{folder.relative_to(settings.root)}/{name}"
+                new = settings.layout.relative(folder / name)
                 moves.append({"image": image.id, "old": shard, "new": new, "at": offset})
             writer.sync()
             for start in range(0, len(moves), BATCH):
@@ -97,13 +100,13 @@ def _merge(db: Database, settings: Settings, owner: Claim, pulse: Pulse, dataset
         model = session.get(Model, dataset.model_id) if dataset.model_id else None
         if model is None:
             return
-        opened = OpenModel(settings.root / "models" / model.directory)
+        opened = OpenModel(settings.layout.model(model.directory))
         seen = Snapshot(session, opened, model.id, dataset_id, Labels.read(session, dataset_id))
     rows = seen.live
     if not len(rows) or len(rows) == len(opened.ids) == len(seen.ids):
         return
     staged.mkdir()
-    old = settings.root / "models" / model.directory
+    old = settings.layout.model(model.directory)
     built = _write_rows(seen, rows, staged, settings.index)
     content = manifest.read(old)
     for name in content.pop("files"):
@@ -114,8 +117,8 @@ def _merge(db: Database, settings: Settings, owner: Claim, pulse: Pulse, dataset
     manifest.write(staged, content)
     if pulse.should_stop():
         raise InterruptedError
-    directory = f"{model.directory.partition('+')[0]}+{owner.job_id}-{owner.attempt}"
-    final = settings.root / "models" / directory
+    directory = merged_name(model.directory, owner.job_id, owner.attempt)
+    final = settings.layout.model(directory)
     artifacts.publish(staged, final)
     try:
         with db.write() as session:
@@ -134,13 +137,13 @@ def _delete_old_models(db: Database, settings: Settings, owner: Claim, dataset_i
 
     A folder stays while a job starts from its weights.
     """
-    there = list(settings.folder("models").iterdir())
+    there = list(settings.layout.models.iterdir())
     with db.read() as session:
         models = session.scalars(select(Model).where(Model.dataset_id == dataset_id)).all()
         begun_from = {job.params.get("init") for job in protocol.unfinished(session)}
     _require_ownership(db, owner)
     for model in models:
-        for folder in artifacts.family(there, model.directory):
+        for folder in folders_of_model(there, model.directory):
             if folder.name != model.directory and model.id not in begun_from:
                 shutil.rmtree(folder, ignore_errors=True)
         with suppress(FileNotFoundError):  # the model was deleted meanwhile, and its embeddings with it
@@ -168,12 +171,12 @@ def _require_ownership(db: Database, owner: Claim) -> None:
 
 def _delete_old_shards(db: Database, settings: Settings, owner: Claim, dataset_id: str) -> bool:
     """Delete the shards that no row names; returns whether they stay, since a training job may be reading them."""
-    folders = list((settings.root / "datasets" / dataset_id).glob("*-*"))
-    there = [path for folder in folders for path in folder.glob("shard-*.tar")]
+    folders = settings.layout.shard_folders(dataset_id)
+    there = list(settings.layout.shard_files(dataset_id))
     with db.read() as session:
         named = set(session.scalars(select(Image.shard).where(Image.dataset_id == dataset_id).distinct()))
         reading = session.scalar(select(Job.id).where(protocol.begun_training(dataset_id)).limit(1)) is not None
-    old = [path for path in there if str(path.relative_to(settings.root)) not in named]
+    old = [path for path in there if settings.layout.relative(path) not in named]
     if reading:
         return bool(old)
     _require_ownership(db, owner)
@@ -189,15 +192,15 @@ def _write_rows(seen: Snapshot, rows: Rows, folder: Path, kind: str) -> index.In
     """The files that have a row for each image. What was added has no provenance: NaN and -1."""
     vectors, base = seen.vectors(rows), len(seen.model.ids)
     kept, added = rows[rows < base], int((rows >= base).sum())
-    np.save(folder / "embeddings.npy", vectors)
-    np.save(folder / "ids.npy", seen.ids[rows])
-    texts.write(folder / texts.PATHS, (seen.describe(row)[0] for row in rows.tolist()))
+    np.save(folder / ModelFile.EMBEDDINGS, vectors)
+    np.save(folder / ModelFile.IDS, seen.ids[rows])
+    texts.write(folder / ModelFile.PATHS, (seen.describe(row)[0] for row in rows.tolist()))
     learned = seen.model.neighbourhoods
     entropy = np.pad(learned["entropy"][:, kept], ((0, 0), (0, added)), constant_values=np.nan)
     anchor_round = np.pad(learned["anchor_round"][kept], (0, added), constant_values=-1)
     neighbours = np.pad(learned["neighbours"][kept], ((0, added), (0, 0)), constant_values=-1)
-    np.savez(folder / "neighbourhoods.npz", entropy=entropy, anchor_round=anchor_round, neighbours=neighbours)
-    positions = np.load(seen.model.folder / "projection.npy")
+    np.savez(folder / ModelFile.NEIGHBOURHOODS, entropy=entropy, anchor_round=anchor_round, neighbours=neighbours)
+    positions = np.load(seen.model.folder / ModelFile.PROJECTION)
     placed = [positions[seen.model.nearest(vector, _PLACED_BY)[0]].mean(axis=0) for vector in vectors[len(kept) :]]
-    np.save(folder / "projection.npy", np.concatenate([positions[kept], np.array(placed, np.float32).reshape(-1, 2)]))
-    return index.build(vectors, folder / "index.faiss", kind)
+    np.save(folder / ModelFile.PROJECTION, np.concatenate([positions[kept], np.array(placed, np.float32).reshape(-1, 2)]))
+    return index.build(vectors, folder / ModelFile.INDEX, kind)

@@ -10,6 +10,7 @@ from core.files import manifest
 from core.files.shards import read_range
 from core.ground import imaging
 from core.ground.depths import Depths
+from core.ground.folders import ModelFile
 from core.jobs import protocol
 from core.jobs.protocol import Claim
 from core.search.encoder import Encoder
@@ -36,8 +37,8 @@ def embed(db: Database, settings: Settings, owner: Claim, pulse: Pulse) -> None:
         model = session.get(Model, dataset.model_id) if dataset.model_id else None
         after = embedding.last_embedded(session, settings, model) if model else 0
     done = 0
-    folder = settings.root / "models" / model.directory if model else None
-    encoder = Encoder(folder / "encoder.onnx", os.cpu_count() or 1) if folder else None
+    folder = settings.layout.model(model.directory) if model else None
+    encoder = Encoder(folder / ModelFile.ENCODER, os.cpu_count() or 1) if folder else None
     depths = manifest.read(folder).get("preprocessing", {}).get("depths", {}) if folder else {}
     while model is not None and encoder is not None:
         later = select(Image).where(Image.dataset_id == dataset.id, Image.id > after).order_by(Image.id).limit(BATCH)
@@ -69,5 +70,5 @@ def embed(db: Database, settings: Settings, owner: Claim, pulse: Pulse) -> None:
 
 
 def _decoded(settings: Settings, image: Image, depths: Depths) -> Pixels:
-    data = read_range(settings.root / image.shard, image.offset, image.length)
+    data = read_range(settings.layout.file(image.shard), image.offset, image.length)
     return imaging.decode(data, max(settings.max_pixels, image.width * image.height), depths)

@@ -2,13 +2,10 @@
 
 import os
 import signal
-import socket
 import threading
 import time
-from pathlib import Path
 
 from core.settings import Settings
-from core.store.tables import Queue
 
 
 def die_when_orphaned() -> None:
@@ -23,16 +20,6 @@ def die_when_orphaned() -> None:
     threading.Thread(target=watch, name="orphan", daemon=True).start()
 
 
-def drain_file(settings: Settings, worker_pid: int) -> Path:
-    """The file whose existence tells the pool process of a worker to hand its job back."""
-    return settings.folder("run") / f"drain-{socket.gethostname()}-{worker_pid}"
-
-
-def alive_file(settings: Settings, queue: Queue) -> Path:
-    """The file that a worker whose database answers touches every few seconds."""
-    return settings.folder("run") / f"alive-{queue}-{socket.gethostname()}"
-
-
 def draining(settings: Settings) -> bool:
     """Whether the worker above this pool process is shutting down."""
-    return drain_file(settings, os.getppid()).exists()
+    return settings.layout.drain(os.getppid()).exists()

@@ -107,7 +107,7 @@ class Pulse:
 
 def _delete_all_but_checkpoints(settings: Settings, owner: Claim) -> None:
     """The files of a job that was cancelled; a training can go on from its checkpoints, where it has one."""
-    home = settings.root / "runs" / owner.job_id
+    home = settings.layout.job(owner.job_id)
     useless = home.glob("*/model") if owner.kind is JobKind.TRAIN and continuation.newest(home) else [home]
     for path in useless:
         shutil.rmtree(path, ignore_errors=True)
@@ -118,12 +118,12 @@ def _delete_work(settings: Settings, owner: Claim) -> None:
 
     A compaction's shards are named by rows at once, and stay.
     """
-    for folder in (settings.root / "runs" / owner.job_id).glob("*"):
+    for folder in settings.layout.job(owner.job_id).glob("*"):
         for path in folder.glob("*") if folder.is_dir() else [folder]:
             if path.is_dir():
                 shutil.rmtree(path, ignore_errors=True)
             elif path.suffix != ".log":
                 path.unlink(missing_ok=True)
     if owner.kind is JobKind.INGEST:  # the folder stays, since its name tells which rows to delete
-        for path in (settings.root / "datasets").glob(f"*/{owner.job_id}-{owner.attempt}/shard-*.tar"):
+        for path in settings.layout.shards_of_attempt(owner.job_id, owner.attempt):
             os.truncate(path, 0)

@@ -265,7 +265,7 @@ def growth(work: Path) -> Result:
 def grown(work: Path, count: int) -> Result:
     """One size: published where it is not yet, then opened by a process that has done nothing else."""
     settings = Settings(data_dir=work / f"grown-{count}")
-    measured = settings.folder("run") / "measured.json"
+    measured = settings.layout.processes / "measured.json"
     if not measured.exists():
         migrate.upgrade(settings.database)
         db = Database(settings.database)

@@ -6,6 +6,7 @@ from sqlalchemy import insert
 
 from core.collections import datasets
 from core.files import artifacts, manifest, texts
+from core.ground.folders import ModelFile
 from core.jobs import protocol
 from core.search import index
 from core.settings import Settings
@@ -37,10 +38,10 @@ def publish(db: Database, settings: Settings, vectors: NDArray[np.float32], name
         rows = [{**row, "path": path, "sha256": f"{start + at:064x}"} for at, path in enumerate(paths[start : start + BATCH])]
         with db.write() as session:
             ids += session.scalars(insert(Image).returning(Image.id, sort_by_parameter_order=True), rows).all()
-    staged = artifacts.fresh_folder(settings.folder("runs") / job)
+    staged = artifacts.fresh_folder(settings.layout.runs / job)
     np.save(staged / "embeddings.npy", vectors)
     np.save(staged / "ids.npy", np.array(ids, np.int64))
-    texts.write(staged / texts.PATHS, paths)
+    texts.write(staged / ModelFile.PATHS, paths)
     nobody = np.full(count, -1)
     entropy = np.zeros((1, count), np.float32)
     np.savez(staged / "neighbourhoods.npz", entropy=entropy, anchor_round=nobody, neighbours=nobody[:, None])
@@ -48,7 +49,7 @@ def publish(db: Database, settings: Settings, vectors: NDArray[np.float32], name
     (staged / "encoder.onnx").touch()  # nothing is encoded
     built = index.build(vectors, staged / "index.faiss")
     manifest.write(staged, {})
-    artifacts.publish(staged, settings.folder("models") / f"{job}-1")
+    artifacts.publish(staged, settings.layout.models / f"{job}-1")
     with db.write() as session:
         model_id = f"mdl_{name}"
         figures = {"attempt": 1, "directory": f"{job}-1", "images": count, "dim": vectors.shape[1], "created_at": now()}

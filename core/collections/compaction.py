@@ -41,7 +41,7 @@ def _due(db: Database, settings: Settings, dataset_id: str) -> bool:
         gone = session.scalars(select(Deletion.image_id).where(Deletion.dataset_id == dataset_id)).all()
     if dataset is None:
         return False
-    stored = sum(map(_size, (settings.root / "datasets" / dataset_id).glob("*/shard-*.tar")))
+    stored = sum(map(_size, settings.layout.shard_files(dataset_id)))
     if 3 * stored > 4 * (dataset.bytes + _TAR_BYTES * dataset.images) + _SLACK:
         return True
     few = max(_FEW, model.images // _SHARE) if model else 0

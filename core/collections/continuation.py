@@ -12,6 +12,7 @@ from sqlalchemy.orm import Session
 
 from core.collections import datasets
 from core.errors import BadParameters, CannotContinue, DatasetNotReady
+from core.ground.folders import RunFolder
 from core.jobs import protocol
 from core.settings import Settings
 from core.store.tables import DatasetStatus, Image, Job, JobKind, JobStatus
@@ -49,7 +50,7 @@ def way(settings: Settings, job: Job) -> Way | None:
         return None
     if _frozen(job) and job.status == JobStatus.SUCCEEDED:
         return None
-    furthest = newest(settings.root / "runs" / job.id)
+    furthest = newest(settings.layout.job(job.id))
     if furthest is None:
         return None
     if job.status != JobStatus.SUCCEEDED:
@@ -74,13 +75,13 @@ def plan(session: Session, settings: Settings, job_id: str, add_rounds: int | No
         raise CannotContinue(f"{job_id} is {job.status}; it can be continued when it is over")
     if _frozen(job) and add_rounds is not None:
         raise CannotContinue(f"{job_id} trains nothing (method: frozen) and has no rounds to add; train anew, with init")
-    furthest = newest(settings.root / "runs" / job.id)
+    furthest = newest(settings.layout.job(job.id))
     if furthest is None:
         raise CannotContinue(f"{job_id} has no checkpoint to go on from: it ended before the first one, or they were deleted")
     if (job.status == JobStatus.SUCCEEDED) != (add_rounds is not None):
         needed = "succeeded: add_rounds says how many more" if add_rounds is None else f"{job.status}: leave add_rounds out"
         raise CannotContinue(f"{job_id} {needed}")
-    _require_images(session, job, furthest.parent.parent / "images.jsonl")
+    _require_images(session, job, RunFolder.of_checkpoint(furthest).images)
     params = job.params
     if add_rounds is not None:
         rounds = _rounds(furthest)
@@ -125,7 +126,7 @@ def _frozen(job: Job) -> bool:
 def _rounds(checkpoint: Path) -> int | None:
     """The number of rounds that its run was to have."""
     try:
-        return int(json.loads((checkpoint.parent.parent / "config.json").read_text(encoding="utf-8"))["rounds"])
+        return int(json.loads(RunFolder.of_checkpoint(checkpoint).config.read_text(encoding="utf-8"))["rounds"])
     except (OSError, ValueError, KeyError):
         return None
 

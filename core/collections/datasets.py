@@ -10,7 +10,7 @@ from sqlalchemy import delete, distinct, func, select, update
 from sqlalchemy.orm import Session
 
 from core.errors import BadRequest, DatasetInUse, DatasetNotFound, DatasetNotReady
-from core.files import artifacts
+from core.files import layout
 from core.jobs import protocol
 from core.settings import Settings
 from core.store.db import BATCH, Database
@@ -21,7 +21,7 @@ LABEL_MODES = ("none", "folders")
 
 def upload_path(settings: Settings, upload: str) -> Path:
     """Where an upload lies until it was validated; the one that makes a dataset is named by its id."""
-    return settings.folder("uploads") / upload
+    return settings.layout.upload(upload)
 
 
 def create(
@@ -188,11 +188,11 @@ def remove(db: Database, settings: Settings, dataset_id: str) -> None:
         session.execute(update(Job).where(Job.evaluation_dataset_id == dataset_id).values(evaluation_dataset_id=None))
         session.execute(delete(Dataset).where(Dataset.id == dataset_id))
     db.settle()
-    there = list(settings.folder("models").iterdir())
-    folders = [folder for _, directory in models for folder in artifacts.family(there, directory)]
-    folders += [settings.folder("attention") / model_id for model_id, _ in models]
-    folders += [settings.folder("runs") / job_id for job_id, _ in jobs_of_it]
-    for folder in [*folders, settings.folder("datasets") / dataset_id]:
+    there = list(settings.layout.models.iterdir())
+    folders = [folder for _, directory in models for folder in layout.folders_of_model(there, directory)]
+    folders += [settings.layout.attention_of(model_id) for model_id, _ in models]
+    folders += [settings.layout.job(job_id) for job_id, _ in jobs_of_it]
+    for folder in [*folders, settings.layout.dataset(dataset_id)]:
         shutil.rmtree(folder, ignore_errors=True)
     for _, params in jobs_of_it:
         if "upload" in params:

@@ -10,6 +10,7 @@ from sqlalchemy.orm import Session
 
 from core.collections import datasets, embedding
 from core.errors import BadQuery, DatasetNotReady
+from core.files.layout import attempt_of
 from core.jobs import protocol
 from core.jobs.protocol import Claim
 from core.settings import Settings
@@ -65,14 +66,13 @@ def forget_unfinished(db: Database, settings: Settings, owner: Claim, dataset_id
     Raises:
         StaleAttempt: the job has another owner.
     """
-    home = settings.root / "datasets" / dataset_id
-    for folder in sorted(home.glob("*-*")):
-        job_id, _, attempt = folder.name.rpartition("-")
+    for folder in settings.layout.shard_folders(dataset_id):
+        job_id, attempt = attempt_of(folder.name)
         with db.read() as session:
             job = session.scalar(select(Job).where(Job.id == job_id))
-        if job is None or job.kind != JobKind.INGEST or (job.status == JobStatus.SUCCEEDED and job.attempt == int(attempt)):
+        if job is None or job.kind != JobKind.INGEST or (job.status == JobStatus.SUCCEEDED and job.attempt == attempt):
             continue
-        prefix = f"{folder.relative_to(settings.root)}/"
+        prefix = f"{settings.layout.relative(folder)}/"
         begins = func.substr(Image.shard, 1, len(prefix)) == prefix
         while True:
             with db.write() as session:

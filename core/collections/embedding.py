@@ -5,6 +5,7 @@ from numpy.typing import NDArray
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
+from core.ground.folders import ModelFile
 from core.jobs import protocol
 from core.settings import Settings
 from core.store.db import Database
@@ -13,7 +14,7 @@ from core.store.tables import Dataset, DatasetStatus, Embedding, Image, Job, Job
 
 def published_ids(settings: Settings, model: Model) -> NDArray[np.int64]:
     """Ids of the images in a model's files, (N,), memory-mapped."""
-    ids: NDArray[np.int64] = np.load(settings.root / "models" / model.directory / "ids.npy", mmap_mode="r")
+    ids: NDArray[np.int64] = np.load(settings.layout.model(model.directory) / ModelFile.IDS, mmap_mode="r")
     return ids
 
 

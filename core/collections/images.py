@@ -14,10 +14,10 @@ def read(db: Database, settings: Settings, image: Image) -> bytes:
         ImageNotFound: it was deleted meanwhile.
     """
     try:
-        return read_range(settings.root / image.shard, image.offset, image.length)
+        return read_range(settings.layout.file(image.shard), image.offset, image.length)
     except FileNotFoundError:
         with db.read() as session:
             moved = session.get(Image, image.id)
         if moved is None or moved.shard == image.shard:
             raise ImageNotFound(image.id) from None
-        return read_range(settings.root / moved.shard, moved.offset, moved.length)
+        return read_range(settings.layout.file(moved.shard), moved.offset, moved.length)

@@ -178,10 +178,10 @@ def ingest(db: Database, settings: Settings, owner: Claim, should_stop: Callable
     deletions.forget_unfinished(db, settings, owner, job.dataset_id)
     with db.read() as session:
         dataset = datasets.get(session, job.dataset_id)
-    folder = settings.folder("datasets") / dataset.id / f"{owner.job_id}-{owner.attempt}"
+    folder = settings.layout.shards(dataset.id, owner.job_id, owner.attempt)
     deadline = time.monotonic() + settings.max_validation_seconds
     with closing(ShardWriter(folder)) as writer, closing(Pipeline[_File](Decoders(settings), settings.max_pixels)) as pipeline:
-        intake = _Intake(db, owner, dataset, pipeline, writer, str(folder.relative_to(settings.root)))
+        intake = _Intake(db, owner, dataset, pipeline, writer, settings.layout.relative(folder))
         try:
             for entry in _entries(settings, job.params):
                 if should_stop():

@@ -7,7 +7,7 @@ from sqlalchemy.orm import Session
 
 from core.collections import datasets, embedding
 from core.errors import BadQuery, ModelInUse, ModelNotFound
-from core.files import artifacts
+from core.files.layout import folders_of_model
 from core.jobs import protocol
 from core.settings import Settings
 from core.store.db import Database
@@ -62,7 +62,7 @@ def remove(db: Database, settings: Settings, model_id: str) -> None:
                 raise ModelInUse(f"{job.id} needs {model_id}; cancel that job or wait for it")
         session.execute(delete(Model).where(Model.id == model_id))
     db.settle()
-    for folder in artifacts.family(settings.folder("models").iterdir(), model.directory):
+    for folder in folders_of_model(settings.layout.models.iterdir(), model.directory):
         shutil.rmtree(folder, ignore_errors=True)
-    shutil.rmtree(settings.folder("attention") / model_id, ignore_errors=True)
-    shutil.rmtree(settings.folder("runs") / model.job_id, ignore_errors=True)  # the checkpoints that it came from
+    shutil.rmtree(settings.layout.attention_of(model_id), ignore_errors=True)
+    shutil.rmtree(settings.layout.job(model.job_id), ignore_errors=True)  # the checkpoints that it came from

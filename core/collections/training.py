@@ -85,7 +85,7 @@ def backbone_of(session: Session, settings: Settings, init: str | None) -> str |
     if model is None:
         return None
     try:
-        return str(manifest.read(settings.root / "models" / model.directory)["config"]["backbone"])
+        return str(manifest.read(settings.layout.model(model.directory))["config"]["backbone"])
     except (manifest.DamagedModel, KeyError):
         return None
 

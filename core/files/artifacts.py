@@ -2,7 +2,6 @@
 
 import os
 import shutil
-from collections.abc import Iterable
 from pathlib import Path
 
 
@@ -26,17 +25,6 @@ def publish(staged: Path, final: Path) -> None:
     final.parent.mkdir(parents=True, exist_ok=True)
     os.rename(staged, final)
     sync(final.parent)
-
-
-def family(folders: Iterable[Path], directory: str) -> list[Path]:
-    """Those of the models' folders that are of one model: the first one, and what compaction made of it,
-    ``<first>+<job>-<attempt>``.
-
-    Args:
-        directory: the name of any of them.
-    """
-    first = directory.partition("+")[0]
-    return [folder for folder in folders if folder.name.partition("+")[0] == first]
 
 
 def fresh_folder(path: Path) -> Path:

@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import Any
 
 from core.ground import finite
+from core.ground.folders import ModelFile
 
-NAME = "manifest.json"
 SCHEMA_VERSION = 1
 
 
@@ -19,10 +19,10 @@ def write(folder: Path, content: dict[str, Any]) -> dict[str, Any]:
     files = {
         path.name: {"bytes": path.stat().st_size, "sha256": _sha256(path)}
         for path in sorted(folder.iterdir())
-        if path.name != NAME
+        if path.name != ModelFile.MANIFEST
     }
     manifest = {"schema_version": SCHEMA_VERSION, **content, "files": files}
-    (folder / NAME).write_text(finite.dumps(manifest, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    (folder / ModelFile.MANIFEST).write_text(finite.dumps(manifest, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     return manifest
 
 
@@ -33,7 +33,7 @@ def read(folder: Path, *, hashes: bool = False) -> dict[str, Any]:
         DamagedModel: the manifest or a file is missing or differs.
     """
     try:
-        manifest: dict[str, Any] = finite.loads((folder / NAME).read_text(encoding="utf-8"))
+        manifest: dict[str, Any] = finite.loads((folder / ModelFile.MANIFEST).read_text(encoding="utf-8"))
         for name, expected in manifest["files"].items():
             path = folder / name
             if path.stat().st_size != expected["bytes"] or (hashes and _sha256(path) != expected["sha256"]):

@@ -5,6 +5,7 @@ import tarfile
 from pathlib import Path
 
 from core.files.artifacts import sync
+from core.files.layout import SHARD
 
 SHARD_BYTES = 256 << 20
 _BLOCK = tarfile.BLOCKSIZE
@@ -48,7 +49,7 @@ class ShardWriter:
 
     def _start_next(self) -> None:
         self._number += 1
-        self.name = f"shard-{self._number:06}.tar"
+        self.name = SHARD.format(self._number)
         self._file = open(self._folder / self.name, "xb")  # noqa: SIM115 -- closed by close()
         sync(self._folder)
 

@@ -6,8 +6,6 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-PATHS = "paths.npy"  # of a model's images, in the order of its rows
-
 
 class Texts:
     """A uint8 array: the number of texts N and where each one ends (int64, (N + 1,)), then all of them in UTF-8."""

@@ -9,6 +9,7 @@ from typing import Any
 
 from sqlalchemy import select
 
+from core.files.layout import attempt_of, first_folder
 from core.jobs.protocol import give_back
 from core.settings import Settings
 from core.store.db import Database
@@ -55,11 +56,12 @@ def collect(db: Database, settings: Settings) -> list[Path]:
 
     Folders are listed before the rows are read, and every row comes before its files do, so that nothing new is taken.
     """
-    uploads = list(settings.folder("uploads").iterdir())
-    shards = list(settings.folder("datasets").glob("ds_*"))
-    models = list(settings.folder("models").glob("job_*"))
-    runs = list(settings.folder("runs").glob("job_*"))
-    maps = list(settings.folder("attention").glob("mdl_*/job_*"))
+    layout = settings.layout
+    uploads = list(layout.uploads.iterdir())
+    shards = list(layout.datasets.glob("ds_*"))
+    models = list(layout.models.glob("job_*"))
+    runs = list(layout.runs.glob("job_*"))
+    maps = list(layout.attention.glob("mdl_*/job_*"))
     with db.read() as session:
         columns = (Job.id, Job.kind, Job.status, Job.params, Job.continues, Job.finished_at)
         every = session.execute(select(*columns)).all()
@@ -67,7 +69,7 @@ def collect(db: Database, settings: Settings) -> list[Path]:
         models_of = dict(session.execute(select(Model.job_id, Model.directory)).all())
         named_maps = {tuple(row) for row in session.execute(select(Attention.model_id, Attention.directory).distinct())}
     db.settle()
-    published = {_first(directory) for directory in models_of.values()}
+    published = {first_folder(directory) for directory in models_of.values()}
     unfinished = {job.id for job in every if not JobStatus(job.status).over}
     kept = unfinished | _needed_runs(every, set(models_of), settings.checkpoint_days)
     named = {job.params.get("upload") for job in every if job.id in unfinished}
@@ -75,14 +77,12 @@ def collect(db: Database, settings: Settings) -> list[Path]:
     left += [folder for folder in shards if folder.name not in datasets]
     left += [folder for folder in runs if folder.name not in kept]
     left += [
-        folder
-        for folder in models
-        if _first(folder.name) not in published and _first(folder.name).rpartition("-")[0] not in unfinished
+        folder for folder in models if first_folder(folder.name) not in published and attempt_of(folder.name)[0] not in unfinished
     ]
     left += [
         folder
         for folder in maps
-        if (folder.parent.name, folder.name) not in named_maps and folder.name.rpartition("-")[0] not in unfinished
+        if (folder.parent.name, folder.name) not in named_maps and attempt_of(folder.name)[0] not in unfinished
     ]
     for path in left:
         if path.is_dir():
@@ -111,10 +111,6 @@ def _needed_runs(every: Sequence[Any], with_model: set[str], days: float) -> set
         if keep:
             needed.add(job.id)
     return needed
-
-
-def _first(directory: str) -> str:
-    return directory.partition("+")[0]
 
 
 def _age(path: Path) -> float:

@@ -3,7 +3,6 @@ name them. What a row names never changes; it goes with its model, its image and
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from zipfile import BadZipFile
 
 import numpy as np
@@ -14,13 +13,13 @@ from sqlalchemy.orm import Session
 from core.collections import datasets, published
 from core.errors import AttentionNotFound, BadQuery, NoCheckpoints
 from core.files.manifest import DamagedModel
+from core.ground.folders import RunFolder
 from core.jobs import protocol
 from core.search.searcher import View
 from core.search.snapshots import Snapshot
 from core.settings import Settings
 from core.store.tables import Attention, Job, JobKind, Model
 
-FILE = "maps.npz"
 _NAMED = 5  # images that an error names
 
 
@@ -34,9 +33,9 @@ class Maps:
     maps: NDArray[np.float32]
 
 
-def run_folder(settings: Settings, model: Model) -> Path:
+def run_folder(settings: Settings, model: Model) -> RunFolder:
     """The folder of the run that made a model."""
-    return settings.root / "runs" / model.job_id / str(model.attempt)
+    return settings.layout.run(model.job_id, model.attempt)
 
 
 def request(session: Session, settings: Settings, view: View, image_ids: Sequence[int]) -> Job:
@@ -55,7 +54,7 @@ def request(session: Session, settings: Settings, view: View, image_ids: Sequenc
         raise BadQuery(f"image_ids: {len(unknown)} of {len(wanted)} are no images that {model.id} has embedded: {some}")
     if len(view.snapshot.live) < 2:
         raise BadQuery(f"{model.id} has embedded no other image to be the neighbour")
-    if not any((run_folder(settings, model) / "checkpoints").glob("*.pt")):
+    if not any(run_folder(settings, model).checkpoints.glob("*.pt")):
         raise NoCheckpoints(f"the checkpoints of {model.id} are gone, and with them the encoders of its rounds")
     return protocol.create(session, JobKind.ATTENTION, model.dataset_id, params={"model_id": model.id, "image_ids": wanted})
 
@@ -93,7 +92,7 @@ def read(settings: Settings, row: Attention) -> Maps:
         AttentionNotFound: it was deleted meanwhile.
         DamagedModel: the file cannot be read.
     """
-    path = settings.root / "attention" / row.model_id / row.directory / FILE
+    path = settings.layout.maps(row.model_id, row.directory)
     try:
         with open(path, "rb") as opened, np.load(opened) as file:
             rounds, similarities, maps = (file[name] for name in ("rounds", "similarities", "maps"))

@@ -15,8 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from core.files import manifest
-from core.files.texts import PATHS, Texts
+from core.files.texts import Texts
 from core.ground.depths import Depths
+from core.ground.folders import ModelFile
 from core.search import index
 from core.search.encoder import Encoder
 from core.search.ranking import NONE, Rows, Vector, best, compare, holds, in_order, slack
@@ -28,7 +29,7 @@ _MORE = 4  # and how many beyond those wanted, to see where equal ones end
 _AT_ODDS = 2  # how many times fewer of the nearest pass a filter than of all rows, where the index is of no help
 _DENSE = 3  # rows that are compared for each one wanted, rather than copy those wanted
 _BLOCK = 65_536  # rows whose vectors are copied at one time
-_ENCODER, _NEIGHBOURHOODS, _PROJECTION = "encoder.onnx", "neighbourhoods.npz", "projection.npy"
+_LATER = (ModelFile.ENCODER, ModelFile.NEIGHBOURHOODS, ModelFile.PROJECTION)  # read on first use
 
 
 class OpenModel:
@@ -43,11 +44,11 @@ class OpenModel:
         self.depths: Depths = manifest.read(folder).get("preprocessing", {}).get("depths", {})
         self.folder = folder
         try:
-            self.embeddings: Vector = np.asarray(np.load(folder / "embeddings.npy", mmap_mode="r"))
-            self.ids: Rows = np.load(folder / "ids.npy")
-            self.index = index.load(folder / "index.faiss")
-            self.paths = Texts.open(folder / PATHS)
-            self._later = {name: self._descriptor(folder / name) for name in (_ENCODER, _NEIGHBOURHOODS, _PROJECTION)}
+            self.embeddings: Vector = np.asarray(np.load(folder / ModelFile.EMBEDDINGS, mmap_mode="r"))
+            self.ids: Rows = np.load(folder / ModelFile.IDS)
+            self.index = index.load(folder / ModelFile.INDEX)
+            self.paths = Texts.open(folder / ModelFile.PATHS)
+            self._later = {name: self._descriptor(folder / name) for name in _LATER}
         except (OSError, RuntimeError) as error:  # faiss raises the latter; compaction deletes what it has replaced
             raise manifest.DamagedModel(f"{folder}: {error}") from error
         self._by_id = np.argsort(self.ids)
@@ -58,24 +59,24 @@ class OpenModel:
         weakref.finalize(self, os.close, descriptor)
         return descriptor
 
-    def _read(self, name: str) -> bytes:
+    def _read(self, name: ModelFile) -> bytes:
         descriptor = self._later[name]
         return os.pread(descriptor, os.fstat(descriptor).st_size, 0)
 
     @cached_property
     def encoder(self) -> Encoder:
-        return Encoder(self._read(_ENCODER))
+        return Encoder(self._read(ModelFile.ENCODER))
 
     @cached_property
     def neighbourhoods(self) -> dict[str, NDArray[Any]]:
         """``entropy`` float32 (R, N), ``anchor_round`` int64 (N,), ``neighbours`` int64 (N, k)."""
-        with np.load(io.BytesIO(self._read(_NEIGHBOURHOODS))) as file:
+        with np.load(io.BytesIO(self._read(ModelFile.NEIGHBOURHOODS))) as file:
             return dict(file)
 
     @cached_property
     def projection(self) -> Vector:
         """Where each image lies on the map, float32 (N, 2)."""
-        return np.asarray(np.load(io.BytesIO(self._read(_PROJECTION))), np.float32)
+        return np.asarray(np.load(io.BytesIO(self._read(ModelFile.PROJECTION))), np.float32)
 
     def provenance(self, image_id: int) -> dict[str, Any] | None:
         """How an image was learned: ``entropy`` at the end of each round, ``anchor_round``, ``neighbours`` (image ids)."""

@@ -107,7 +107,7 @@ class Searcher:
         with self._db.read() as session:  # one moment: the folder, what was added to it, deletions and labels
             directory = published.get(session, model_id).directory
             try:
-                model = self._models.get(model_id, directory, lambda: OpenModel(self._settings.root / "models" / directory))
+                model = self._models.get(model_id, directory, lambda: OpenModel(self._settings.layout.model(directory)))
                 return Snapshot(session, model, model_id, dataset_id, self._labels_of(session, dataset_id))
             except manifest.DamagedModel:  # compaction may just have put another folder in its place
                 if tries == 1:

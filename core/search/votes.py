@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
 import faiss
 import numpy as np
@@ -10,7 +9,6 @@ from numpy.typing import NDArray
 
 from core.search.ranking import Rows, Vector, best, compare, in_order, slack
 from core.search.snapshots import Neighbour, Snapshot
-from core.settings import Settings
 
 MIN_LABELS = 3  # labelled images that a class has before it counts as known
 KS = (1, 3, 5, 10, 20, 50, 100, 200)  # numbers of voters that are tried
@@ -47,11 +45,6 @@ class LeaveOneOut:
     confusion: NDArray[np.int64]
     by_k: dict[int, float]
     abstained: str | None = None
-
-
-def table_path(settings: Settings, job_id: str) -> Path:
-    """Where a classification job leaves its table."""
-    return settings.folder("runs") / job_id / "classifications.csv"
 
 
 def abstention(classes: Rows, names: list[str], min_labels: int) -> str | None:

@@ -22,15 +22,14 @@ from sqlalchemy.orm import Session
 
 from core.errors import BadRequest, BadSettings
 from core.files import artifacts, manifest
-from core.search import attention
+from core.files.layout import BACKED_UP, DataFolder
 from core.settings import Settings
 from core.store import migrate
 from core.store.db import BATCH, Database, sqlite
 from core.store.tables import ApiKey, Attention, Base, Image, Job, JobKind, JobStatus, Model, now
 from service.operations.supervisor import only_one
 
-ROWS, ABOUT = "anchorhood.sqlite3", "backup.json"
-FOLDERS = ("datasets", "models", "runs", "attention", "uploads")
+ABOUT = "backup.json"
 _NUMBERED = {"images": "id", "rejections": "id", "jobs": "seq"}  # tables whose ids are never given again
 _TRIES = 10
 
@@ -48,7 +47,7 @@ def backup(settings: Settings, target: Path) -> dict[str, Any]:
     target = target.resolve()
     if target.exists():
         raise BadRequest(f"{target} exists already; name a new folder")
-    if any(target.is_relative_to(settings.root / name) for name in FOLDERS):
+    if any(target.is_relative_to(settings.root / name) for name in BACKED_UP):
         raise BadRequest(f"{target} lies in a folder that is backed up; name one outside of {settings.root}")
     staged = artifacts.fresh_folder(target.with_name(f"{target.name}.partial"))
     db = Database(settings.database)
@@ -56,9 +55,9 @@ def backup(settings: Settings, target: Path) -> dict[str, Any]:
         _require_newest_schema(settings, db)
         before: list[str] | None = None
         for _ in range(_TRIES):
-            (staged / ROWS).unlink(missing_ok=True)
-            _save_rows(db, staged / ROWS)
-            for name in FOLDERS:
+            (DataFolder(staged).rows).unlink(missing_ok=True)
+            _save_rows(db, DataFolder(staged).rows)
+            for name in BACKED_UP:
                 _copy_tree(settings.root / name, staged / name)
             about = _described(staged, db.url.get_backend_name())
             if not about["missing"] or about["missing"] == before:
@@ -85,11 +84,11 @@ def restore(settings: Settings, source: Path) -> dict[str, Any]:
     if not (source / ABOUT).is_file():
         raise BadRequest(f"{source} is no backup: it has no {ABOUT}")
     with only_one(settings):
-        for name in FOLDERS:
-            if any(settings.folder(name).iterdir()):
+        for name in BACKED_UP:
+            if any(settings.layout.made(name).iterdir()):
                 raise BadSettings(f"ANCHORHOOD_DATA_DIR: {settings.root / name} is not empty; restore into an empty data folder")
-        rows = settings.folder("run") / "restoring.sqlite3"
-        shutil.copyfile(source / ROWS, rows)
+        rows = settings.layout.restoring
+        shutil.copyfile(DataFolder(source).rows, rows)
         try:
             _restore(settings, source, sqlite(rows))
         finally:
@@ -111,7 +110,7 @@ def _restore(settings: Settings, source: Path, rows: URL) -> None:
             for table in Base.metadata.sorted_tables:
                 if table.name != ApiKey.__tablename__ and session.execute(select(table).limit(1)).first():
                     raise BadSettings(f"ANCHORHOOD_DATABASE_URL: its table {table.name} is not empty; restore into an empty one")
-        for name in FOLDERS:
+        for name in BACKED_UP:
             if (source / name).is_dir():
                 _copy_tree(source / name, settings.root / name)
                 artifacts.sync_tree(settings.root / name)
@@ -202,10 +201,10 @@ def _copy_file(source: Path, target: Path) -> None:
 
 
 def _described(staged: Path, kind: str) -> dict[str, Any]:
-    db = Database(sqlite(staged / ROWS))
+    db = Database(sqlite(DataFolder(staged).rows))
     try:
         with db.read() as session:
-            missing = sorted(_missing(session, staged))
+            missing = sorted(_missing(session, DataFolder(staged)))
             count = {name: session.scalar(select(func.count()).select_from(table)) for name, table in _COUNTED.items()}
     finally:
         db.dispose()
@@ -215,21 +214,21 @@ def _described(staged: Path, kind: str) -> dict[str, Any]:
 _COUNTED: dict[str, type[Base]] = {"images": Image, "models": Model, "jobs": Job}
 
 
-def _missing(session: Session, staged: Path) -> Iterator[str]:
+def _missing(session: Session, copy: DataFolder) -> Iterator[str]:
     """What rows name and the copy does not hold, wholly."""
     for shard, end in session.execute(select(Image.shard, func.max(Image.offset + Image.length)).group_by(Image.shard)):
-        path = staged / shard
+        path = copy.file(shard)
         if not path.exists() or path.stat().st_size < end:
             yield shard
     for directory in session.scalars(select(Model.directory)):
         try:
-            manifest.read(staged / "models" / directory)
+            manifest.read(copy.model(directory))
         except manifest.DamagedModel:
             yield f"models/{directory}"
     for model_id, directory in session.execute(select(Attention.model_id, Attention.directory).distinct()):
-        if not (staged / "attention" / model_id / directory / attention.FILE).exists():
+        if not copy.maps(model_id, directory).exists():
             yield f"attention/{model_id}/{directory}"
     unfinished = select(Job.params).where(Job.kind == JobKind.INGEST, Job.status.in_((JobStatus.QUEUED, JobStatus.RUNNING)))
     for params in session.scalars(unfinished):
-        if "upload" in params and not (staged / "uploads" / params["upload"]).exists():
+        if "upload" in params and not copy.upload(params["upload"]).exists():
             yield f"uploads/{params['upload']}"

@@ -100,7 +100,7 @@ def _pretrained(_: Settings) -> Finding:
 
 
 def _disk(settings: Settings) -> Finding:
-    folder = settings.folder("run")
+    folder = settings.layout.processes
     probe = folder / "doctor"
     try:
         probe.write_bytes(b"written")
@@ -162,7 +162,7 @@ def _published(settings: Settings) -> Finding:
     damaged = []
     for model_id, directory in models:
         try:
-            manifest.read(settings.root / "models" / directory, hashes=True)
+            manifest.read(settings.layout.model(directory), hashes=True)
         except manifest.DamagedModel as error:
             damaged.append(f"{model_id}: {error}")
     if damaged:

@@ -87,29 +87,24 @@ def serve(settings: Settings) -> None:
         stop = threading.Event()
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, lambda *_: stop.set())
-        log_dir = settings.folder("logs")
+        log = settings.layout.log
         python = [sys.executable, "-m"]
-        broker = (
-            Supervised("valkey", [*python, "service.operations.valkey"], log_dir / "valkey.log")
-            if not settings.broker_url
-            else None
-        )
+        broker = Supervised("valkey", [*python, "service.operations.valkey"], log("valkey")) if not settings.broker_url else None
         workers = [
-            Supervised(f"worker {queue}", [*python, "worker", "--queue", queue], log_dir / f"worker-{queue}.log")
-            for queue in Queue
+            Supervised(f"worker {queue}", [*python, "worker", "--queue", queue], log(f"worker-{queue}")) for queue in Queue
         ]
-        api = Supervised("api", [*python, "service.api"], log_dir / "api.log")
+        api = Supervised("api", [*python, "service.api"], log("api"))
         children = [*([broker] if broker else []), *workers, api]
         try:
             if broker:
                 broker.start()
-                _wait(lambda: _answers(settings), "the broker", log_dir / "valkey.log", stop, [broker])
+                _wait(lambda: _answers(settings), "the broker", log("valkey"), stop, [broker])
             for child in (*workers, api):
                 child.start()
-            _wait(lambda: _listens(settings), "the API", log_dir / "api.log", stop, children)
+            _wait(lambda: _listens(settings), "the API", log("api"), stop, children)
             if not stop.is_set():
                 print(f"Anchorhood is ready: http://{settings.host}:{settings.port}", flush=True)
-                print(f"Data: {settings.root}   Logs: {log_dir}   Stop: Ctrl-C", flush=True)
+                print(f"Data: {settings.root}   Logs: {settings.layout.logs}   Stop: Ctrl-C", flush=True)
             while not stop.wait(0.5):
                 for child in children:
                     child.look()
@@ -145,7 +140,7 @@ def require_keys(settings: Settings) -> None:
 def only_one(settings: Settings) -> Iterator[None]:
     """Raises ``DataDirInUse`` where ``serve`` runs on the data folder; until the block ends none can start."""
     try:
-        path = settings.folder("run") / "lock"
+        path = settings.layout.lock
         file = open(path, "a+")  # noqa: SIM115 -- closed by the block below
     except OSError as error:
         raise BadSettings(f"ANCHORHOOD_DATA_DIR: {error.filename}: {error.strerror}") from error
@@ -154,7 +149,7 @@ def only_one(settings: Settings) -> Iterator[None]:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
             raise DataDirInUse(f"{settings.root} is in use by another 'anchorhood serve'") from error
-        for flag in path.parent.glob("drain-*"):
+        for flag in settings.layout.drains():
             flag.unlink(missing_ok=True)
         (path.parent / "pid").write_text(str(os.getpid()))
         yield

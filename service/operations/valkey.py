@@ -38,12 +38,12 @@ def main() -> int:
     with suppress(redis.RedisError, OSError), redis.Redis(unix_socket_path=str(settings.socket), socket_timeout=2) as left_over:
         left_over.shutdown(nosave=True)  # of a supervisor and a guard that were both killed
     command = [get_binary_path(), "--unixsocket", settings.socket.name, *_OPTIONS]
-    run = settings.folder("run")
-    with open(run / "valkey.log", "ab") as said:  # its own words are no JSON, so that they cannot stand in logs/
+    run = settings.layout.processes
+    with open(settings.layout.broker_log, "ab") as said:  # its own words are no JSON, so that they cannot stand in logs/
         server = subprocess.Popen(command, cwd=run, stdin=subprocess.DEVNULL, stdout=said, stderr=said)
     while not stop.wait(0.5):
         if server.poll() is not None:
-            logging.getLogger(__name__).error("Valkey ended with code %s; %s says why", server.poll(), run / "valkey.log")
+            logging.getLogger(__name__).error("Valkey ended with code %s; %s says why", server.poll(), settings.layout.broker_log)
             return 1
     server.terminate()
     try:

@@ -16,7 +16,6 @@ from core.collections import continuation, datasets, training
 from core.errors import BadParameters, BadRequest, DatasetNotReady, NoTable
 from core.ground.verdict import verdict
 from core.jobs import idempotency, protocol
-from core.search import votes
 from core.store.tables import DatasetStatus, Job, JobKind, JobStatus, Metric, Queue
 from service.context import Context, Ctx, Reading
 from service.paging import AfterId, row_after
@@ -168,7 +167,7 @@ def get_classifications(job_id: str, session: Reading, context: Ctx) -> FileResp
     job = protocol.get(session, job_id)
     if job.kind != JobKind.CLASSIFY or job.status != JobStatus.SUCCEEDED:
         raise NoTable(f"{job_id} is a {job.kind} job that is {job.status}; only a classification that succeeded has a table")
-    return FileResponse(votes.table_path(context.settings, job_id), media_type="text/csv", filename=f"{job_id}.csv")
+    return FileResponse(context.settings.layout.classifications(job_id), media_type="text/csv", filename=f"{job_id}.csv")
 
 
 @router.post("/jobs/{job_id}/continue", status_code=202)

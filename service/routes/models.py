@@ -14,6 +14,7 @@ from starlette.background import BackgroundTask
 from core.collections import published
 from core.errors import FileNotInModel
 from core.files import manifest
+from core.ground.folders import ModelFile
 from core.search import export
 from core.store.tables import Model, Queue
 from service.context import Context, Ctx, Reading
@@ -46,7 +47,7 @@ def list_models(
 def get_model(model_id: str, session: Reading, context: Ctx) -> ModelBody:
     """One model with its manifest: configuration, preprocessing, index, evaluation, and the hash of every file."""
     columns = ModelRow.model_validate(published.get(session, model_id), from_attributes=True).model_dump()
-    content, file = _opened(context, model_id, manifest.NAME)
+    content, file = _opened(context, model_id, ModelFile.MANIFEST)
     file.close()
     return ModelBody.model_validate({**columns, "manifest": content})
 
@@ -81,7 +82,7 @@ def export_embeddings(model_id: str, context: Ctx, format: Annotated[Literal["np
     if format == "csv":
         headers = {"Content-Disposition": f'attachment; filename="{model_id}.csv"'}
         return StreamingResponse(export.csv_lines(seen), media_type="text/csv", headers=headers)
-    file = tempfile.TemporaryFile(dir=context.settings.folder("uploads"))  # noqa: SIM115 -- closed when it was sent
+    file = tempfile.TemporaryFile(dir=context.settings.layout.uploads)  # noqa: SIM115 -- closed when it was sent
     export.write_npz(seen, file)
     file.seek(0)
     return _sent(file, f"{model_id}.npz", {"ETag": f'"{model_id}-{view.generation}"', "Cache-Control": "private, no-cache"})
@@ -120,10 +121,10 @@ def _sent(file: IO[bytes], name: str, headers: dict[str, str] | None = None) -> 
 def _opened(context: Context, model_id: str, name: str, tries: int = 2) -> tuple[dict[str, Any], BufferedReader]:
     """A model's manifest and one of its files; compaction may put another folder in its place after its row was read."""
     with context.db.read() as session:
-        folder = context.settings.root / "models" / published.get(session, model_id).directory
+        folder = context.settings.layout.model(published.get(session, model_id).directory)
     try:
         content = manifest.read(folder)
-        if name not in (manifest.NAME, *content["files"]):
+        if name not in (ModelFile.MANIFEST, *content["files"]):
             raise FileNotInModel(f"{name} of {model_id}")
         return content, open(folder / name, "rb")
     except (manifest.DamagedModel, FileNotFoundError) as error:

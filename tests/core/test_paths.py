@@ -105,7 +105,7 @@ def test_backup_and_restore(beside: Path) -> None:
         assert restore(again, saved) == about
         with closing(sqlite3.connect(again.root / "anchorhood.sqlite3")) as rows:
             assert rows.execute("SELECT count(*) FROM images").fetchone() == (20,)
-        assert not list(again.folder("run").glob("*.sqlite3*"))
+        assert not list(again.layout.processes.glob("*.sqlite3*"))
     assert sorted(os.listdir(beside)) == sorted([*names, "saved", "again"])
 
 

@@ -13,8 +13,10 @@ from sqlalchemy.orm import Session
 from core.collections import continuation, datasets
 from core.errors import BadParameters
 from core.files import artifacts, manifest
+from core.files.layout import staged_folder
 from core.ground import finite
 from core.ground.depths import Depths
+from core.ground.folders import ModelFile, RunFolder
 from core.settings import Settings
 from core.store.db import Database
 from core.store.tables import Image, Job, Label, Model
@@ -31,29 +33,29 @@ def bring_checkpoints(db: Database, settings: Settings, job: Job, home: Path) ->
     """
     if (home / "0").exists():
         return
-    source = settings.root / "runs" / str(job.continues)
+    source = settings.layout.job(str(job.continues))
     furthest = continuation.newest(source)
     if furthest is None:
         raise BadParameters(f"the checkpoints of {job.continues} are gone")
-    staged = artifacts.fresh_folder(home / "0.new")
-    (staged / "checkpoints").mkdir()
-    shutil.copyfile(furthest.parent.parent / "config.json", staged / "config.json")
+    staged = RunFolder(artifacts.fresh_folder(staged_folder(home / "0")))
+    staged.checkpoints.mkdir()
+    shutil.copyfile(RunFolder.of_checkpoint(furthest).config, staged.config)
     for path in source.glob("*/checkpoints/r*.pt"):
-        target = staged / "checkpoints" / path.name
+        target = staged.checkpoints / path.name
         if not target.exists():
             try:
                 os.link(path, target)
             except OSError:
                 shutil.copyfile(path, target)
-    with open(furthest.parent.parent / "images.jsonl", encoding="utf-8") as file:
+    with open(RunFolder.of_checkpoint(furthest).images, encoding="utf-8") as file:
         known = {int(json.loads(line)["id"]) for line in file}
-    depths = listed_depths(furthest.parent.parent / "images.jsonl")
-    if write_images(db, settings, job.dataset_id, staged / "images.jsonl", among=known, depths=depths) < len(known):
+    depths = listed_depths(RunFolder.of_checkpoint(furthest).images)
+    if write_images(db, settings, job.dataset_id, staged.images, among=known, depths=depths) < len(known):
         raise BadParameters(f"images that {job.continues} was trained on were deleted; train anew")
-    artifacts.publish(staged, home / "0")
+    artifacts.publish(staged.path, home / "0")
 
 
-def trainer_params(db: Database, settings: Settings, params: dict[str, Any], begun: Path | None) -> dict[str, Any]:
+def trainer_params(db: Database, settings: Settings, params: dict[str, Any], begun: RunFolder | None) -> dict[str, Any]:
     """The job's parameters as the trainer takes them: the deployment's device, and a model's weights by their file, which is
     read only where training has not begun, with the shape that they have.
 
@@ -68,10 +70,10 @@ def trainer_params(db: Database, settings: Settings, params: dict[str, Any], beg
     if init.startswith("mdl_"):
         with db.read() as session:
             model = session.get(Model, init)
-        folder = settings.root / "models" / (model.directory if model else init)
-        result["init"] = str(folder / "encoder.safetensors")
+        folder = settings.layout.model(model.directory if model else init)
+        result["init"] = str(folder / ModelFile.WEIGHTS)
         if begun:
-            shape = finite.loads((begun / "config.json").read_text(encoding="utf-8"))
+            shape = finite.loads(begun.config.read_text(encoding="utf-8"))
         elif model is None:
             raise BadParameters(f"init: there is no model {init}")
         else:

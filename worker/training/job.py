@@ -11,6 +11,7 @@ from sqlalchemy.orm import Session
 from core.collections import continuation, datasets, training
 from core.files import artifacts
 from core.ground import finite, pretrained
+from core.ground.folders import RunFolder
 from core.jobs import protocol
 from core.jobs.protocol import Claim
 from core.settings import Settings
@@ -40,40 +41,41 @@ def run_training(db: Database, settings: Settings, owner: Claim, pulse: Pulse) -
     """
     with db.read() as session:
         job = protocol.get(session, owner.job_id)
-    home = settings.folder("runs") / job.id
-    relay = _relay(db, owner, job, home / str(owner.attempt))
+    home = settings.layout.job(job.id)
+    run = settings.layout.run(job.id, owner.attempt)
+    relay = _relay(db, owner, job, run)
     if job.continues:
         bring_checkpoints(db, settings, job, home)
-    run_dir = artifacts.fresh_folder(home / str(owner.attempt))
+    artifacts.fresh_folder(run.path)
     pulse.mark = lambda: continuation.mark(home)
-    earlier = sorted((path for path in home.iterdir() if path != run_dir and path.is_dir()), key=lambda path: path.name)
-    listed = next((path / "images.jsonl" for path in earlier if (path / "images.jsonl").exists()), None)
+    earlier = sorted((path for path in home.iterdir() if path != run.path and path.is_dir()), key=lambda path: path.name)
+    listed = next((RunFolder(path).images for path in earlier if RunFolder(path).images.exists()), None)
     if listed:  # images that were added or deleted since must not change what is being trained on
-        shutil.copyfile(listed, run_dir / "images.jsonl")
+        shutil.copyfile(listed, run.images)
     else:
         _require_fit(db, job)
-        write_images(db, settings, job.dataset_id, run_dir / "images.jsonl")
+        write_images(db, settings, job.dataset_id, run.images)
     begun = continuation.newest(home)
     config = {
-        "data": str(run_dir / "images.jsonl"),
-        "params": trainer_params(db, settings, job.params, begun.parent.parent if begun else None),
+        "data": str(run.images),
+        "params": trainer_params(db, settings, job.params, RunFolder.of_checkpoint(begun) if begun else None),
         "resume": [str(path) for path in earlier],
         "extend": bool(job.continues),
     }
-    (run_dir / "run.json").write_text(json.dumps(config, indent=2))
-    command = ["run", "--config", str(run_dir / "run.json"), "--out", str(run_dir)]
+    run.command("run").write_text(json.dumps(config, indent=2))
+    command = ["run", "--config", str(run.command("run")), "--out", str(run.path)]
     command += ["--checkpoint-seconds", str(settings.checkpoint_seconds)]
-    supervise(db, settings, owner, pulse, run_dir, command, relay)
+    supervise(db, settings, owner, pulse, run, command, relay)
     protocol.record(db, owner, [("evaluating", {})], None)
-    evaluation = _evaluate(db, settings, owner, pulse, run_dir, job, relay)
+    evaluation = _evaluate(db, settings, owner, pulse, run, job, relay)
     if evaluation["published_round"] < evaluation["rounds"][-1]["round"]:
-        _export(db, settings, owner, pulse, run_dir, evaluation["published_round"], relay)
+        _export(db, settings, owner, pulse, run, evaluation["published_round"], relay)
     discard_unpublished(db, settings, owner)
-    publish(db, settings, owner, run_dir, evaluation, relay)
-    _tidy(home, keep=run_dir)
+    publish(db, settings, owner, run, evaluation, relay)
+    _tidy(home, keep=run)
 
 
-def _relay(db: Database, owner: Claim, job: Job, run_dir: Path) -> Relay:
+def _relay(db: Database, owner: Claim, job: Job, run: RunFolder) -> Relay:
     """Tells from now on how far the job is, by the speed of the jobs before it."""
     with db.read() as session:
         succeeded = select(Job.paces).where(Job.kind == JobKind.TRAIN, Job.status == JobStatus.SUCCEEDED, Job.paces.is_not(None))
@@ -86,7 +88,7 @@ def _relay(db: Database, owner: Claim, job: Job, run_dir: Path) -> Relay:
         installed = pretrained.weights_file() is not None
         return Work(**plan, voters=voters, queries=queries, classes=classes, pretrained=installed)
 
-    relay = Relay(db, owner, run_dir, Estimate(job.progress, typical(filter(None, paces))), sizes)
+    relay = Relay(db, owner, run, Estimate(job.progress, typical(filter(None, paces))), sizes)
     relay.enter("starting")
     return relay
 
@@ -105,40 +107,40 @@ def _require_fit(db: Database, job: Job) -> None:
 
 
 def _evaluate(
-    db: Database, settings: Settings, owner: Claim, pulse: Pulse, run_dir: Path, job: Job, relay: Relay
+    db: Database, settings: Settings, owner: Claim, pulse: Pulse, run: RunFolder, job: Job, relay: Relay
 ) -> dict[str, Any]:
-    relay.follow(run_dir / "evaluation-progress.jsonl")
+    relay.follow(run.evaluation_progress)
     relay.enter("loading")
-    config: dict[str, Any] = {"run": str(run_dir), "data": str(run_dir / "images.jsonl")}
-    config["labels"] = write_labels(db, job.dataset_id, run_dir / "labels.json")
+    config: dict[str, Any] = {"run": str(run.path), "data": str(run.images)}
+    config["labels"] = write_labels(db, job.dataset_id, run.labels)
     if job.evaluation_dataset_id:
-        depths = listed_depths(run_dir / "images.jsonl")  # as the encoder has learned to see
-        write_images(db, settings, job.evaluation_dataset_id, run_dir / "held-out.jsonl", depths=depths)
-        config["held_out"] = str(run_dir / "held-out.jsonl")
-        config["held_out_labels"] = write_labels(db, job.evaluation_dataset_id, run_dir / "held-out-labels.json")
-    (run_dir / "evaluate.json").write_text(json.dumps(config, indent=2))
-    result = run_dir / "evaluation.json"
-    command = ["evaluate", "--config", str(run_dir / "evaluate.json"), "--out", str(result), "--device", settings.device]
-    command += ["--progress", str(run_dir / "evaluation-progress.jsonl")]
-    supervise(db, settings, owner, pulse, run_dir, command, relay)
+        depths = listed_depths(run.images)  # as the encoder has learned to see
+        write_images(db, settings, job.evaluation_dataset_id, run.held_out, depths=depths)
+        config["held_out"] = str(run.held_out)
+        config["held_out_labels"] = write_labels(db, job.evaluation_dataset_id, run.held_out_labels)
+    run.command("evaluate").write_text(json.dumps(config, indent=2))
+    result = run.evaluation
+    command = ["evaluate", "--config", str(run.command("evaluate")), "--out", str(result), "--device", settings.device]
+    command += ["--progress", str(run.evaluation_progress)]
+    supervise(db, settings, owner, pulse, run, command, relay)
     evaluation: dict[str, Any] = finite.loads(result.read_text())
     return evaluation
 
 
-def _export(db: Database, settings: Settings, owner: Claim, pulse: Pulse, run_dir: Path, number: int, relay: Relay) -> None:
+def _export(db: Database, settings: Settings, owner: Claim, pulse: Pulse, run: RunFolder, number: int, relay: Relay) -> None:
     """Put an earlier round in the place of the last one, which the trainer has left in ``model``."""
-    command = ["export", str(run_dir), "--data", str(run_dir / "images.jsonl"), "--round", str(number)]
-    command += ["--out", str(run_dir / "earlier"), "--device", settings.device]
-    supervise(db, settings, owner, pulse, run_dir, command, relay)
-    shutil.rmtree(run_dir / "model")
-    (run_dir / "earlier").rename(run_dir / "model")
+    command = ["export", str(run.path), "--data", str(run.images), "--round", str(number)]
+    command += ["--out", str(run.earlier), "--device", settings.device]
+    supervise(db, settings, owner, pulse, run, command, relay)
+    shutil.rmtree(run.model)
+    run.earlier.rename(run.model)
 
 
-def _tidy(home: Path, keep: Path) -> None:
+def _tidy(home: Path, keep: RunFolder) -> None:
     """Earlier attempts are of no use any more; the checkpoints at the rounds' ends stay, for attention and for more rounds."""
     for path in home.iterdir():
-        if path != keep:
+        if path != keep.path:
             shutil.rmtree(path, ignore_errors=True)
-    for path in (keep / "checkpoints").glob("r*.pt"):
+    for path in keep.checkpoints.glob("r*.pt"):
         if "-e00000-s000000-" not in path.name:
             path.unlink(missing_ok=True)

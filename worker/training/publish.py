@@ -2,7 +2,6 @@
 
 import json
 import shutil
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,6 +10,8 @@ from sqlalchemy import select
 from core.collections import datasets, embedding
 from core.errors import StaleAttempt
 from core.files import artifacts, manifest, texts
+from core.files.layout import attempt_name
+from core.ground.folders import ModelFile, RunFolder
 from core.jobs import protocol
 from core.jobs.protocol import Claim
 from core.search import index
@@ -27,33 +28,33 @@ def discard_unpublished(db: Database, settings: Settings, owner: Claim) -> None:
     Raises:
         StaleAttempt: the job has another owner.
     """
-    folders = list(settings.folder("models").glob(f"{owner.job_id}-*"))
+    folders = settings.layout.model_folders(owner.job_id)
     with db.write() as session:
         protocol.own(session, owner)  # no other attempt can have published one of the folders seen
     for folder in folders:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def publish(db: Database, settings: Settings, owner: Claim, run_dir: Path, evaluation: dict[str, Any], relay: Relay) -> None:
-    """Publish ``run_dir/model`` as ``models/<job>-<attempt>`` and point the dataset's alias at it.
+def publish(db: Database, settings: Settings, owner: Claim, run: RunFolder, evaluation: dict[str, Any], relay: Relay) -> None:
+    """Publish ``run.model`` as ``models/<job>-<attempt>`` and point the dataset's alias at it.
 
     Readers see the model only through its row, which appears together with the job's success.
 
     Raises:
         StaleAttempt: the job has another owner or was cancelled; nothing is published.
     """
-    staged = run_dir / "model"
-    embeddings = np.load(staged / "embeddings.npy")
+    staged = run.model
+    embeddings = np.load(staged / ModelFile.EMBEDDINGS)
     relay.enter("indexing")
-    built = index.build(embeddings, staged / "index.faiss", settings.index)
+    built = index.build(embeddings, staged / ModelFile.INDEX, settings.index)
     relay.enter("publishing")
     with db.read() as session:
         job = protocol.get(session, owner.job_id)
         path_of = dict(session.execute(select(Image.id, Image.path).where(Image.dataset_id == job.dataset_id)).all())
-    ids = np.load(staged / "ids.npy").tolist()
-    texts.write(staged / texts.PATHS, [path_of.get(id_, "") for id_ in ids])  # "": deleted while the model was trained
+    ids = np.load(staged / ModelFile.IDS).tolist()
+    texts.write(staged / ModelFile.PATHS, [path_of.get(id_, "") for id_ in ids])  # "": deleted while the model was trained
     model_id = new_id("mdl")
-    config = json.loads((run_dir / "config.json").read_text())
+    config = json.loads(run.config.read_text())
     size = config["image_size"]
     manifest.write(
         staged,
@@ -70,7 +71,7 @@ def publish(db: Database, settings: Settings, owner: Claim, run_dir: Path, evalu
             "preprocessing": {
                 "orientation": "EXIF applied",
                 "colour": "sRGB by the file's profile, alpha composited on white",
-                "depths": listed_depths(run_dir / "images.jsonl"),
+                "depths": listed_depths(run.images),
                 "resize": f"shorter side to {size}, bicubic",
                 "crop": f"centre {size} x {size}",
                 "input": f"uint8 (batch, {size}, {size}, 3)",
@@ -80,8 +81,8 @@ def publish(db: Database, settings: Settings, owner: Claim, run_dir: Path, evalu
             "evaluation": evaluation,
         },
     )
-    directory = f"{job.id}-{owner.attempt}"
-    final = settings.folder("models") / directory
+    directory = attempt_name(job.id, owner.attempt)
+    final = settings.layout.model(directory)
     artifacts.publish(staged, final)
     try:
         with db.write() as session:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from core.ground import finite
+from core.ground.folders import RunFolder
 from core.jobs import protocol
 from core.jobs.protocol import Claim, Event
 from core.store.db import AWAY, Database
@@ -42,10 +43,10 @@ class Relay:
     """
 
     def __init__(
-        self, db: Database, owner: Claim, run_dir: Path, estimate: Estimate, sizes: Callable[[dict[str, Any]], Work]
+        self, db: Database, owner: Claim, run: RunFolder, estimate: Estimate, sizes: Callable[[dict[str, Any]], Work]
     ) -> None:
         self._db, self._owner, self._estimate, self._sizes = db, owner, estimate, sizes
-        self._events, self._progress = _Tail(run_dir / "events.jsonl"), _Tail(run_dir / "progress.jsonl")
+        self._events, self._progress = _Tail(run.events), _Tail(run.progress)
         self._pending: list[Event] = []
         self._told = 0.0
 

@@ -4,10 +4,10 @@ import json
 import sys
 import time
 from collections.abc import Sequence
-from pathlib import Path
 
 from core.errors import BadParameters
 from core.ground import logs
+from core.ground.folders import RunFolder
 from core.ground.processes import Child
 from core.jobs import protocol
 from core.jobs.protocol import Claim
@@ -31,7 +31,7 @@ def supervise(
     settings: Settings,
     owner: Claim,
     pulse: Pulse,
-    run_dir: Path,
+    run: RunFolder,
     command: Sequence[str],
     relay: Relay | None = None,
 ) -> None:
@@ -43,7 +43,7 @@ def supervise(
     threads = ["--threads", str(settings.threads)] if settings.threads else []
     in_json = settings.log_format == "json"
     context = ["--log-context", json.dumps(logs.about())] if in_json else []
-    with Output(run_dir / "trainer.log", shown=in_json) as output:
+    with Output(run.log, shown=in_json) as output:
         child = Child([sys.executable, "-m", "trainer", *command, *threads, *context], log=output.file)
         try:
             while child.process.poll() is None and not pulse.should_stop():

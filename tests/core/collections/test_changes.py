@@ -15,6 +15,7 @@ from core.collections.intake import end_failed, ingest
 from core.errors import BadArchive, BadQuery, DatasetNotReady
 from core.files import manifest, texts
 from core.files.shards import read_range
+from core.ground.folders import ModelFile
 from core.jobs import protocol
 from core.jobs.protocol import Claim
 from core.search import index
@@ -262,7 +263,7 @@ COUNT, DIM = 400, 8
 def make_model(db: Database, settings: Settings, vectors: np.ndarray) -> tuple[OpenModel, np.ndarray]:
     """A dataset ``ds_1`` with a model ``mdl_1`` of the first rows, and the rest embedded later; labels on every third."""
     paths = [f"{'ab'[row % 2]}/{row}.png" for row in range(len(vectors))]
-    folder = settings.folder("models") / "job_1-1"
+    folder = settings.layout.models / "job_1-1"
     folder.mkdir()
     with db.write() as session:
         session.add(Dataset(id="ds_1", name="n", status=DatasetStatus.READY, labels="none", images=len(paths), created_at=now()))
@@ -289,7 +290,7 @@ def make_model(db: Database, settings: Settings, vectors: np.ndarray) -> tuple[O
         session.execute(insert(Label), [{"image_id": int(id_), "label": f"class-{id_ % 2}"} for id_ in ids[::3]])
     np.save(folder / "embeddings.npy", vectors[:COUNT])
     np.save(folder / "ids.npy", ids[:COUNT])
-    texts.write(folder / texts.PATHS, paths[:COUNT])
+    texts.write(folder / ModelFile.PATHS, paths[:COUNT])
     entropy = np.linspace(0, 1, COUNT, dtype=np.float32)[None]
     anchor_round, neighbours = np.arange(COUNT) % 3 - 1, np.full((COUNT, 1), -1)
     np.savez(folder / "neighbourhoods.npz", entropy=entropy, anchor_round=anchor_round, neighbours=neighbours)

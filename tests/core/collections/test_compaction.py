@@ -222,8 +222,8 @@ def test_files_that_belong_to_nothing_are_collected_and_no_others(db: Database, 
     for name in (f"models/{training}-1", f"models/{gone}-1", "datasets/ds_1", "datasets/ds_gone"):
         (settings.root / name).mkdir(parents=True)
     for name in (compacting, training, over, gone):
-        (settings.folder("runs") / name).mkdir()
-    uploads = settings.folder("uploads")
+        (settings.layout.runs / name).mkdir()
+    uploads = settings.layout.uploads
     for path in (*uploads.iterdir(), uploads / "up_old", uploads / "up_new"):
         path.touch()
         if path.name != "up_new":

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from core.files import manifest, texts
+from core.ground.folders import ModelFile
 from core.search import index
 from core.search.open_models import EXACT_ROWS, OpenModel, Recent
 
@@ -28,7 +29,7 @@ def model(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
     built = index.build(vectors, folder / "index.faiss", request.param)
     assert built.kind == ("hnsw" if request.param == "auto" else "ivf")
     assert built.recall_at_10 >= 0.95
-    texts.write(folder / texts.PATHS, (f"{row}.png" for row in range(COUNT)))
+    texts.write(folder / ModelFile.PATHS, (f"{row}.png" for row in range(COUNT)))
     np.savez(folder / "neighbourhoods.npz", anchor_round=np.arange(COUNT))
     np.save(folder / "projection.npy", np.zeros((COUNT, 2), np.float32))
     (folder / "encoder.onnx").touch()

@@ -6,6 +6,7 @@ import pytest
 
 from core.collections import deletions
 from core.files import manifest, texts
+from core.ground.folders import ModelFile
 from core.search import index
 from core.search.open_models import OpenModel
 from core.search.queries import Filter
@@ -44,7 +45,7 @@ def model(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
     np.save(folder / "embeddings.npy", vectors)
     np.save(folder / "ids.npy", np.arange(SIZE) + 1)
     index.build(vectors, folder / "index.faiss", request.param)
-    texts.write(folder / texts.PATHS, (f"{row}.png" for row in range(SIZE)))
+    texts.write(folder / ModelFile.PATHS, (f"{row}.png" for row in range(SIZE)))
     np.savez(folder / "neighbourhoods.npz", anchor_round=np.arange(SIZE))
     np.save(folder / "projection.npy", np.zeros((SIZE, 2), np.float32))
     (folder / "encoder.onnx").touch()

@@ -134,7 +134,7 @@ def test_an_archive_and_its_job_in_one_call(api: httpx.Client, settings: Setting
     dataset = api.get(f"/datasets/{job['dataset_id']}").json()
     assert (dataset["name"], dataset["status"], dataset["bytes"]) == ("both", "validating", len(pictures(3)))
     assert [entry["kind"] for entry in api.get("/jobs").json()["data"]] == ["ingest", "train"]
-    assert [path.name for path in settings.folder("uploads").iterdir()] == [dataset["id"]]
+    assert [path.name for path in settings.layout.uploads.iterdir()] == [dataset["id"]]
     assert api.get(f"/datasets/{api.post('/jobs', **form({})).json()['dataset_id']}").json()["name"] == "pictures.zip"
 
 
@@ -160,7 +160,7 @@ def test_nothing_is_kept_of_a_bad_archive_or_a_bad_job(
     assert answer.status_code in (404, 422), answer.text
     assert words in answer.json()["detail"]
     assert api.get("/datasets").json()["data"] == api.get("/jobs").json()["data"] == []
-    assert list(settings.folder("uploads").iterdir()) == []
+    assert list(settings.layout.uploads.iterdir()) == []
 
 
 def test_the_same_key_makes_no_second_dataset(api: httpx.Client, settings: Settings) -> None:
@@ -171,7 +171,7 @@ def test_the_same_key_makes_no_second_dataset(api: httpx.Client, settings: Setti
     assert [entry["id"] for entry in api.get("/datasets").json()["data"]] == [first.json()["dataset_id"]]
     for other in (form({"params": {"seed": 2}}), form({"params": {"seed": 1}}, pictures(4)), form({"labels": "folders"})):
         problem(api.post("/jobs", **other, headers=key), 409, "idempotency_key_reused")
-    assert [path.name for path in settings.folder("uploads").iterdir()] == [first.json()["dataset_id"]]
+    assert [path.name for path in settings.layout.uploads.iterdir()] == [first.json()["dataset_id"]]
 
 
 @pytest.mark.parametrize(

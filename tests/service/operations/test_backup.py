@@ -11,6 +11,7 @@ from sqlalchemy import insert, select
 
 from core.collections import datasets, deletions, images
 from core.errors import BadRequest, BadSettings, DataDirInUse
+from core.files.layout import DataFolder
 from core.jobs import protocol
 from core.settings import Settings
 from core.store import keys, migrate
@@ -18,7 +19,7 @@ from core.store.db import Database
 from core.store.keys import Scope
 from core.store.tables import Base, Dataset, Image, Job, JobKind, Queue, new_id
 from service.commands.main import commands
-from service.operations.backup import ROWS, backup, restore
+from service.operations.backup import backup, restore
 from service.operations.supervisor import only_one
 from tests.service.serving import pictures, ready_dataset
 
@@ -121,7 +122,7 @@ def test_only_into_what_is_empty(db: Database, ours: Settings, other: Settings, 
         shutil.rmtree(ours.root / name)
     with pytest.raises(BadSettings, match="is not empty"):
         restore(ours, saved)
-    assert not list(ours.folder("datasets").iterdir())  # refused before anything was written
+    assert not list(ours.layout.datasets.iterdir())  # refused before anything was written
     with only_one(other), pytest.raises(DataDirInUse):
         restore(other, saved)
     with pytest.raises(BadRequest, match="no backup"):
@@ -133,13 +134,13 @@ def test_only_into_what_is_empty(db: Database, ours: Settings, other: Settings, 
 def test_a_backup_of_a_newer_version_is_refused(db: Database, ours: Settings, other: Settings, tmp_path: Path) -> None:
     fill(db, ours)
     backup(ours, tmp_path / "saved")
-    saved = Database(f"sqlite:///{tmp_path / 'saved' / ROWS}")
+    saved = Database(f"sqlite:///{DataFolder(tmp_path / 'saved').rows}")
     with saved.write() as session:
         session.connection().exec_driver_sql("UPDATE alembic_version SET version_num = '9999'")
     saved.dispose()
     with pytest.raises(BadRequest, match="newer version"):
         restore(other, tmp_path / "saved")
-    assert not list(other.folder("datasets").iterdir())
+    assert not list(other.layout.datasets.iterdir())
 
 
 def test_what_the_data_folder_lacks_is_named_and_the_rest_saved(db: Database, ours: Settings, tmp_path: Path) -> None:
@@ -171,7 +172,7 @@ def test_a_dataset_that_is_deleted_meanwhile_is_not_missed(
 
     monkeypatch.setattr(shutil, "copyfile", delete_and_copy)
     assert backup(ours, tmp_path / "saved")["missing"] == []
-    saved = Database(f"sqlite:///{tmp_path / 'saved' / ROWS}")
+    saved = Database(f"sqlite:///{DataFolder(tmp_path / 'saved').rows}")
     with saved.read() as session:
         assert session.scalars(select(Dataset.id)).all() == [kept]
     saved.dispose()

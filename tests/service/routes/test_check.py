@@ -10,6 +10,7 @@ import pytest
 from core.collections import training
 from core.files import manifest
 from core.ground import pretrained
+from core.ground.folders import ModelFile
 from core.jobs import protocol
 from core.settings import Settings
 from core.store.db import Database
@@ -125,7 +126,7 @@ def test_a_model_of_another_backbone_is_refused(settings: Settings, db: Database
         for params in ({"init": init, "method": "frozen"}, {"init": init, "backbone": "efficientnet_lite0", "preset": "paper"}):
             assert client.post("/jobs/check", json={"params": params}).json() == {"params": params}
             assert client.post("/jobs", json={"dataset_id": dataset, "params": params}).json()["params"] == params
-        (settings.root / "models" / f"{init}-1" / manifest.NAME).unlink()  # then only the trainer can tell
+        (settings.root / "models" / f"{init}-1" / ModelFile.MANIFEST).unlink()  # then only the trainer can tell
         assert client.post("/jobs/check", json={"params": other}).json() == {"params": other}
 
 
@@ -136,7 +137,7 @@ def model_of(settings: Settings, db: Database, dataset: str, backbone: str) -> s
         protocol.request_cancel(session, job)
         row = {"dataset_id": dataset, "job_id": job, "attempt": 1, "directory": "mdl_0a-1", "images": 20, "dim": 8}
         session.add(Model(id="mdl_0a", created_at=now(), **row))
-    folder = settings.folder("models") / "mdl_0a-1"
+    folder = settings.layout.models / "mdl_0a-1"
     folder.mkdir()
     manifest.write(folder, {"config": {"backbone": backbone}})
     return "mdl_0a"

@@ -19,7 +19,7 @@ from schemathesis.checks import not_a_server_error
 from schemathesis.specs.openapi.checks import content_type_conformance, response_schema_conformance, status_code_conformance
 from sqlalchemy import select
 
-from core.search import attention
+from core.ground.folders import MAPS
 from core.settings import Settings
 from core.store.db import Database
 from core.store.tables import Attention, Image, Job, JobKind
@@ -43,9 +43,9 @@ def system(published: Published, settings: Settings, db: Database) -> Iterator[h
     real.update(job_id=[published.job["id"], ingest], model_id=[published.job["model_id"]], image_id=images[:5])
     real.update(image_ids=[images[:3]], positive=[images[3:5]], negative=[images[:1]], name=["manifest.json", "ids.npy"])
     model = published.job["model_id"]
-    (folder := settings.folder("attention") / model / "job_0-1").mkdir(parents=True)
+    (folder := settings.layout.attention / model / "job_0-1").mkdir(parents=True)
     maps, similarities = np.random.default_rng(0).random((5, 2, 8, 8), np.float32), np.ones((5, 2), np.float32)
-    np.savez(folder / attention.FILE, rounds=np.arange(2), maps=maps, similarities=similarities)
+    np.savez(folder / MAPS, rounds=np.arange(2), maps=maps, similarities=similarities)
     with db.write() as session:
         for at, id_ in enumerate(images[:5]):
             row = {"model_id": model, "image_id": id_, "neighbour_id": images[5], "directory": "job_0-1", "position": at}

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from core.files import manifest, texts
+from core.ground.folders import ModelFile
 from core.search import index
 from core.search.export import write_npz
 from core.search.open_models import OpenModel
@@ -24,7 +25,7 @@ def test_one_long_path_costs_neither_memory_nor_disk(db: Database, tmp_path: Pat
     paths[7] = "x" * 1024
     np.save(folder / "embeddings.npy", vectors)
     np.save(folder / "ids.npy", ids)
-    texts.write(folder / texts.PATHS, paths)
+    texts.write(folder / ModelFile.PATHS, paths)
     index.build(vectors, folder / "index.faiss", "flat")
     for name in ("encoder.onnx", "neighbourhoods.npz", "projection.npy"):
         (folder / name).touch()

@@ -174,11 +174,11 @@ def test_metadata_comes_with_an_upload(client: httpx.Client, settings: Settings)
         answer = client.post("/datasets", files=file, data={"metadata": wrong})
         assert (answer.status_code, answer.json()["code"]) == (422, "bad_request"), wrong
     assert len(client.get("/datasets").json()["data"]) == 1
-    assert len(list(settings.folder("uploads").iterdir())) == 1, "what was refused leaves nothing"
+    assert len(list(settings.layout.uploads.iterdir())) == 1, "what was refused leaves nothing"
 
 
 def test_metadata_comes_with_a_folder(settings: Settings, db: Database) -> None:
-    roots = settings.folder("photographs")
+    roots = settings.layout.made("photographs")
     with serving(settings.model_copy(update={"import_roots": str(roots)}), db) as client:
         answer = client.post("/datasets", json={"uri": str(roots), "metadata": {"year": 2026}})
         assert (answer.status_code, answer.json()["metadata"]) == (202, {"year": 2026})
@@ -188,7 +188,7 @@ def test_datasets_of_before_have_no_notes(settings: Settings) -> None:
     from alembic import command
 
     config = migrate.config(settings.database)
-    settings.folder(".")
+    settings.layout.made(".")
     command.upgrade(config, "0008")
     with Database(settings.database) as db:
         columns = "id, name, status, labels, images, rejected, duplicates, classes, bytes, generation, created_at"

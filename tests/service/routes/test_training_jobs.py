@@ -98,7 +98,7 @@ def over(db: Database, settings: Settings, dataset: str, status: JobStatus, roun
         job = protocol.create(session, JobKind.TRAIN, dataset, params=params, name="mine", metadata={"a": 1}).id
     owner = protocol.claim(db, Queue.TRAINING, "test")
     assert owner is not None and owner.job_id == job
-    run = settings.folder("runs") / job / "1"
+    run = settings.layout.runs / job / "1"
     (run / "checkpoints").mkdir(parents=True)
     (run / "checkpoints" / f"r{rounds:02}-e00000-s000000-{'0' * 16}.pt").write_bytes(b"state")
     (run / "config.json").write_text(json.dumps({"rounds": rounds}))
@@ -202,7 +202,7 @@ def test_the_sweep_keeps_what_can_go_on_and_not_for_ever(db: Database, settings:
     every = {
         status: over(db, settings, dataset, status) for status in (JobStatus.FAILED, JobStatus.CANCELLED, JobStatus.SUCCEEDED)
     }
-    (settings.folder("models") / f"{every[JobStatus.SUCCEEDED]}-1").mkdir()
+    (settings.layout.models / f"{every[JobStatus.SUCCEEDED]}-1").mkdir()
     assert collect(db, settings) == []
     with db.write() as session:
         going_on = protocol.create(session, JobKind.TRAIN, dataset, continues=every[JobStatus.FAILED]).id

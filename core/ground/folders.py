@@ -1,0 +1,101 @@
+"""Folders that the trainer writes and the worker and the service read: the names of all files in them stand here alone."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+
+
+class ModelFile(StrEnum):
+    """What training publishes (docs/encoder.md): the names of the files in a model's folder."""
+
+    MANIFEST = "manifest.json"
+    ENCODER = "encoder.onnx"
+    WEIGHTS = "encoder.safetensors"
+    EMBEDDINGS = "embeddings.npy"
+    IDS = "ids.npy"
+    INDEX = "index.faiss"
+    NEIGHBOURHOODS = "neighbourhoods.npz"
+    PROJECTION = "projection.npy"
+    METRICS = "metrics.jsonl"
+    PATHS = "paths.npy"  # of the model's images, in the order of its rows
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """One attempt at a training: what the trainer is given and what it makes, the model before it is published among it."""
+
+    path: Path
+
+    @property
+    def config(self) -> Path:
+        """The configuration in which nothing is open."""
+        return self.path / "config.json"
+
+    @property
+    def images(self) -> Path:
+        """The list of images."""
+        return self.path / "images.jsonl"
+
+    @property
+    def labels(self) -> Path:
+        return self.path / "labels.json"
+
+    @property
+    def held_out(self) -> Path:
+        """The list of images to judge on."""
+        return self.path / "held-out.jsonl"
+
+    @property
+    def held_out_labels(self) -> Path:
+        return self.path / "held-out-labels.json"
+
+    @property
+    def events(self) -> Path:
+        return self.path / "events.jsonl"
+
+    @property
+    def progress(self) -> Path:
+        return self.path / "progress.jsonl"
+
+    @property
+    def log(self) -> Path:
+        return self.path / "trainer.log"
+
+    @property
+    def checkpoints(self) -> Path:
+        return self.path / "checkpoints"
+
+    @property
+    def model(self) -> Path:
+        """The folder of a model before it is published."""
+        return self.path / "model"
+
+    @property
+    def earlier(self) -> Path:
+        """An earlier round, exported to be published in place of the last."""
+        return self.path / "earlier"
+
+    @property
+    def evaluation(self) -> Path:
+        return self.path / "evaluation.json"
+
+    @property
+    def evaluation_progress(self) -> Path:
+        return self.path / "evaluation-progress.jsonl"
+
+    @property
+    def maps(self) -> Path:
+        """A folder of attention maps before it is published."""
+        return self.path / "maps"
+
+    def command(self, name: str) -> Path:
+        """What a command of the trainer (``run``, ``evaluate``, ``export``, ``attention``) is given."""
+        return self.path / f"{name}.json"
+
+    @classmethod
+    def of_checkpoint(cls, path: Path) -> "RunFolder":
+        """The folder that a checkpoint lies in."""
+        return cls(path.parent.parent)
+
+
+MAPS = "maps.npz"  # in a folder of attention maps
