@@ -9,6 +9,7 @@ import pytest
 from core.errors import BadParameters
 from core.files import manifest
 from core.ground import finite
+from core.ground.folders import RunFolder
 from core.ground.verdict import verdict
 from core.jobs import protocol
 from core.settings import Settings
@@ -42,7 +43,7 @@ def test_weights_of_a_model_bring_their_shape(db: Database, settings: Settings, 
     with pytest.raises(BadParameters, match="init: there is no model mdl_2"):
         trainer_params(db, settings, {"init": "mdl_2"}, None)
     (tmp_path / "config.json").write_text(finite.dumps({**CONFIG, "dim": 32}))
-    begun = trainer_params(db, settings, {"init": "mdl_2"}, tmp_path)  # deleted since that training began
+    begun = trainer_params(db, settings, {"init": "mdl_2"}, RunFolder(tmp_path))  # deleted since that training began
     assert {name: begun[name] for name in CONFIG} == {**CONFIG, "dim": 32}
     (folder / "manifest.json").write_text("{")
     with pytest.raises(BadParameters, match=r"init: .*job_1-1"):
