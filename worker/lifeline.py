@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 
 from core.settings import Settings
-from core.store.tables import Queue
+from core.store.kinds import Queue
 
 
 def die_when_orphaned() -> None:

@@ -16,7 +16,7 @@ from core.jobs import protocol
 from core.jobs.protocol import Claim
 from core.settings import Settings
 from core.store.db import AWAY, Database
-from core.store.tables import JobKind, JobStatus
+from core.store.kinds import JobKind, JobStatus
 from worker import lifeline
 
 log = logging.getLogger(__name__)

@@ -10,11 +10,12 @@ from sqlalchemy.orm import Session
 
 from core.collections import datasets, embedding
 from core.errors import BadQuery, DatasetNotReady
-from core.jobs import protocol
+from core.jobs import protocol, scheduling
 from core.jobs.protocol import Claim
 from core.settings import Settings
 from core.store.db import BATCH, Database
-from core.store.tables import Dataset, Deletion, Image, Job, JobKind, JobStatus, Model, Rejection
+from core.store.kinds import JobKind, JobStatus
+from core.store.tables import Dataset, Deletion, Image, Job, Model, Rejection
 
 _NAMED = 5  # unknown ids that an error names
 _UNSYNCHRONISED = {"synchronize_session": False}
@@ -76,7 +77,7 @@ def forget_unfinished(db: Database, settings: Settings, owner: Claim, dataset_id
         begins = func.substr(Image.shard, 1, len(prefix)) == prefix
         while True:
             with db.write() as session:
-                protocol.own(session, owner)
+                protocol.require_ownership(session, owner)
                 ids = session.scalars(select(Image.id).where(Image.dataset_id == dataset_id, begins).limit(BATCH)).all()
                 datasets.change(session, dataset_id)
                 session.execute(delete(Image).where(Image.id.in_(ids)), execution_options=_UNSYNCHRONISED)
@@ -85,7 +86,7 @@ def forget_unfinished(db: Database, settings: Settings, owner: Claim, dataset_id
         told = job.status == JobStatus.FAILED and (job.error or {}).get("code") != protocol.WORKER_LOST  # its list is whole
         failed = told or (failing and job_id == owner.job_id)
         with db.write() as session:
-            protocol.own(session, owner)
+            protocol.require_ownership(session, owner)
             if not failed:
                 session.execute(delete(Rejection).where(Rejection.dataset_id == dataset_id, Rejection.job_id == job_id))
         shutil.rmtree(folder, ignore_errors=True)
@@ -99,7 +100,7 @@ def forget_unseen(db: Database, settings: Settings, owner: Claim, dataset_id: st
     """
     with db.read() as session:  # in this order: training that begins later lists none of these images
         ids = np.array(session.scalars(select(Deletion.image_id).where(Deletion.dataset_id == dataset_id)).all(), np.int64)
-        training = session.scalar(select(Job.id).where(protocol.begun_training(dataset_id)).limit(1))
+        training = session.scalar(select(Job.id).where(scheduling.begun_training(dataset_id)).limit(1))
         models = session.scalars(select(Model).where(Model.dataset_id == dataset_id)).all()
     if training is not None:
         return
@@ -110,5 +111,5 @@ def forget_unseen(db: Database, settings: Settings, owner: Claim, dataset_id: st
             return
     for start in range(0, len(ids), BATCH):
         with db.write() as session:
-            protocol.own(session, owner)
+            protocol.require_ownership(session, owner)
             session.execute(delete(Deletion).where(Deletion.image_id.in_(ids[start : start + BATCH].tolist())))

@@ -15,7 +15,8 @@ from core.collections import published
 from core.errors import FileNotInModel
 from core.files import manifest
 from core.search import export
-from core.store.tables import Model, Queue
+from core.store.kinds import Queue
+from core.store.tables import Model
 from service.context import Context, Ctx, Reading
 from service.paging import AfterId, created_after, row_after
 from service.routes.datasets import body as dataset_body
