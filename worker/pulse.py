@@ -124,6 +124,6 @@ def _delete_work(settings: Settings, owner: Claim) -> None:
                 shutil.rmtree(path, ignore_errors=True)
             elif path.suffix != ".log":
                 path.unlink(missing_ok=True)
-    if owner.kind is JobKind.INGEST:  # the folder stays, since its name tells which rows to delete
+    if owner.kind is JobKind.INGEST:  # a file that is still open would keep its room if it were deleted
         for path in (settings.root / "datasets").glob(f"*/{owner.job_id}-{owner.attempt}/shard-*.tar"):
             os.truncate(path, 0)

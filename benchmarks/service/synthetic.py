@@ -31,7 +31,7 @@ def publish(db: Database, settings: Settings, vectors: NDArray[np.float32], name
         session.add(Dataset(id=dataset_id, name=name, status=DatasetStatus.READY, labels="none", images=count, created_at=now()))
         session.flush()
         job = lifecycle.create(session, JobKind.TRAIN, dataset_id).id
-    row = {"dataset_id": dataset_id, "shard": "none", "offset": 0, "length": 1}
+    row = {"dataset_id": dataset_id, "job_id": job, "shard": "none", "offset": 0, "length": 1}
     row |= {"media_type": "image/png", "width": 1, "height": 1}
     paths = [f"synthetic/{number:07}.png" for number in range(count)]
     ids: list[int] = []

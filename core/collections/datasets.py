@@ -217,10 +217,8 @@ def _delete_some(db: Database, table: type[Image] | type[Rejection], dataset_id:
 
 def validated(dataset_id: str) -> Any:
     """The condition on an image that it is one of a dataset, and not of an upload whose validation goes on or was given up."""
-    prefix = f"datasets/{dataset_id}/"  # of its shard; then follows the job that wrote it
-    writer = func.substr(Image.shard, len(prefix) + 1, len(new_id("job")))
     open_ = select(Job.id).where(Job.dataset_id == dataset_id, Job.kind == JobKind.INGEST, Job.status != JobStatus.SUCCEEDED)
-    return (Image.dataset_id == dataset_id) & writer.not_in(open_)
+    return (Image.dataset_id == dataset_id) & Image.job_id.not_in(open_)
 
 
 def class_count(dataset_id: str) -> Any:

@@ -2,10 +2,11 @@
 
 import shutil
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, NoReturn
 
 import numpy as np
-from sqlalchemy import delete, func, insert, select
+from sqlalchemy import delete, exists, insert, select
 from sqlalchemy.orm import Session
 
 from core.collections import datasets, embedding
@@ -66,30 +67,54 @@ def forget_unfinished(db: Database, settings: Settings, owner: Claim, dataset_id
     Raises:
         StaleAttempt: the job has another owner.
     """
-    home = settings.root / "datasets" / dataset_id
-    for folder in sorted(home.glob("*-*")):
-        job_id, _, attempt = folder.name.rpartition("-")
-        with db.read() as session:
-            job = session.scalar(select(Job).where(Job.id == job_id))
-        if job is None or job.kind != JobKind.INGEST or (job.status == JobStatus.SUCCEEDED and job.attempt == int(attempt)):
-            continue
-        prefix = f"{folder.relative_to(settings.root)}/"
-        begins = func.substr(Image.shard, 1, len(prefix)) == prefix
-        while True:
-            with db.write() as session:
-                protocol.require_ownership(session, owner)
-                ids = session.scalars(select(Image.id).where(Image.dataset_id == dataset_id, begins).limit(BATCH)).all()
-                datasets.change(session, dataset_id)
-                session.execute(delete(Image).where(Image.id.in_(ids)), execution_options=_UNSYNCHRONISED)
-            if not ids:
-                break
-        told = job.status == JobStatus.FAILED and (job.error or {}).get("code") != protocol.WORKER_LOST  # its list is whole
-        failed = told or (failing and job_id == owner.job_id)
+    folders = sorted((settings.root / "datasets" / dataset_id).glob("*-*"))
+    with db.read() as session:
+        uploads = _uploads(session, dataset_id)
+        open_ = select(Job.id).where(Job.dataset_id == dataset_id, Job.kind == JobKind.INGEST, Job.status != JobStatus.SUCCEEDED)
+        with_images = set(session.scalars(open_.where(exists().where(Image.job_id == Job.id))))
+    left = [(folder, *folder.name.rsplit("-", 1)) for folder in folders]
+    for job_id in sorted(with_images | {job_id for _, job_id, _ in left}):
+        upload = uploads.get(job_id)
+        if upload is not None and not upload.succeeded:
+            list_stays = upload.list_is_whole or (failing and job_id == owner.job_id)
+            _forget_rows(db, owner, dataset_id, job_id, rejections=not list_stays)
+    for folder, job_id, attempt in left:
+        upload = uploads.get(job_id)
+        if upload is not None and not (upload.succeeded and upload.attempt == int(attempt)):
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+@dataclass(frozen=True)
+class _Upload:
+    """A job that added images to a dataset, or tries to."""
+
+    attempt: int
+    succeeded: bool
+    list_is_whole: bool  # it failed after it had looked at every file that it lists
+
+
+def _uploads(session: Session, dataset_id: str) -> dict[str, _Upload]:
+    columns = select(Job.id, Job.attempt, Job.status, Job.error)
+    found = {}
+    for id_, attempt, status, error in session.execute(columns.where(Job.dataset_id == dataset_id, Job.kind == JobKind.INGEST)):
+        whole = status == JobStatus.FAILED and (error or {}).get("code") != protocol.WORKER_LOST
+        found[id_] = _Upload(attempt, status == JobStatus.SUCCEEDED, whole)
+    return found
+
+
+def _forget_rows(db: Database, owner: Claim, dataset_id: str, job_id: str, *, rejections: bool) -> None:
+    while True:
         with db.write() as session:
             protocol.require_ownership(session, owner)
-            if not failed:
-                session.execute(delete(Rejection).where(Rejection.dataset_id == dataset_id, Rejection.job_id == job_id))
-        shutil.rmtree(folder, ignore_errors=True)
+            ids = session.scalars(select(Image.id).where(Image.job_id == job_id).limit(BATCH)).all()
+            if not ids:
+                break
+            datasets.change(session, dataset_id)
+            session.execute(delete(Image).where(Image.id.in_(ids)), execution_options=_UNSYNCHRONISED)
+    if rejections:
+        with db.write() as session:
+            protocol.require_ownership(session, owner)
+            session.execute(delete(Rejection).where(Rejection.dataset_id == dataset_id, Rejection.job_id == job_id))
 
 
 def forget_unseen(db: Database, settings: Settings, owner: Claim, dataset_id: str) -> None:

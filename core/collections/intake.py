@@ -124,6 +124,7 @@ class _Intake:
         self.images.append(
             {
                 "dataset_id": self.dataset.id,
+                "job_id": self.owner.job_id,
                 "path": path,
                 "sha256": file.digest,
                 "shard": f"{self.folder}/{shard}",

@@ -58,11 +58,13 @@ class Image(Base):
     __table_args__ = (
         UniqueConstraint("dataset_id", "sha256"),
         Index(None, "path", postgresql_using="hash"),  # its ordered indexes refuse long values
+        Index(None, "job_id"),
         {"sqlite_autoincrement": True},
     )
 
     id: Mapped[int] = mapped_column(ImageId, primary_key=True)
     dataset_id: Mapped[str] = mapped_column(ForeignKey("datasets.id", ondelete="CASCADE"))
+    job_id: Mapped[str]  # the upload's validation that added it
     path: Mapped[str]
     sha256: Mapped[str]
     shard: Mapped[str]  # relative to the data folder

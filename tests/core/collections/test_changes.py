@@ -66,7 +66,15 @@ def half_added(db: Database, settings: Settings, dataset_id: str, data: bytes) -
         ingest(db, settings, owner, lambda: next(calls))
     with db.write() as session:
         home = f"datasets/{dataset_id}/{owner.job_id}-{owner.attempt}"
-        row = {"dataset_id": dataset_id, "offset": 512, "length": 5, "media_type": "image/png", "width": 1, "height": 1}
+        row = {
+            "dataset_id": dataset_id,
+            "job_id": owner.job_id,
+            "offset": 512,
+            "length": 5,
+            "media_type": "image/png",
+            "width": 1,
+            "height": 1,
+        }
         session.execute(insert(Image), [{**row, "path": "half.png", "sha256": "0" * 64, "shard": f"{home}/shard-000000.tar"}])
         refused = {"dataset_id": dataset_id, "job_id": owner.job_id, "path": "half.txt", "code": "x", "reason": "y"}
         session.execute(insert(Rejection), [refused])
@@ -282,7 +290,16 @@ def make_model(db: Database, settings: Settings, vectors: np.ndarray) -> tuple[O
                 created_at=now(),
             )
         )
-        row = {"dataset_id": "ds_1", "shard": "s", "offset": 0, "length": 1, "media_type": "image/png", "width": 1, "height": 1}
+        row = {
+            "dataset_id": "ds_1",
+            "job_id": job,
+            "shard": "s",
+            "offset": 0,
+            "length": 1,
+            "media_type": "image/png",
+            "width": 1,
+            "height": 1,
+        }
         made = insert(Image).returning(Image.id, sort_by_parameter_order=True)
         rows = [{**row, "path": path, "sha256": f"{number:064x}"} for number, path in enumerate(paths)]
         ids = np.array(session.scalars(made, rows).all())
