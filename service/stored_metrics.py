@@ -13,8 +13,10 @@ from sqlalchemy.orm import Session
 
 from core.ground.folders import ModelFile
 from core.settings import Settings
+from core.store.columns import now
 from core.store.db import Database
-from core.store.tables import Dataset, Embedding, Job, JobKind, JobStatus, Model, Queue, now
+from core.store.kinds import JobKind, JobStatus, Queue
+from core.store.tables import Dataset, Embedding, Job, Model
 
 
 class StoredMetrics(Collector):

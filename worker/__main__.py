@@ -17,7 +17,7 @@ from core.jobs.bell import Bell
 from core.jobs.protocol import waiting
 from core.jobs.sweep import Sweep, collect
 from core.store.db import Database
-from core.store.tables import Queue
+from core.store.kinds import Queue
 from worker.tasks import app, settings
 
 log = logging.getLogger(__name__)

@@ -11,13 +11,14 @@ from core.errors import AnchorhoodError, ModelNotFound
 from core.files import artifacts
 from core.files.layout import attempt_name
 from core.ground.folders import MAPS
-from core.jobs import protocol
+from core.jobs import lifecycle, protocol
 from core.jobs.protocol import Claim
 from core.search import attention
 from core.search.searcher import Searcher
 from core.settings import Settings
 from core.store.db import Database
-from core.store.tables import Attention, Image, JobStatus, Model
+from core.store.kinds import JobStatus
+from core.store.tables import Attention, Image, Model
 from worker.pulse import Pulse
 from worker.training.inputs import write_images
 from worker.training.supervision import supervise
@@ -36,7 +37,7 @@ def attend(db: Database, settings: Settings, owner: Claim, pulse: Pulse) -> None
         StaleAttempt: the job has another owner.
     """
     with db.read() as session:
-        job = protocol.get(session, owner.job_id)
+        job = lifecycle.get(session, owner.job_id)
         model = published.get(session, job.params["model_id"])
         wanted = attention.missing(session, model.id, job.params["image_ids"])
     seen = Searcher(settings, db).view(model_id=model.id).snapshot

@@ -5,13 +5,13 @@ import os
 
 import numpy as np
 
-from core.jobs import protocol
+from core.jobs import lifecycle, protocol
 from core.jobs.protocol import Claim
 from core.search.searcher import Searcher
 from core.search.votes import MIN_LABELS, abstention, predict
 from core.settings import Settings
 from core.store.db import BATCH, Database
-from core.store.tables import JobStatus
+from core.store.kinds import JobStatus
 from worker.pulse import Pulse
 
 COLUMNS = ("image_id", "path", "label", "predicted", "confidence")
@@ -29,7 +29,7 @@ def classify(db: Database, settings: Settings, owner: Claim, pulse: Pulse) -> No
     """
     searcher = Searcher(settings, db)
     with db.read() as session:
-        job = protocol.get(session, owner.job_id)
+        job = lifecycle.get(session, owner.job_id)
     view = searcher.view(dataset_id=job.dataset_id, model_id=job.params["model_id"])
     seen = view.snapshot
     k, temperature, min_labels = job.params["k"], job.params["temperature"], job.params.get("min_labels", MIN_LABELS)
@@ -59,7 +59,7 @@ def classify(db: Database, settings: Settings, owner: Claim, pulse: Pulse) -> No
                 path, given = seen.describe(row)
                 table.writerow([seen.ids[row], path, given or "", seen.names[guess] if sure else "", f"{confidence:.4f}"])
             with db.write() as session:
-                protocol.own(session, owner, progress={"images": start + len(rows), "k": k, "abstained": abstained})
+                protocol.update_owned(session, owner, progress={"images": start + len(rows), "k": k, "abstained": abstained})
         file.flush()
         os.fsync(file.fileno())
     os.replace(temporary, settings.layout.classifications(job.id))

@@ -17,7 +17,7 @@ from core.files.layout import folders_of_model, merged_name
 from core.files.shards import ShardWriter, read_range
 from core.ground.folders import ModelFile
 from core.ground.formats import EXTENSION_OF
-from core.jobs import protocol
+from core.jobs import lifecycle, protocol, scheduling
 from core.jobs.protocol import Claim
 from core.search import index
 from core.search.open_models import OpenModel
@@ -25,7 +25,8 @@ from core.search.ranking import Rows
 from core.search.snapshots import Labels, Snapshot
 from core.settings import Settings
 from core.store.db import BATCH, Database
-from core.store.tables import Embedding, Image, Job, JobKind, JobStatus, Model
+from core.store.kinds import JobKind, JobStatus
+from core.store.tables import Embedding, Image, Job, Model
 from worker.pulse import Pulse
 
 _BLOCK = 512  # of a tar file
@@ -40,7 +41,7 @@ def compact(db: Database, settings: Settings, owner: Claim, pulse: Pulse) -> Non
         StaleAttempt: the job has another owner.
     """
     with db.read() as session:
-        dataset_id = protocol.get(session, owner.job_id).dataset_id
+        dataset_id = lifecycle.get(session, owner.job_id).dataset_id
     deletions.forget_unfinished(db, settings, owner, dataset_id)
     deletions.forget_unseen(db, settings, owner, dataset_id)
     _rewrite_shards(db, settings, owner, pulse, dataset_id)
@@ -57,7 +58,7 @@ def compact(db: Database, settings: Settings, owner: Claim, pulse: Pulse) -> Non
     with db.write() as session:
         protocol.finish(session, owner, JobStatus.SUCCEEDED)
         if needed:
-            protocol.create(session, JobKind.COMPACT, dataset_id)  # to be claimed when that training is over
+            lifecycle.create(session, JobKind.COMPACT, dataset_id)  # to be claimed when that training is over
 
 
 def _rewrite_shards(db: Database, settings: Settings, owner: Claim, pulse: Pulse, dataset_id: str) -> None:
@@ -87,7 +88,7 @@ def _rewrite_shards(db: Database, settings: Settings, owner: Claim, pulse: Pulse
             writer.sync()
             for start in range(0, len(moves), BATCH):
                 with db.write() as session:
-                    protocol.own(session, owner)
+                    protocol.require_ownership(session, owner)
                     session.connection().execute(moving, moves[start : start + BATCH])
     finally:
         writer.close()
@@ -122,7 +123,7 @@ def _merge(db: Database, settings: Settings, owner: Claim, pulse: Pulse, dataset
     artifacts.publish(staged, final)
     try:
         with db.write() as session:
-            protocol.own(session, owner)
+            protocol.require_ownership(session, owner)
             datasets.change(session, dataset_id)
             moved: Any = session.execute(update(Model).where(Model.id == model.id).values(directory=directory, images=len(rows)))
     except StaleAttempt:
@@ -140,7 +141,7 @@ def _delete_old_models(db: Database, settings: Settings, owner: Claim, dataset_i
     there = list(settings.layout.models.iterdir())
     with db.read() as session:
         models = session.scalars(select(Model).where(Model.dataset_id == dataset_id)).all()
-        begun_from = {job.params.get("init") for job in protocol.unfinished(session)}
+        begun_from = {job.params.get("init") for job in lifecycle.unfinished(session)}
     _require_ownership(db, owner)
     for model in models:
         for folder in folders_of_model(there, model.directory):
@@ -155,7 +156,7 @@ def _delete_old_models(db: Database, settings: Settings, owner: Claim, dataset_i
 def _delete_merged(db: Database, owner: Claim, model_id: str, last: int) -> int:
     merged = select(Embedding.image_id).where(Embedding.model_id == model_id, Embedding.image_id <= last).limit(BATCH)
     with db.write() as session:
-        protocol.own(session, owner)
+        protocol.require_ownership(session, owner)
         some = session.scalars(merged).all()
         session.execute(delete(Embedding).where(Embedding.model_id == model_id, Embedding.image_id.in_(some)))
     return len(some)
@@ -165,7 +166,7 @@ def _require_ownership(db: Database, owner: Claim) -> None:
     """Before files are deleted that were there when rows were read which do not name them: nobody else has changed the dataset
     in between, so that none of them is about to be named, and the rows are on the disk for good."""
     with db.write() as session:
-        protocol.own(session, owner)
+        protocol.require_ownership(session, owner)
     db.settle()
 
 
@@ -175,7 +176,7 @@ def _delete_old_shards(db: Database, settings: Settings, owner: Claim, dataset_i
     there = list(settings.layout.shard_files(dataset_id))
     with db.read() as session:
         named = set(session.scalars(select(Image.shard).where(Image.dataset_id == dataset_id).distinct()))
-        reading = session.scalar(select(Job.id).where(protocol.begun_training(dataset_id)).limit(1)) is not None
+        reading = session.scalar(select(Job.id).where(scheduling.begun_training(dataset_id)).limit(1)) is not None
     old = [path for path in there if settings.layout.relative(path) not in named]
     if reading:
         return bool(old)

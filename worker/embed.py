@@ -11,12 +11,13 @@ from core.files.shards import read_range
 from core.ground import imaging
 from core.ground.depths import Depths
 from core.ground.folders import ModelFile
-from core.jobs import protocol
+from core.jobs import lifecycle, protocol
 from core.jobs.protocol import Claim
 from core.search.encoder import Encoder
 from core.settings import Settings
 from core.store.db import BATCH, Database
-from core.store.tables import Dataset, Embedding, Image, JobStatus, Model
+from core.store.kinds import JobStatus
+from core.store.tables import Dataset, Embedding, Image, Model
 from worker.pulse import Pulse
 
 _BATCH = 64  # images that are encoded together
@@ -30,7 +31,7 @@ def embed(db: Database, settings: Settings, owner: Claim, pulse: Pulse) -> None:
         StaleAttempt: the job has another owner.
     """
     with db.read() as session:
-        dataset_id = protocol.get(session, owner.job_id).dataset_id
+        dataset_id = lifecycle.get(session, owner.job_id).dataset_id
     deletions.forget_unfinished(db, settings, owner, dataset_id)
     with db.read() as session:
         dataset = datasets.get(session, dataset_id)
@@ -55,7 +56,7 @@ def embed(db: Database, settings: Settings, owner: Claim, pulse: Pulse) -> None:
             vectors.update(zip((image.id for image in some), (row.tobytes() for row in rows), strict=True))
         after, done = images[-1].id, done + len(images)
         with db.write() as session:
-            protocol.own(session, owner, progress={"images": done})
+            protocol.update_owned(session, owner, progress={"images": done})
             current = select(Dataset.model_id).where(Dataset.id == dataset.id).with_for_update()
             if session.scalar(current) != model.id:  # moving the alias has queued a job for the other one
                 break

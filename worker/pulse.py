@@ -16,7 +16,7 @@ from core.jobs import protocol
 from core.jobs.protocol import Claim
 from core.settings import Settings
 from core.store.db import AWAY, Database
-from core.store.tables import JobKind, JobStatus
+from core.store.kinds import JobKind, JobStatus
 from worker import lifeline
 
 log = logging.getLogger(__name__)
@@ -124,6 +124,6 @@ def _delete_work(settings: Settings, owner: Claim) -> None:
                 shutil.rmtree(path, ignore_errors=True)
             elif path.suffix != ".log":
                 path.unlink(missing_ok=True)
-    if owner.kind is JobKind.INGEST:  # the folder stays, since its name tells which rows to delete
+    if owner.kind is JobKind.INGEST:  # a file that is still open would keep its room if it were deleted
         for path in settings.layout.shards_of_attempt(owner.job_id, owner.attempt):
             os.truncate(path, 0)

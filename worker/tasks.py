@@ -16,7 +16,7 @@ from core.jobs.bell import TASK, Bell, make_app
 from core.jobs.protocol import Claim
 from core.settings import Settings
 from core.store.db import AWAY, Database, reason
-from core.store.tables import JobKind, Queue
+from core.store.kinds import JobKind, Queue
 from worker import lifeline
 from worker.attention import attend
 from worker.classify import classify

@@ -7,11 +7,13 @@ from sqlalchemy import insert
 from core.collections import datasets
 from core.files import artifacts, manifest, texts
 from core.ground.folders import ModelFile
-from core.jobs import protocol
+from core.jobs import lifecycle
 from core.search import index
 from core.settings import Settings
+from core.store.columns import now
 from core.store.db import BATCH, Database
-from core.store.tables import Dataset, DatasetStatus, Image, JobKind, Model, now
+from core.store.kinds import DatasetStatus, JobKind
+from core.store.tables import Dataset, Image, Model
 
 
 def clustered(count: int, dim: int = 128, clusters: int = 1000, seed: int = 0) -> NDArray[np.float32]:
@@ -29,8 +31,8 @@ def publish(db: Database, settings: Settings, vectors: NDArray[np.float32], name
     with db.write() as session:
         session.add(Dataset(id=dataset_id, name=name, status=DatasetStatus.READY, labels="none", images=count, created_at=now()))
         session.flush()
-        job = protocol.create(session, JobKind.TRAIN, dataset_id).id
-    row = {"dataset_id": dataset_id, "shard": "none", "offset": 0, "length": 1}
+        job = lifecycle.create(session, JobKind.TRAIN, dataset_id).id
+    row = {"dataset_id": dataset_id, "job_id": job, "shard": "none", "offset": 0, "length": 1}
     row |= {"media_type": "image/png", "width": 1, "height": 1}
     paths = [f"synthetic/{number:07}.png" for number in range(count)]
     ids: list[int] = []

@@ -7,10 +7,11 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from core.collections import embedding
-from core.jobs import protocol
+from core.jobs import lifecycle
 from core.settings import Settings
 from core.store.db import Database
-from core.store.tables import Dataset, DatasetStatus, Deletion, Embedding, Job, JobKind, JobStatus, Model
+from core.store.kinds import DatasetStatus, JobKind, JobStatus
+from core.store.tables import Dataset, Deletion, Embedding, Job, Model
 
 _TAR_BYTES = 768  # of a file's header and padding, on average
 _SLACK = 1 << 20
@@ -21,7 +22,7 @@ _FEW = 2000  # or so many
 def request(session: Session, dataset_id: str) -> Job:
     """Queue a compaction, unless one is waiting already."""
     waiting = select(Job).where(Job.dataset_id == dataset_id, Job.kind == JobKind.COMPACT, Job.status == JobStatus.QUEUED)
-    return session.scalar(waiting.limit(1)) or protocol.create(session, JobKind.COMPACT, dataset_id)
+    return session.scalar(waiting.limit(1)) or lifecycle.create(session, JobKind.COMPACT, dataset_id)
 
 
 def request_if_due(db: Database, settings: Settings, dataset_id: str) -> Job | None:

@@ -13,9 +13,10 @@ from sqlalchemy.orm import Session
 from core.collections import datasets
 from core.errors import BadParameters, CannotContinue, DatasetNotReady
 from core.ground.folders import RunFolder
-from core.jobs import protocol
+from core.jobs import lifecycle
 from core.settings import Settings
-from core.store.tables import DatasetStatus, Image, Job, JobKind, JobStatus
+from core.store.kinds import UNFINISHED, DatasetStatus, JobKind, JobStatus
+from core.store.tables import Image, Job
 
 MOST_ROUNDS = 20  # of any training
 _NAME = re.compile(r"(r(\d{2})-e(\d{5})-s(\d{6}))-[0-9a-f]{16}\.pt")  # trainer/checkpoints.py
@@ -68,7 +69,7 @@ def plan(session: Session, settings: Settings, job_id: str, add_rounds: int | No
             on were deleted.
         BadParameters: more rounds than a training may have.
     """
-    job = protocol.get(session, job_id)
+    job = lifecycle.get(session, job_id)
     if job.kind != JobKind.TRAIN:
         raise CannotContinue(f"{job_id} is a job of kind {job.kind}; only training has checkpoints to go on from")
     if not JobStatus(job.status).over:
@@ -104,10 +105,10 @@ def create(session: Session, plan: Plan) -> Job:
     for dataset_id in sorted(id_ for id_ in (before.dataset_id, before.evaluation_dataset_id) if id_):
         if datasets.get_for_job(session, dataset_id).status == DatasetStatus.FAILED:
             raise DatasetNotReady(f"{dataset_id} is of no use any more")
-    going_on = select(Job.id).where(Job.continues == before.id, Job.status.in_(protocol.UNFINISHED)).limit(1)
+    going_on = select(Job.id).where(Job.continues == before.id, Job.status.in_(UNFINISHED)).limit(1)
     if (other := session.scalar(going_on)) is not None:
         raise CannotContinue(f"{before.id} is being continued by {other}")
-    return protocol.create(
+    return lifecycle.create(
         session,
         JobKind.TRAIN,
         before.dataset_id,

@@ -11,10 +11,12 @@ from sqlalchemy.orm import Session
 
 from core.errors import BadRequest, DatasetInUse, DatasetNotFound, DatasetNotReady
 from core.files import layout
-from core.jobs import protocol
+from core.jobs import lifecycle
 from core.settings import Settings
+from core.store.columns import new_id, now
 from core.store.db import BATCH, Database
-from core.store.tables import Dataset, DatasetStatus, Image, Job, JobKind, JobStatus, Label, Model, Rejection, new_id, now
+from core.store.kinds import DatasetStatus, JobKind, JobStatus
+from core.store.tables import Dataset, Image, Job, Label, Model, Rejection
 
 LABEL_MODES = ("none", "folders")
 
@@ -48,7 +50,7 @@ def create(
     dataset.dataset_metadata = metadata or {}
     session.add(dataset)
     session.flush()
-    protocol.create(session, JobKind.INGEST, dataset_id, params=source or {"upload": dataset_id})
+    lifecycle.create(session, JobKind.INGEST, dataset_id, params=source or {"upload": dataset_id})
     return dataset
 
 
@@ -65,7 +67,7 @@ def add(session: Session, dataset_id: str, source: dict[str, str]) -> Job:
     dataset = get_for_job(session, dataset_id)
     if dataset.status == DatasetStatus.FAILED:
         raise DatasetNotReady(f"{dataset_id} failed validation: {(dataset.error or {}).get('message')}")
-    return protocol.create(session, JobKind.INGEST, dataset_id, params={**source, "adds": True})
+    return lifecycle.create(session, JobKind.INGEST, dataset_id, params={**source, "adds": True})
 
 
 def _import_roots(settings: Settings) -> list[Path]:
@@ -201,7 +203,7 @@ def remove(db: Database, settings: Settings, dataset_id: str) -> None:
 
 def _require_unused(session: Session, dataset_id: str) -> None:
     models = set(session.scalars(select(Model.id).where(Model.dataset_id == dataset_id)))
-    for job in protocol.unfinished(session):
+    for job in lifecycle.unfinished(session):
         if dataset_id in (job.dataset_id, job.evaluation_dataset_id) or job.params.get("init") in models:
             raise DatasetInUse(f"{dataset_id} is needed by {job.id}; cancel that job or wait for it")
 
@@ -215,10 +217,8 @@ def _delete_some(db: Database, table: type[Image] | type[Rejection], dataset_id:
 
 def validated(dataset_id: str) -> Any:
     """The condition on an image that it is one of a dataset, and not of an upload whose validation goes on or was given up."""
-    prefix = f"datasets/{dataset_id}/"  # of its shard; then follows the job that wrote it
-    writer = func.substr(Image.shard, len(prefix) + 1, len(new_id("job")))
     open_ = select(Job.id).where(Job.dataset_id == dataset_id, Job.kind == JobKind.INGEST, Job.status != JobStatus.SUCCEEDED)
-    return (Image.dataset_id == dataset_id) & writer.not_in(open_)
+    return (Image.dataset_id == dataset_id) & Image.job_id.not_in(open_)
 
 
 def class_count(dataset_id: str) -> Any:

@@ -2,20 +2,22 @@
 
 import shutil
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, NoReturn
 
 import numpy as np
-from sqlalchemy import delete, func, insert, select
+from sqlalchemy import delete, exists, insert, select
 from sqlalchemy.orm import Session
 
 from core.collections import datasets, embedding
 from core.errors import BadQuery, DatasetNotReady
 from core.files.layout import attempt_of
-from core.jobs import protocol
+from core.jobs import protocol, scheduling
 from core.jobs.protocol import Claim
 from core.settings import Settings
 from core.store.db import BATCH, Database
-from core.store.tables import Dataset, Deletion, Image, Job, JobKind, JobStatus, Model, Rejection
+from core.store.kinds import JobKind, JobStatus
+from core.store.tables import Dataset, Deletion, Image, Job, Model, Rejection
 
 _NAMED = 5  # unknown ids that an error names
 _UNSYNCHRONISED = {"synchronize_session": False}
@@ -66,29 +68,54 @@ def forget_unfinished(db: Database, settings: Settings, owner: Claim, dataset_id
     Raises:
         StaleAttempt: the job has another owner.
     """
-    for folder in settings.layout.shard_folders(dataset_id):
-        job_id, attempt = attempt_of(folder.name)
-        with db.read() as session:
-            job = session.scalar(select(Job).where(Job.id == job_id))
-        if job is None or job.kind != JobKind.INGEST or (job.status == JobStatus.SUCCEEDED and job.attempt == attempt):
-            continue
-        prefix = f"{settings.layout.relative(folder)}/"
-        begins = func.substr(Image.shard, 1, len(prefix)) == prefix
-        while True:
-            with db.write() as session:
-                protocol.own(session, owner)
-                ids = session.scalars(select(Image.id).where(Image.dataset_id == dataset_id, begins).limit(BATCH)).all()
-                datasets.change(session, dataset_id)
-                session.execute(delete(Image).where(Image.id.in_(ids)), execution_options=_UNSYNCHRONISED)
+    folders = settings.layout.shard_folders(dataset_id)
+    with db.read() as session:
+        uploads = _uploads(session, dataset_id)
+        open_ = select(Job.id).where(Job.dataset_id == dataset_id, Job.kind == JobKind.INGEST, Job.status != JobStatus.SUCCEEDED)
+        with_images = set(session.scalars(open_.where(exists().where(Image.job_id == Job.id))))
+    left = [(folder, *attempt_of(folder.name)) for folder in folders]
+    for job_id in sorted(with_images | {job_id for _, job_id, _ in left}):
+        upload = uploads.get(job_id)
+        if upload is not None and not upload.succeeded:
+            list_stays = upload.list_is_whole or (failing and job_id == owner.job_id)
+            _forget_rows(db, owner, dataset_id, job_id, rejections=not list_stays)
+    for folder, job_id, attempt in left:
+        upload = uploads.get(job_id)
+        if upload is not None and not (upload.succeeded and upload.attempt == attempt):
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+@dataclass(frozen=True)
+class _Upload:
+    """A job that added images to a dataset, or tries to."""
+
+    attempt: int
+    succeeded: bool
+    list_is_whole: bool  # it failed after it had looked at every file that it lists
+
+
+def _uploads(session: Session, dataset_id: str) -> dict[str, _Upload]:
+    columns = select(Job.id, Job.attempt, Job.status, Job.error)
+    found = {}
+    for id_, attempt, status, error in session.execute(columns.where(Job.dataset_id == dataset_id, Job.kind == JobKind.INGEST)):
+        whole = status == JobStatus.FAILED and (error or {}).get("code") != protocol.WORKER_LOST
+        found[id_] = _Upload(attempt, status == JobStatus.SUCCEEDED, whole)
+    return found
+
+
+def _forget_rows(db: Database, owner: Claim, dataset_id: str, job_id: str, *, rejections: bool) -> None:
+    while True:
+        with db.write() as session:
+            protocol.require_ownership(session, owner)
+            ids = session.scalars(select(Image.id).where(Image.job_id == job_id).limit(BATCH)).all()
             if not ids:
                 break
-        told = job.status == JobStatus.FAILED and (job.error or {}).get("code") != protocol.WORKER_LOST  # its list is whole
-        failed = told or (failing and job_id == owner.job_id)
+            datasets.change(session, dataset_id)
+            session.execute(delete(Image).where(Image.id.in_(ids)), execution_options=_UNSYNCHRONISED)
+    if rejections:
         with db.write() as session:
-            protocol.own(session, owner)
-            if not failed:
-                session.execute(delete(Rejection).where(Rejection.dataset_id == dataset_id, Rejection.job_id == job_id))
-        shutil.rmtree(folder, ignore_errors=True)
+            protocol.require_ownership(session, owner)
+            session.execute(delete(Rejection).where(Rejection.dataset_id == dataset_id, Rejection.job_id == job_id))
 
 
 def forget_unseen(db: Database, settings: Settings, owner: Claim, dataset_id: str) -> None:
@@ -99,7 +126,7 @@ def forget_unseen(db: Database, settings: Settings, owner: Claim, dataset_id: st
     """
     with db.read() as session:  # in this order: training that begins later lists none of these images
         ids = np.array(session.scalars(select(Deletion.image_id).where(Deletion.dataset_id == dataset_id)).all(), np.int64)
-        training = session.scalar(select(Job.id).where(protocol.begun_training(dataset_id)).limit(1))
+        training = session.scalar(select(Job.id).where(scheduling.begun_training(dataset_id)).limit(1))
         models = session.scalars(select(Model).where(Model.dataset_id == dataset_id)).all()
     if training is not None:
         return
@@ -110,5 +137,5 @@ def forget_unseen(db: Database, settings: Settings, owner: Claim, dataset_id: st
             return
     for start in range(0, len(ids), BATCH):
         with db.write() as session:
-            protocol.own(session, owner)
+            protocol.require_ownership(session, owner)
             session.execute(delete(Deletion).where(Deletion.image_id.in_(ids[start : start + BATCH].tolist())))

@@ -6,10 +6,11 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from core.ground.folders import ModelFile
-from core.jobs import protocol
+from core.jobs import lifecycle
 from core.settings import Settings
 from core.store.db import Database
-from core.store.tables import Dataset, DatasetStatus, Embedding, Image, Job, JobKind, JobStatus, Model
+from core.store.kinds import DatasetStatus, JobKind, JobStatus
+from core.store.tables import Dataset, Embedding, Image, Job, Model
 
 
 def published_ids(settings: Settings, model: Model) -> NDArray[np.int64]:
@@ -39,7 +40,7 @@ def request(session: Session, dataset_id: str, known: int = 0) -> Job | None:
     later = select(Image.id).where(Image.dataset_id == dataset_id, Image.id > max(known, added or 0))
     if session.scalar(waiting.limit(1)) is not None or session.scalar(later.limit(1)) is None:
         return None
-    return protocol.create(session, JobKind.EMBED, dataset_id)
+    return lifecycle.create(session, JobKind.EMBED, dataset_id)
 
 
 def request_missing(db: Database, settings: Settings) -> list[str]:

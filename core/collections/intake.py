@@ -20,11 +20,12 @@ from core.ground.depths import Depths, joined
 from core.ground.formats import BY_PILLOW, EXTENSION_OF
 from core.ground.imaging import ImageError
 from core.ground.label_text import label_text
-from core.jobs import protocol
+from core.jobs import lifecycle, protocol
 from core.jobs.protocol import Claim
 from core.settings import Settings
 from core.store.db import BATCH, Database
-from core.store.tables import Dataset, DatasetStatus, Image, Job, JobKind, JobStatus, Label, Rejection
+from core.store.kinds import DatasetStatus, JobKind, JobStatus
+from core.store.tables import Dataset, Image, Job, Label, Rejection
 from core.untrusted import archives
 from core.untrusted.decoding import Checked, Decoders, Pipeline
 from core.untrusted.entries import IGNORED, Entry, Limits
@@ -123,6 +124,7 @@ class _Intake:
         self.images.append(
             {
                 "dataset_id": self.dataset.id,
+                "job_id": self.owner.job_id,
                 "path": path,
                 "sha256": file.digest,
                 "shard": f"{self.folder}/{shard}",
@@ -150,7 +152,7 @@ class _Intake:
             return
         progress = {"images": self.kept, "rejected": self.rejected, "duplicates": self.duplicates}
         with self.db.write() as session:
-            protocol.own(session, self.owner, progress=progress)
+            protocol.update_owned(session, self.owner, progress=progress)
             if self.images:
                 inserted = Image.__table__.insert().returning(Image.id, sort_by_parameter_order=True)  # type: ignore[attr-defined]
                 ids = session.execute(inserted, self.images).scalars().all()
@@ -174,7 +176,7 @@ def ingest(db: Database, settings: Settings, owner: Claim, should_stop: Callable
         InterruptedError: ``should_stop`` returned true.
     """
     with db.read() as session:
-        job = protocol.get(session, owner.job_id)
+        job = lifecycle.get(session, owner.job_id)
     deletions.forget_unfinished(db, settings, owner, job.dataset_id)
     with db.read() as session:
         dataset = datasets.get(session, job.dataset_id)
@@ -195,7 +197,7 @@ def ingest(db: Database, settings: Settings, owner: Claim, should_stop: Callable
             raise
         intake.settle()
     intake.store()
-    made = protocol.makes_dataset(job)
+    made = lifecycle.makes_dataset(job)
     if not intake.kept and (made or not intake.duplicates):
         why = f"GET /datasets/{dataset.id}/rejections{'' if made else f'?job_id={job.id}'} says why"
         raise BadArchive(f"no usable image among its {intake.rejected:,} files" + (f"; {why}" if intake.rejected else ""))
@@ -241,7 +243,7 @@ def end_failed(db: Database, settings: Settings, owner: Claim, status: JobStatus
         StaleAttempt: the job has another owner.
     """
     with db.read() as session:
-        job = protocol.get(session, owner.job_id)
+        job = lifecycle.get(session, owner.job_id)
     if owner.kind is JobKind.INGEST:
         deletions.forget_unfinished(db, settings, owner, job.dataset_id, failing=status is JobStatus.FAILED)
     with db.write() as session:
@@ -250,6 +252,6 @@ def end_failed(db: Database, settings: Settings, owner: Claim, status: JobStatus
             refused = select(func.count()).where(Rejection.job_id == job.id, Rejection.code != "duplicate").scalar_subquery()
             counted = update(Dataset).where(Dataset.id == job.dataset_id).values(rejected=Dataset.rejected + refused)
             session.execute(counted, execution_options={"synchronize_session": False})
-        if protocol.makes_dataset(job):
-            protocol.fail_dataset(session, job.dataset_id, error or protocol.CANCELLED_UPLOAD)
+        if lifecycle.makes_dataset(job):
+            lifecycle.fail_dataset(session, job.dataset_id, error or lifecycle.CANCELLED_UPLOAD)
     _delete_upload(db, settings, job)

@@ -14,7 +14,8 @@ from core.collections import datasets, label_tables
 from core.errors import BadLabels
 from core.ground.label_text import label_text
 from core.store.db import BATCH, Database
-from core.store.tables import Dataset, DatasetStatus, Image, Label, Rejection
+from core.store.kinds import DatasetStatus
+from core.store.tables import Dataset, Image, Label, Rejection
 
 T = TypeVar("T")
 _NAMED = 5  # unknown paths that an error names

@@ -8,7 +8,7 @@ from sqlalchemy.orm import Session
 from core.collections import datasets, embedding
 from core.errors import BadQuery, ModelInUse, ModelNotFound
 from core.files.layout import folders_of_model
-from core.jobs import protocol
+from core.jobs import lifecycle
 from core.settings import Settings
 from core.store.db import Database
 from core.store.tables import Dataset, Model
@@ -57,7 +57,7 @@ def remove(db: Database, settings: Settings, model_id: str) -> None:
         model = get(session, model_id)
         if datasets.get_for_job(session, model.dataset_id).model_id == model_id:
             raise ModelInUse(f"{model_id} is the current model of {model.dataset_id}; make another one current first")
-        for job in protocol.unfinished(session):
+        for job in lifecycle.unfinished(session):
             if model_id in (job.params.get("init"), job.params.get("model_id")) or job.continues == model.job_id:
                 raise ModelInUse(f"{job.id} needs {model_id}; cancel that job or wait for it")
         session.execute(delete(Model).where(Model.id == model_id))

@@ -11,9 +11,10 @@ from core.collections import datasets
 from core.errors import AnchorhoodError, BadParameters, TooFewImages
 from core.files import manifest
 from core.ground import parameters, pretrained
-from core.jobs import protocol
+from core.jobs import lifecycle
 from core.settings import Settings
-from core.store.tables import Dataset, DatasetStatus, Image, Job, JobKind, JobStatus, Model
+from core.store.kinds import UNFINISHED, DatasetStatus, JobKind, JobStatus
+from core.store.tables import Dataset, Image, Job, Model
 
 _LEAST_NEIGHBOURS = 1  # of every preset; where they are chosen by the number of images, these are enough
 
@@ -52,7 +53,7 @@ def fail_unfit(session: Session, dataset_id: str) -> None:
     """Fail the queued training jobs that wait for nothing but a worker, and need more than a dataset has; called in the
     transaction that ends a validation."""
     earlier = aliased(Job)
-    uploads = (earlier.kind == JobKind.INGEST) & earlier.status.in_(protocol.UNFINISHED) & (earlier.dataset_id == Job.dataset_id)
+    uploads = (earlier.kind == JobKind.INGEST) & earlier.status.in_(UNFINISHED) & (earlier.dataset_id == Job.dataset_id)
     needing = (Job.dataset_id == dataset_id) | (Job.evaluation_dataset_id == dataset_id)
     waiting = select(Job).where(needing, Job.kind == JobKind.TRAIN, Job.status == JobStatus.QUEUED, Job.attempt == 0)
     waiting = waiting.where(~exists().where(uploads, earlier.seq < Job.seq)).join(Dataset, Dataset.id == Job.dataset_id)
@@ -62,12 +63,12 @@ def fail_unfit(session: Session, dataset_id: str) -> None:
             if job.evaluation_dataset_id and _settled(session, job.evaluation_dataset_id):
                 require_new_images(session, job.dataset_id, job.evaluation_dataset_id)
         except AnchorhoodError as error:
-            protocol.fail_queued(session, job.id, {"code": error.code, "message": str(error)})
+            lifecycle.fail_queued(session, job.id, {"code": error.code, "message": str(error)})
 
 
 def _settled(session: Session, dataset_id: str) -> bool:
     """Whether a dataset is ready and no upload to it is unfinished."""
-    uploads = select(Job.id).where(Job.dataset_id == dataset_id, Job.kind == JobKind.INGEST, Job.status.in_(protocol.UNFINISHED))
+    uploads = select(Job.id).where(Job.dataset_id == dataset_id, Job.kind == JobKind.INGEST, Job.status.in_(UNFINISHED))
     return datasets.get(session, dataset_id).status == DatasetStatus.READY and session.scalar(uploads.limit(1)) is None
 
 

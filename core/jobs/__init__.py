@@ -1,2 +1,2 @@
-"""The job protocol: how jobs are made, claimed, kept alive, ended and swept up, and the bell that wakes workers.
-Every write of an owner goes through ``protocol``; what a job does lies elsewhere."""
+"""Jobs: made and ended (lifecycle), taken and owned by workers (protocol), told of (events, reporting), swept up and rung for.
+What a job does lies elsewhere; only its owner writes to it, by ``protocol`` and ``reporting``."""

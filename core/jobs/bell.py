@@ -10,7 +10,7 @@ from kombu.exceptions import OperationalError
 from redis.exceptions import RedisError
 
 from core.settings import Settings
-from core.store.tables import Queue
+from core.store.kinds import Queue
 
 TASK = "anchorhood.work"
 _LONGER_THAN_ANY_JOB = 365 * 24 * 3600  # seconds; a message restored while its task runs would only ring in vain

@@ -9,9 +9,10 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from core.errors import KeyReused
-from core.jobs import protocol
+from core.jobs import lifecycle
+from core.store.columns import now
 from core.store.db import Database
-from core.store.tables import IdempotencyKey, Job, now
+from core.store.tables import IdempotencyKey, Job
 
 
 def job_once(db: Database, key: str | None, request: Any, make: Callable[[Session], Job]) -> tuple[Job, bool]:
@@ -54,4 +55,4 @@ def _earlier(session: Session, key: str, asked: str) -> Job | None:
         return None
     if known.request != asked:
         raise KeyReused(f"Idempotency-Key {key!r} came before, with another request; it made {known.job_id}")
-    return protocol.get(session, known.job_id)
+    return lifecycle.get(session, known.job_id)

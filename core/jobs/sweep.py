@@ -10,10 +10,12 @@ from typing import Any
 from sqlalchemy import select
 
 from core.files.layout import attempt_of, first_folder
-from core.jobs.protocol import give_back
+from core.jobs.protocol import requeue
 from core.settings import Settings
+from core.store.columns import now
 from core.store.db import Database
-from core.store.tables import Attention, Dataset, Job, JobKind, JobStatus, Model, Queue, now
+from core.store.kinds import JobKind, JobStatus, Queue
+from core.store.tables import Attention, Dataset, Job, Model
 
 _UPLOAD_SECONDS = 24 * 3600  # without a new byte, after which an upload that no job names never gets one
 
@@ -48,7 +50,7 @@ class Sweep:
     def _requeue(self, job_id: str, attempt: int, heartbeat: int) -> bool:
         with self._db.write() as session:
             same = (Job.attempt == attempt) & (Job.heartbeat == heartbeat)
-            return give_back(session, job_id, same, "its worker was lost")
+            return requeue(session, job_id, same, "its worker was lost")
 
 
 def collect(db: Database, settings: Settings) -> list[Path]:

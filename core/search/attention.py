@@ -14,11 +14,12 @@ from core.collections import datasets, published
 from core.errors import AttentionNotFound, BadQuery, NoCheckpoints
 from core.files.manifest import DamagedModel
 from core.ground.folders import RunFolder
-from core.jobs import protocol
+from core.jobs import lifecycle
 from core.search.searcher import View
 from core.search.snapshots import Snapshot
 from core.settings import Settings
-from core.store.tables import Attention, Job, JobKind, Model
+from core.store.kinds import JobKind
+from core.store.tables import Attention, Job, Model
 
 _NAMED = 5  # images that an error names
 
@@ -56,7 +57,7 @@ def request(session: Session, settings: Settings, view: View, image_ids: Sequenc
         raise BadQuery(f"{model.id} has embedded no other image to be the neighbour")
     if not any(run_folder(settings, model).checkpoints.glob("*.pt")):
         raise NoCheckpoints(f"the checkpoints of {model.id} are gone, and with them the encoders of its rounds")
-    return protocol.create(session, JobKind.ATTENTION, model.dataset_id, params={"model_id": model.id, "image_ids": wanted})
+    return lifecycle.create(session, JobKind.ATTENTION, model.dataset_id, params={"model_id": model.id, "image_ids": wanted})
 
 
 def neighbour_of(seen: Snapshot, image_id: int) -> int | None:

@@ -14,7 +14,7 @@ from types import TracebackType
 from typing import Any, Self
 
 import psycopg
-from sqlalchemy import URL, ClauseElement, Engine, create_engine, event, make_url
+from sqlalchemy import URL, ClauseElement, Engine, Update, create_engine, event, make_url
 from sqlalchemy.exc import InterfaceError, OperationalError, SQLAlchemyError
 from sqlalchemy.orm import Session
 
@@ -106,6 +106,12 @@ class Database:
         """Close every connection."""
         self._reader.dispose()
         self.engine.dispose()
+
+
+def changes_one(session: Session, statement: Update) -> bool:
+    """Execute an UPDATE; whether it changed exactly one row."""
+    result: Any = session.execute(statement.execution_options(synchronize_session=False))
+    return bool(result.rowcount == 1)
 
 
 def reason(error: Exception) -> str:

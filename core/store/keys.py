@@ -12,8 +12,9 @@ from sqlalchemy import bindparam, select, update
 from sqlalchemy.orm import Session
 
 from core.errors import BadSettings, KeyNotFound
+from core.store.columns import now
 from core.store.db import Database
-from core.store.tables import ApiKey, now
+from core.store.tables import ApiKey
 
 _TEXT = re.compile(r"ah_([0-9a-f]{12})_[A-Za-z0-9_-]{43}")
 _LIVE = select(ApiKey.sha256, ApiKey.scope).where(ApiKey.id == bindparam("id"), ApiKey.revoked_at.is_(None))

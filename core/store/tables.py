@@ -1,88 +1,13 @@
 """The tables. A row is the truth; files and messages follow it."""
 
-import secrets
-from datetime import UTC, datetime
-from enum import StrEnum
+from datetime import datetime
 from typing import Any, ClassVar
 
-from sqlalchemy import (
-    JSON,
-    BigInteger,
-    DateTime,
-    Dialect,
-    ForeignKey,
-    Index,
-    Integer,
-    LargeBinary,
-    MetaData,
-    Text,
-    TypeDecorator,
-    UniqueConstraint,
-)
+from sqlalchemy import JSON, BigInteger, ForeignKey, Index, LargeBinary, MetaData, Text, UniqueConstraint
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from core.ground import notices
-
-
-class DatasetStatus(StrEnum):
-    """``validating`` until every file was looked at, then ``ready``, or ``failed`` with an error."""
-
-    VALIDATING = "validating"
-    READY = "ready"
-    FAILED = "failed"
-
-
-class JobStatus(StrEnum):
-    """``queued -> running -> succeeded | failed | cancelled``, and back to ``queued`` when a worker was lost."""
-
-    QUEUED = "queued"
-    RUNNING = "running"
-    SUCCEEDED = "succeeded"
-    FAILED = "failed"
-    CANCELLED = "cancelled"
-
-    @property
-    def over(self) -> bool:
-        return self in (JobStatus.SUCCEEDED, JobStatus.FAILED, JobStatus.CANCELLED)
-
-
-class JobKind(StrEnum):
-    """What a job does: validate an upload, train on a dataset, embed images that were added to it since, classify the whole
-    of it, take the deleted images out of its files, or see where the encoders of a model's rounds look."""
-
-    INGEST = "ingest"
-    TRAIN = "train"
-    EMBED = "embed"
-    CLASSIFY = "classify"
-    COMPACT = "compact"
-    ATTENTION = "attention"
-
-
-class Queue(StrEnum):
-    """``training`` runs one job at a time on a device, what needs torch; ``tasks`` everything else."""
-
-    TRAINING = "training"
-    TASKS = "tasks"
-
-
-def now() -> datetime:
-    """The current time in UTC."""
-    return datetime.now(UTC)
-
-
-def new_id(prefix: str) -> str:
-    """A random id such as ``ds_3f9c0e2b7a61d845``."""
-    return f"{prefix}_{secrets.token_hex(8)}"
-
-
-class UtcDateTime(TypeDecorator[datetime]):
-    """Aware datetimes in UTC, on SQLite too, which keeps no zone."""
-
-    impl = DateTime(timezone=True)
-    cache_ok = True
-
-    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
-        return value.replace(tzinfo=UTC) if value is not None and value.tzinfo is None else value
+from core.store.columns import ImageId, UtcDateTime
 
 
 class Base(DeclarativeBase):
@@ -95,9 +20,6 @@ class Base(DeclarativeBase):
         }
     )
     type_annotation_map: ClassVar[dict[Any, Any]] = {dict[str, Any]: JSON, str: Text, datetime: UtcDateTime, bytes: LargeBinary}
-
-
-ImageId = BigInteger().with_variant(Integer, "sqlite")
 
 
 class Dataset(Base):
@@ -136,11 +58,13 @@ class Image(Base):
     __table_args__ = (
         UniqueConstraint("dataset_id", "sha256"),
         Index(None, "path", postgresql_using="hash"),  # its ordered indexes refuse long values
+        Index(None, "job_id"),
         {"sqlite_autoincrement": True},
     )
 
     id: Mapped[int] = mapped_column(ImageId, primary_key=True)
     dataset_id: Mapped[str] = mapped_column(ForeignKey("datasets.id", ondelete="CASCADE"))
+    job_id: Mapped[str]  # the upload's validation that added it
     path: Mapped[str]
     sha256: Mapped[str]
     shard: Mapped[str]  # relative to the data folder

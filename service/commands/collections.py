@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from core.store.tables import JobKind, JobStatus
+from core.store.kinds import JobKind, JobStatus
 from service.commands.console import (
     dataset_line,
     emit,

@@ -12,7 +12,7 @@ from core.errors import AnchorhoodError, BadSettings
 from core.ground.processes import die_with_parent
 from core.settings import Settings
 from core.store import migrate as migrations
-from core.store.tables import Queue
+from core.store.kinds import Queue
 from service.commands.backup import backup, restore
 from service.commands.collections import datasets, jobs
 from service.commands.console import emit, fail, json_option, prepare

@@ -25,8 +25,10 @@ from core.files import artifacts, manifest
 from core.files.layout import BACKED_UP, DataFolder
 from core.settings import Settings
 from core.store import migrate
+from core.store.columns import now
 from core.store.db import BATCH, Database, sqlite
-from core.store.tables import ApiKey, Attention, Base, Image, Job, JobKind, JobStatus, Model, now
+from core.store.kinds import JobKind, JobStatus
+from core.store.tables import ApiKey, Attention, Base, Image, Job, Model
 from service.operations.supervisor import only_one
 
 ABOUT = "backup.json"

@@ -20,7 +20,7 @@ from core.ground.processes import Child
 from core.settings import Settings
 from core.store import keys, migrate
 from core.store.db import Database
-from core.store.tables import Queue
+from core.store.kinds import Queue
 from service.local import is_loopback
 
 log = logging.getLogger(__name__)

@@ -11,7 +11,9 @@ from starlette.concurrency import run_in_threadpool
 
 from core.collections import compaction, datasets, labels
 from core.errors import BadLabels
-from core.store.tables import Dataset, Queue, Rejection, new_id
+from core.store.columns import new_id
+from core.store.kinds import Queue
+from core.store.tables import Dataset, Rejection
 from service.context import Context, Ctx, Reading
 from service.paging import After, AfterId, created_after, row_after
 from service.routes.jobs import body as job_body

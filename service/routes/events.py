@@ -10,8 +10,9 @@ from sqlalchemy import select
 from starlette.concurrency import run_in_threadpool
 
 from core.ground import finite
-from core.jobs import protocol
-from core.store.tables import JobEvent, JobStatus
+from core.jobs import lifecycle
+from core.store.kinds import JobStatus
+from core.store.tables import JobEvent
 from service.context import Context, Ctx
 from service.paging import MAX_SEQ, AfterEvent
 from service.schemas.jobs import EventBody, EventPage
@@ -54,7 +55,7 @@ async def list_job_events(
 def _page(context: Context, job_id: str, after: int, limit: int) -> tuple[list[EventBody], bool, dict[str, Any] | None]:
     """Events after a number, whether the job is over, and its progress."""
     with context.db.read() as session:
-        job = protocol.get(session, job_id)
+        job = lifecycle.get(session, job_id)
         over = JobStatus(job.status).over
         wanted = select(JobEvent).where(JobEvent.job_id == job_id, JobEvent.seq > after)
         rows = session.scalars(wanted.order_by(JobEvent.seq).limit(limit)).all()

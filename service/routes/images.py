@@ -11,7 +11,8 @@ from core.collections import compaction, datasets, deletions, images
 from core.errors import ImageNotFound
 from core.ground import imaging
 from core.ground.label_text import label_text
-from core.store.tables import Dataset, Image, Label, Queue
+from core.store.kinds import Queue
+from core.store.tables import Dataset, Image, Label
 from service.context import Context, Ctx, Reading
 from service.paging import After
 from service.schemas.common import MAX_ID, DeletedBody, Deletions, ImageBody, ImagePage

@@ -15,8 +15,9 @@ from starlette.concurrency import run_in_threadpool
 from core.collections import continuation, datasets, training
 from core.errors import BadParameters, BadRequest, DatasetNotReady, NoTable
 from core.ground.verdict import verdict
-from core.jobs import idempotency, protocol
-from core.store.tables import DatasetStatus, Job, JobKind, JobStatus, Metric, Queue
+from core.jobs import idempotency, lifecycle, scheduling
+from core.store.kinds import DatasetStatus, JobKind, JobStatus, Queue
+from core.store.tables import Job, Metric
 from service.context import Context, Ctx, Reading
 from service.paging import AfterId, row_after
 from service.schemas.jobs import ClassifyAll, Continue, JobBody, JobPage, JobRequest, MetricBody, MetricsBody
@@ -110,7 +111,7 @@ def _backbone(context: Context, request: JobRequest) -> str | None:
 def accepted(context: Context, response: Response, job: Job, new: bool) -> JobBody:
     """Wake a worker for a new job; say of another that it is none."""
     if new:
-        context.bell.ring(protocol.QUEUE_OF[JobKind(job.kind)])
+        context.bell.ring(scheduling.QUEUE_OF[JobKind(job.kind)])
     else:
         response.headers["Idempotent-Replayed"] = "true"
     response.headers["Location"] = f"/jobs/{job.id}"
@@ -128,7 +129,7 @@ def _create(session: Session, request: JobRequest, backbone: str | None) -> Job:
     params = request.params.model_dump(exclude_none=True, mode="json")
     training.require_init(session, params, backbone)
     training.require(session, request.dataset_id, request.evaluation_dataset_id, params)
-    return protocol.create(
+    return lifecycle.create(
         session,
         JobKind.TRAIN,
         request.dataset_id,
@@ -150,7 +151,7 @@ def classify_dataset(
     def make(session: Session) -> Job:
         datasets.get_for_job(session, dataset_id)
         params = {**request.model_dump(), "model_id": view.model_id}
-        return protocol.create(session, JobKind.CLASSIFY, dataset_id, params=params)
+        return lifecycle.create(session, JobKind.CLASSIFY, dataset_id, params=params)
 
     same = {"classify": dataset_id, **request.model_dump()}
     return accepted(context, response, *idempotency.job_once(context.db, idempotency_key, same, make))
@@ -164,7 +165,7 @@ def classify_dataset(
 def get_classifications(job_id: str, session: Reading, context: Ctx) -> FileResponse:
     """The table of a finished classification: ``predicted`` is empty below the least confidence asked for, and everywhere
     where the job's ``progress.abstained`` says why no vote was held."""
-    job = protocol.get(session, job_id)
+    job = lifecycle.get(session, job_id)
     if job.kind != JobKind.CLASSIFY or job.status != JobStatus.SUCCEEDED:
         raise NoTable(f"{job_id} is a {job.kind} job that is {job.status}; only a classification that succeeded has a table")
     return FileResponse(context.settings.layout.classifications(job_id), media_type="text/csv", filename=f"{job_id}.csv")
@@ -208,13 +209,13 @@ def list_jobs(
 @router.get("/jobs/{job_id}")
 def get_job(job_id: str, session: Reading, context: Ctx) -> JobBody:
     """One job."""
-    return _bodies(context, [protocol.get(session, job_id)])[0]
+    return _bodies(context, [lifecycle.get(session, job_id)])[0]
 
 
 @router.get("/jobs/{job_id}/metrics")
 def list_job_metrics(job_id: str, session: Reading, points: Annotated[int, Query(ge=2, le=10_000)] = 500) -> MetricsBody:
     """Figures of every epoch, in order; of more than ``points`` epochs evenly spaced ones, the first and last among them."""
-    protocol.get(session, job_id)
+    lifecycle.get(session, job_id)
     rows = session.scalars(select(Metric).where(Metric.job_id == job_id).order_by(Metric.round, Metric.epoch)).all()
     if len(rows) > points:
         rows = [rows[round(number * (len(rows) - 1) / (points - 1))] for number in range(points)]
@@ -225,7 +226,7 @@ def list_job_metrics(job_id: str, session: Reading, points: Annotated[int, Query
 def cancel_job(job_id: str, context: Ctx) -> JobBody:
     """Cancel a job: at once while it is queued, within seconds while it runs."""
     with context.db.write() as session:
-        job = protocol.request_cancel(session, job_id)
+        job = lifecycle.request_cancel(session, job_id)
     answer = _bodies(context, [job])[0]
     if job.status == JobStatus.CANCELLED and "upload" in job.params:
         datasets.upload_path(context.settings, job.params["upload"]).unlink(missing_ok=True)

@@ -16,7 +16,8 @@ from core.errors import FileNotInModel
 from core.files import manifest
 from core.ground.folders import ModelFile
 from core.search import export
-from core.store.tables import Model, Queue
+from core.store.kinds import Queue
+from core.store.tables import Model
 from service.context import Context, Ctx, Reading
 from service.paging import AfterId, created_after, row_after
 from service.routes.datasets import body as dataset_body

@@ -7,7 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field, StrictBool, model_validator
 
 from core.ground.pretrained import WITH_IMAGENET
 from core.search.votes import MIN_LABELS
-from core.store.tables import JobKind
+from core.store.kinds import JobKind
 from service.schemas.common import Error, Metadata, Page, Text
 
 Preset = Literal["paper", "released", "quick", "best"]

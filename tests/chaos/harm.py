@@ -14,7 +14,8 @@ from sqlalchemy.exc import SQLAlchemyError
 from core.jobs.protocol import FRUITLESS_LIMIT
 from core.settings import Settings
 from core.store.db import Database
-from core.store.tables import Job, JobStatus
+from core.store.kinds import JobStatus
+from core.store.tables import Job
 from tests.live import Running
 from tests.servers import Service
 

@@ -10,7 +10,8 @@ from core.files import manifest
 from core.files.manifest import DamagedModel
 from core.settings import Settings
 from core.store.db import Database
-from core.store.tables import Dataset, Job, JobEvent, JobKind, JobStatus, Metric, Model
+from core.store.kinds import JobKind, JobStatus
+from core.store.tables import Dataset, Job, JobEvent, Metric, Model
 from tests.chaos.client import IMAGES, Client
 from tests.live import TINY, Running
 

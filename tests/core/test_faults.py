@@ -12,11 +12,12 @@ from sqlalchemy import delete, update
 
 from core.collections import embedding
 from core.files import disk
-from core.jobs import protocol
+from core.jobs import lifecycle, protocol
 from core.search import index
 from core.settings import Settings
 from core.store.db import Database
-from core.store.tables import Dataset, DatasetStatus, Embedding, Job, JobKind, JobStatus, Queue
+from core.store.kinds import DatasetStatus, JobKind, JobStatus, Queue
+from core.store.tables import Dataset, Embedding, Job
 from tests.core.collections.test_changes import COUNT, DIM, make_model
 from tests.core.jobs.test_jobs import make_dataset, make_job, status_of
 
@@ -32,7 +33,7 @@ def test_a_claim_and_the_failure_of_its_dataset_do_not_lock_each_other_out(db: D
         session.execute(update(Dataset).where(Dataset.id == dataset).values(name="locked"))
         claim.start()
         time.sleep(0.5)  # the claim has come as far as it can
-        protocol.fail_dataset(session, dataset, {"code": "x", "message": "y"})
+        lifecycle.fail_dataset(session, dataset, {"code": "x", "message": "y"})
     claim.join(20)
     assert claims == [None]
     assert status_of(db, job) == JobStatus.FAILED

@@ -18,7 +18,7 @@ from core.settings import Settings
 from core.store import migrate
 from core.store.db import Database
 from core.store.keys import Scope, add, generate, verify
-from core.store.tables import Queue
+from core.store.kinds import Queue
 from service.operations.backup import backup, restore
 from tests.live import wait_for
 from tests.service.serving import ready_dataset

@@ -11,7 +11,7 @@ from sqlalchemy import create_engine, make_url, text
 
 from core.jobs.bell import Bell, make_app
 from core.settings import Settings
-from core.store.tables import Queue
+from core.store.kinds import Queue
 from tests.conftest import picture_zip
 from tests.live import Live
 from tests.servers import Redis

@@ -17,7 +17,8 @@ from core.collections.intake import ingest
 from core.jobs import protocol
 from core.settings import Settings
 from core.store.db import Database
-from core.store.tables import Base, Job, Queue
+from core.store.kinds import Queue
+from core.store.tables import Base, Job
 from service.app import create_app
 from tests.conftest import image_bytes
 from tests.published import Published

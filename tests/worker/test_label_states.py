@@ -12,12 +12,13 @@ import pytest
 from sqlalchemy import select
 
 from core.ground import finite
-from core.jobs import protocol
+from core.jobs import lifecycle, protocol
 from core.jobs.protocol import Claim
 from core.settings import Settings
 from core.store import migrate
 from core.store.db import Database
-from core.store.tables import ApiKey, Base, Job, JobKind, Model, Queue
+from core.store.kinds import JobKind, Queue
+from core.store.tables import ApiKey, Base, Job, Model
 from tests.conftest import image_bytes, write_zip
 from tests.live import TINY
 from tests.service.serving import pictures, ready_dataset, serving
@@ -98,7 +99,7 @@ def train(db: Database, settings: Settings, trained: Path | None) -> Path:
         return kept
     shutil.copytree(trained, run)
     with db.read() as session:
-        job = protocol.get(session, owner.job_id)
+        job = lifecycle.get(session, owner.job_id)
     publish(db, settings, owner, run, judged(db, owner, job, run), _relay(db, owner, job, run))
     return trained
 

@@ -11,10 +11,12 @@ from core.files import manifest
 from core.ground import finite
 from core.ground.folders import RunFolder
 from core.ground.verdict import verdict
-from core.jobs import protocol
+from core.jobs import lifecycle, protocol
 from core.settings import Settings
+from core.store.columns import now
 from core.store.db import Database
-from core.store.tables import JobKind, JobStatus, Model, Queue, now
+from core.store.kinds import JobKind, JobStatus, Queue
+from core.store.tables import Model
 from tests.live import TINY
 from tests.service.serving import pictures, ready_dataset
 from worker.tasks import perform
@@ -28,8 +30,8 @@ def model_row(db: Database, settings: Settings, folder: Path) -> str:
     folder.mkdir(parents=True)
     manifest.write(folder, {"config": CONFIG})
     with db.write() as session:
-        job = protocol.create(session, JobKind.TRAIN, ready_dataset(db, settings), params={}).id
-        row = {"dataset_id": protocol.get(session, job).dataset_id, "job_id": job, "attempt": 1, "images": 20, "dim": 8}
+        job = lifecycle.create(session, JobKind.TRAIN, ready_dataset(db, settings), params={}).id
+        row = {"dataset_id": lifecycle.get(session, job).dataset_id, "job_id": job, "attempt": 1, "images": 20, "dim": 8}
         session.add(Model(id="mdl_1", directory=folder.name, created_at=now(), **row))
     return "mdl_1"
 
@@ -58,12 +60,12 @@ def test_what_is_worse_than_its_start_is_not_published(db: Database, settings: S
     def trained(**params: Any) -> tuple[dict[str, Any], dict[str, Any], Path]:
         """Evaluation, manifest and folder of a model."""
         with db.write() as session:
-            job = protocol.create(session, JobKind.TRAIN, dataset, params={"seed": 1, "batch_size": 16, **params}).id
+            job = lifecycle.create(session, JobKind.TRAIN, dataset, params={"seed": 1, "batch_size": 16, **params}).id
         owner = protocol.claim(db, Queue.TRAINING, "test")
         assert owner is not None and owner.job_id == job
         perform(db, settings, owner)
         with db.read() as session:
-            row = protocol.get(session, job)
+            row = lifecycle.get(session, job)
             assert row.status == JobStatus.SUCCEEDED, row.error
             model = session.get(Model, row.model_id)
             assert model is not None and row.evaluation is not None

@@ -12,11 +12,12 @@ from core.collections import continuation, datasets, training
 from core.files import artifacts
 from core.ground import finite, pretrained
 from core.ground.folders import RunFolder
-from core.jobs import protocol
+from core.jobs import lifecycle, reporting
 from core.jobs.protocol import Claim
 from core.settings import Settings
 from core.store.db import Database
-from core.store.tables import Image, Job, JobKind, JobStatus, Label
+from core.store.kinds import JobKind, JobStatus
+from core.store.tables import Image, Job, Label
 from worker.pulse import Pulse
 from worker.training.costs import Work
 from worker.training.inputs import bring_checkpoints, listed_depths, trainer_params, write_images, write_labels
@@ -40,7 +41,7 @@ def run_training(db: Database, settings: Settings, owner: Claim, pulse: Pulse) -
         StaleAttempt: the job has another owner.
     """
     with db.read() as session:
-        job = protocol.get(session, owner.job_id)
+        job = lifecycle.get(session, owner.job_id)
     home = settings.layout.job(job.id)
     run = settings.layout.run(job.id, owner.attempt)
     relay = _relay(db, owner, job, run)
@@ -66,7 +67,7 @@ def run_training(db: Database, settings: Settings, owner: Claim, pulse: Pulse) -
     command = ["run", "--config", str(run.command("run")), "--out", str(run.path)]
     command += ["--checkpoint-seconds", str(settings.checkpoint_seconds)]
     supervise(db, settings, owner, pulse, run, command, relay)
-    protocol.record(db, owner, [("evaluating", {})], None)
+    reporting.record_events(db, owner, [("evaluating", {})], None)
     evaluation = _evaluate(db, settings, owner, pulse, run, job, relay)
     if evaluation["published_round"] < evaluation["rounds"][-1]["round"]:
         _export(db, settings, owner, pulse, run, evaluation["published_round"], relay)

@@ -12,12 +12,14 @@ from core.errors import StaleAttempt
 from core.files import artifacts, manifest, texts
 from core.files.layout import attempt_name
 from core.ground.folders import ModelFile, RunFolder
-from core.jobs import protocol
+from core.jobs import lifecycle, protocol
 from core.jobs.protocol import Claim
 from core.search import index
 from core.settings import Settings
+from core.store.columns import new_id, now
 from core.store.db import Database
-from core.store.tables import Image, JobStatus, Model, new_id, now
+from core.store.kinds import JobStatus
+from core.store.tables import Image, Model
 from worker.training.inputs import listed_depths
 from worker.training.relay import Relay
 
@@ -30,7 +32,7 @@ def discard_unpublished(db: Database, settings: Settings, owner: Claim) -> None:
     """
     folders = settings.layout.model_folders(owner.job_id)
     with db.write() as session:
-        protocol.own(session, owner)  # no other attempt can have published one of the folders seen
+        protocol.require_ownership(session, owner)  # no other attempt can have published one of the folders seen
     for folder in folders:
         shutil.rmtree(folder, ignore_errors=True)
 
@@ -49,7 +51,7 @@ def publish(db: Database, settings: Settings, owner: Claim, run: RunFolder, eval
     built = index.build(embeddings, staged / ModelFile.INDEX, settings.index)
     relay.enter("publishing")
     with db.read() as session:
-        job = protocol.get(session, owner.job_id)
+        job = lifecycle.get(session, owner.job_id)
         path_of = dict(session.execute(select(Image.id, Image.path).where(Image.dataset_id == job.dataset_id)).all())
     ids = np.load(staged / ModelFile.IDS).tolist()
     texts.write(staged / ModelFile.PATHS, [path_of.get(id_, "") for id_ in ids])  # "": deleted while the model was trained

@@ -8,8 +8,9 @@ from typing import Any
 
 from core.ground import finite
 from core.ground.folders import RunFolder
-from core.jobs import protocol
-from core.jobs.protocol import Claim, Event
+from core.jobs import reporting
+from core.jobs.events import Event
+from core.jobs.protocol import Claim
 from core.store.db import AWAY, Database
 from worker.training.costs import Work
 from worker.training.progress import Estimate
@@ -61,7 +62,7 @@ class Relay:
 
     def ending(self) -> dict[str, Any]:
         """Values of the job's row when it has succeeded."""
-        return {"progress": protocol.stamped(self._estimate.finished()), "paces": self._estimate.paces()}
+        return {"progress": reporting.timestamped(self._estimate.finished()), "paces": self._estimate.paces()}
 
     def try_forward(self) -> None:
         """A database that is away must not end the training: what was read is kept for the next time."""
@@ -83,11 +84,11 @@ class Relay:
             self._pending.append((type_, data))
         if self._pending:
             self._told = time.monotonic()
-            protocol.record(self._db, self._owner, self._pending, self._estimate.told())
+            reporting.record_events(self._db, self._owner, self._pending, self._estimate.told())
             self._pending = []
         elif time.monotonic() - self._told >= _TELL_SECONDS:
             self._tell()
 
     def _tell(self) -> None:
         self._told = time.monotonic()
-        protocol.tell(self._db, self._owner, self._estimate.told())
+        reporting.record_progress(self._db, self._owner, self._estimate.told())

@@ -64,7 +64,7 @@ def supervise(
     if relay:
         relay.forward()
     if code in (_EXIT_STOPPED,) or code < 0:
-        protocol.lost(db, owner, f"its training process was ended from outside (exit code {code})")
+        protocol.abandon(db, owner, f"its training process was ended from outside (exit code {code})")
         pulse.stale = True
         raise InterruptedError
     if code:

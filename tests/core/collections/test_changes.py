@@ -16,7 +16,7 @@ from core.errors import BadArchive, BadQuery, DatasetNotReady
 from core.files import manifest, texts
 from core.files.shards import read_range
 from core.ground.folders import ModelFile
-from core.jobs import protocol
+from core.jobs import lifecycle, protocol
 from core.jobs.protocol import Claim
 from core.search import index
 from core.search.export import map_of
@@ -24,8 +24,10 @@ from core.search.open_models import OpenModel
 from core.search.queries import Filter
 from core.search.snapshots import Labels, Snapshot
 from core.settings import Settings
+from core.store.columns import now
 from core.store.db import Database
-from core.store.tables import Dataset, DatasetStatus, Embedding, Image, JobKind, JobStatus, Label, Model, Queue, Rejection, now
+from core.store.kinds import DatasetStatus, JobKind, JobStatus, Queue
+from core.store.tables import Dataset, Embedding, Image, Label, Model, Rejection
 from tests.conftest import image_bytes, write_zip
 from tests.core.collections.test_datasets import ingested
 from worker.compact import compact
@@ -65,7 +67,15 @@ def half_added(db: Database, settings: Settings, dataset_id: str, data: bytes) -
         ingest(db, settings, owner, lambda: next(calls))
     with db.write() as session:
         home = f"datasets/{dataset_id}/{owner.job_id}-{owner.attempt}"
-        row = {"dataset_id": dataset_id, "offset": 512, "length": 5, "media_type": "image/png", "width": 1, "height": 1}
+        row = {
+            "dataset_id": dataset_id,
+            "job_id": owner.job_id,
+            "offset": 512,
+            "length": 5,
+            "media_type": "image/png",
+            "width": 1,
+            "height": 1,
+        }
         session.execute(insert(Image), [{**row, "path": "half.png", "sha256": "0" * 64, "shard": f"{home}/shard-000000.tar"}])
         refused = {"dataset_id": dataset_id, "job_id": owner.job_id, "path": "half.txt", "code": "x", "reason": "y"}
         session.execute(insert(Rejection), [refused])
@@ -131,7 +141,7 @@ def test_an_attempt_that_was_given_up_leaves_nothing(db: Database, settings: Set
 def test_training_reads_nothing_of_an_upload_that_goes_on(db: Database, settings: Settings, tmp_path: Path) -> None:
     dataset_id = ingested(db, settings, zipped(tmp_path, range(4)))
     with db.write() as session:
-        protocol.create(session, JobKind.TRAIN, dataset_id)
+        lifecycle.create(session, JobKind.TRAIN, dataset_id)
     owner = half_added(db, settings, dataset_id, zipped(tmp_path, range(4, 9)))
     assert protocol.claim(db, Queue.TRAINING, "w") is not None
     write_images(db, settings, dataset_id, tmp_path / "images.jsonl")
@@ -148,16 +158,16 @@ def test_what_an_upload_left_that_ended_without_an_owner_is_taken_back(
 ) -> None:
     dataset_id = ingested(db, settings, zipped(tmp_path, range(4)))
     owner = half_added(db, settings, dataset_id, zipped(tmp_path, range(4, 9)))
-    protocol.lost(db, owner, "killed")
+    protocol.abandon(db, owner, "killed")
     with db.write() as session:
         if end == "embed":
-            protocol.create(session, JobKind.EMBED, dataset_id)
+            lifecycle.create(session, JobKind.EMBED, dataset_id)
     if end == "lost":
         for _ in range(2):
-            protocol.lost(db, claimed(db), "killed")
+            protocol.abandon(db, claimed(db), "killed")
     else:
         with db.write() as session:
-            protocol.request_cancel(session, owner.job_id)
+            lifecycle.request_cancel(session, owner.job_id)
     assert "half.png" in paths(db)
     next_ = claimed(db)
     if end == "embed":
@@ -238,8 +248,8 @@ def test_compaction_keeps_what_is_live_and_nothing_else(db: Database, settings: 
     home = settings.root / "datasets" / dataset_id
     untouched = next(path for path in home.rglob("*.tar") if path.stat().st_size < 8000)
     with db.write() as session:
-        training = protocol.create(session, JobKind.TRAIN, dataset_id).id
-        protocol.create(session, JobKind.COMPACT, dataset_id)
+        training = lifecycle.create(session, JobKind.TRAIN, dataset_id).id
+        lifecycle.create(session, JobKind.COMPACT, dataset_id)
     compacting, other = claimed(db), protocol.claim(db, Queue.TRAINING, "w")
     assert other is not None and other.job_id == training  # begins while shards are being written anew
     compact(db, settings, compacting, Pulse(db, settings, compacting))
@@ -268,7 +278,7 @@ def make_model(db: Database, settings: Settings, vectors: np.ndarray) -> tuple[O
     with db.write() as session:
         session.add(Dataset(id="ds_1", name="n", status=DatasetStatus.READY, labels="none", images=len(paths), created_at=now()))
         session.flush()
-        job = protocol.create(session, JobKind.TRAIN, "ds_1").id
+        job = lifecycle.create(session, JobKind.TRAIN, "ds_1").id
         session.add(
             Model(
                 id="mdl_1",
@@ -281,7 +291,16 @@ def make_model(db: Database, settings: Settings, vectors: np.ndarray) -> tuple[O
                 created_at=now(),
             )
         )
-        row = {"dataset_id": "ds_1", "shard": "s", "offset": 0, "length": 1, "media_type": "image/png", "width": 1, "height": 1}
+        row = {
+            "dataset_id": "ds_1",
+            "job_id": job,
+            "shard": "s",
+            "offset": 0,
+            "length": 1,
+            "media_type": "image/png",
+            "width": 1,
+            "height": 1,
+        }
         made = insert(Image).returning(Image.id, sort_by_parameter_order=True)
         rows = [{**row, "path": path, "sha256": f"{number:064x}"} for number, path in enumerate(paths)]
         ids = np.array(session.scalars(made, rows).all())

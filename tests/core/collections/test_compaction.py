@@ -12,12 +12,14 @@ from sqlalchemy import event, func, insert, select, update
 
 from core.collections import compaction, datasets, deletions, published
 from core.errors import ModelInUse, ModelNotFound, StaleAttempt
-from core.jobs import protocol
+from core.jobs import lifecycle, protocol
 from core.jobs.protocol import Claim
 from core.jobs.sweep import collect
 from core.settings import Settings
+from core.store.columns import new_id
 from core.store.db import Database
-from core.store.tables import Dataset, Deletion, Embedding, Image, JobKind, JobStatus, Model, Queue, new_id
+from core.store.kinds import JobKind, JobStatus, Queue
+from core.store.tables import Dataset, Deletion, Embedding, Image, Model
 from tests.core.collections.test_changes import COUNT, DIM, claimed, make_model, zipped
 from tests.core.collections.test_datasets import ingested, uploaded
 from tests.core.jobs.test_jobs import make_dataset
@@ -97,7 +99,7 @@ def test_ids_of_deleted_images_go_when_no_model_holds_them(db: Database, setting
     compacted(db, settings)
     assert count(db, Deletion) == 3
     with db.write() as session:
-        training = protocol.create(session, JobKind.TRAIN, "ds_1").id
+        training = lifecycle.create(session, JobKind.TRAIN, "ds_1").id
     compacting, owner = queued(db), protocol.claim(db, Queue.TRAINING, "w")
     assert owner is not None and owner.job_id == training  # it may be learning an image that was deleted since
     compact(db, settings, compacting, Pulse(db, settings, compacting))
@@ -124,7 +126,7 @@ def test_a_stale_compaction_publishes_nothing_over_its_successor(db: Database, s
     owner = queued(db)
 
     def take_over() -> None:
-        protocol.lost(db, owner, "silent")
+        protocol.abandon(db, owner, "silent")
         successor = claimed(db)
         compact(db, settings, successor, Pulse(db, settings, successor))
 
@@ -137,7 +139,7 @@ def test_a_stale_compaction_publishes_nothing_over_its_successor(db: Database, s
 def test_a_stale_compaction_deletes_no_file_of_its_successor(db: Database, settings: Settings, tmp_path: Path) -> None:
     dataset_id = ingested(db, settings, zipped(tmp_path, range(4)))
     stale = queued(db, dataset_id)
-    protocol.lost(db, stale, "silent")
+    protocol.abandon(db, stale, "silent")
     successor = claimed(db)
     growing = settings.root / "datasets" / dataset_id / f"{successor.job_id}-{successor.attempt}" / "shard-000000.tar"
     growing.parent.mkdir()
@@ -163,7 +165,7 @@ def test_a_model_is_deleted_with_every_folder_that_it_has_had(db: Database, sett
     for name in ("job_1-1+job_2-1", "job_1-10", "job_1-2"):
         (models / name).mkdir()
     with db.write() as session:
-        classify = protocol.create(session, JobKind.CLASSIFY, "ds_1", params={"model_id": "mdl_1"}).id
+        classify = lifecycle.create(session, JobKind.CLASSIFY, "ds_1", params={"model_id": "mdl_1"}).id
     with pytest.raises(ModelInUse, match="current"):
         published.remove(db, settings, "mdl_1")
     with db.write() as session:
@@ -171,7 +173,7 @@ def test_a_model_is_deleted_with_every_folder_that_it_has_had(db: Database, sett
     with pytest.raises(ModelInUse, match=classify):
         published.remove(db, settings, "mdl_1")
     with db.write() as session:
-        protocol.request_cancel(session, classify)
+        lifecycle.request_cancel(session, classify)
     published.remove(db, settings, "mdl_1")
     assert folders(settings) == {"job_1-10", "job_1-2"}
     with pytest.raises(ModelNotFound), db.write() as session:
@@ -214,10 +216,10 @@ def test_whether_compaction_is_due_does_not_hang_on_files(db: Database, settings
 def test_files_that_belong_to_nothing_are_collected_and_no_others(db: Database, settings: Settings, ids: list[int]) -> None:
     uploaded(db, settings, b"x")
     with db.write() as session:
-        training = protocol.create(session, JobKind.TRAIN, "ds_1").id
-        compacting = protocol.create(session, JobKind.COMPACT, "ds_1").id
-        over = protocol.create(session, JobKind.COMPACT, "ds_1").id
-        protocol.request_cancel(session, over)
+        training = lifecycle.create(session, JobKind.TRAIN, "ds_1").id
+        compacting = lifecycle.create(session, JobKind.COMPACT, "ds_1").id
+        over = lifecycle.create(session, JobKind.COMPACT, "ds_1").id
+        lifecycle.request_cancel(session, over)
     gone = new_id("job")
     for name in (f"models/{training}-1", f"models/{gone}-1", "datasets/ds_1", "datasets/ds_gone"):
         (settings.root / name).mkdir(parents=True)

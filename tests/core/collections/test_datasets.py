@@ -15,11 +15,12 @@ from core.collections import datasets
 from core.collections.intake import end_failed, ingest
 from core.errors import BadArchive, DatasetInUse, DatasetNotFound, StaleAttempt
 from core.files.shards import read_range
-from core.jobs import protocol
+from core.jobs import lifecycle, protocol
 from core.jobs.protocol import Claim
 from core.settings import Settings
 from core.store.db import Database
-from core.store.tables import Dataset, Image, JobKind, JobStatus, Label, Queue, Rejection
+from core.store.kinds import JobKind, JobStatus, Queue
+from core.store.tables import Dataset, Image, Label, Rejection
 from tests.conftest import image_bytes, write_zip
 
 
@@ -243,7 +244,7 @@ def test_a_second_attempt_leaves_nothing_of_the_first(db: Database, settings: Se
     dataset_id, first = uploaded(db, settings, data)
     with pytest.raises(InterruptedError):
         ingest(db, settings, first, iter([False, False, True]).__next__)
-    protocol.lost(db, first, "test")
+    protocol.abandon(db, first, "test")
     second = protocol.claim(db, Queue.TASKS, "w")
     assert second is not None
     with pytest.raises(StaleAttempt):
@@ -258,13 +259,13 @@ def test_a_second_attempt_leaves_nothing_of_the_first(db: Database, settings: Se
 def test_deleting(db: Database, settings: Settings, tmp_path: Path) -> None:
     dataset_id = ingested(db, settings, zipped({"a.png": image_bytes(1)}, tmp_path))
     with db.write() as session:
-        job = protocol.create(session, JobKind.TRAIN, dataset_id).id
+        job = lifecycle.create(session, JobKind.TRAIN, dataset_id).id
     with pytest.raises(DatasetInUse, match=job):
         datasets.remove(db, settings, dataset_id)
     with db.read() as session:
         assert datasets.get(session, dataset_id).status == "ready"
     with db.write() as session:
-        protocol.request_cancel(session, job)
+        lifecycle.request_cancel(session, job)
     datasets.remove(db, settings, dataset_id)
     assert not (settings.root / "datasets" / dataset_id).exists()
     with db.read() as session:
@@ -281,4 +282,4 @@ def test_ids_are_never_used_again(db: Database, settings: Settings, tmp_path: Pa
     ingested(db, settings, zipped({"b.png": image_bytes(2)}, tmp_path))
     with db.read() as session:
         assert session.scalars(select(Image.id)).one() > before
-        assert protocol.get(session, session.scalars(select(protocol.Job.id)).one()).status == JobStatus.SUCCEEDED
+        assert lifecycle.get(session, session.scalars(select(protocol.Job.id)).one()).status == JobStatus.SUCCEEDED

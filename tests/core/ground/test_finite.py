@@ -11,7 +11,8 @@ from sqlalchemy.exc import DBAPIError
 from core.ground import finite
 from core.settings import Settings
 from core.store.db import Database, reason
-from core.store.tables import Job, JobKind
+from core.store.kinds import JobKind
+from core.store.tables import Job
 from tests.service.serving import ready_dataset
 
 NUMBERS: dict[str, Any] = {"mean": math.nan, "most": [math.inf, -math.inf, 1.5, {"deep": (math.nan, 2)}], "count": 3}

@@ -10,9 +10,11 @@ from typing import Any
 import pytest
 
 from core.ground import logs
-from core.jobs import protocol
+from core.jobs import lifecycle, protocol
+from core.store.columns import now
 from core.store.db import Database
-from core.store.tables import Dataset, DatasetStatus, JobKind, Queue, now
+from core.store.kinds import DatasetStatus, JobKind, Queue
+from core.store.tables import Dataset
 
 SCRIPT = """
 import logging, threading, warnings
@@ -90,12 +92,12 @@ def test_a_job_remembers_the_request_that_made_it_and_hands_it_on(db: Database) 
         with db.write() as session:
             session.add(Dataset(id="ds_1", name="a", status=DatasetStatus.READY, labels="none", created_at=now()))
             session.flush()
-            protocol.create(session, JobKind.EMBED, "ds_1")
+            lifecycle.create(session, JobKind.EMBED, "ds_1")
 
     copy_context().run(make)
     owner = protocol.claim(db, Queue.TASKS, "test")
     assert owner is not None and owner.request_id == "r-9"
     with logs.on(request_id=owner.request_id), db.write() as session:
-        assert protocol.create(session, JobKind.COMPACT, "ds_1").request_id == "r-9"
+        assert lifecycle.create(session, JobKind.COMPACT, "ds_1").request_id == "r-9"
     with db.write() as session:
-        assert protocol.create(session, JobKind.COMPACT, "ds_1").request_id is None
+        assert lifecycle.create(session, JobKind.COMPACT, "ds_1").request_id is None

@@ -8,10 +8,11 @@ from sqlalchemy.orm import Session
 
 from core.collections import datasets
 from core.errors import KeyReused
-from core.jobs import protocol
+from core.jobs import lifecycle
 from core.jobs.idempotency import job_once
 from core.store.db import Database
-from core.store.tables import Job, JobKind
+from core.store.kinds import JobKind
+from core.store.tables import Job
 
 
 @pytest.fixture
@@ -24,7 +25,7 @@ def dataset(db: Database) -> str:
 
 def test_a_key_makes_one_job_whoever_asks_how_often(db: Database, dataset: str) -> None:
     def make(session: Session) -> Job:
-        return protocol.create(session, JobKind.TRAIN, dataset)
+        return lifecycle.create(session, JobKind.TRAIN, dataset)
 
     with ThreadPoolExecutor(8) as pool:
         found = list(pool.map(lambda _: job_once(db, "key", {"a": 1}, make), range(16)))
@@ -40,9 +41,9 @@ def test_a_key_makes_one_job_whoever_asks_how_often(db: Database, dataset: str) 
 
 def test_a_request_that_fails_leaves_its_key_free(db: Database, dataset: str) -> None:
     def fail(session: Session) -> Job:
-        protocol.create(session, JobKind.TRAIN, dataset)
+        lifecycle.create(session, JobKind.TRAIN, dataset)
         raise ValueError("our own")
 
     with pytest.raises(ValueError, match="own"):
         job_once(db, "key", {}, fail)
-    assert job_once(db, "key", {}, lambda session: protocol.create(session, JobKind.TRAIN, dataset))[1]
+    assert job_once(db, "key", {}, lambda session: lifecycle.create(session, JobKind.TRAIN, dataset))[1]

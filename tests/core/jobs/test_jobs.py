@@ -6,11 +6,13 @@ import pytest
 from sqlalchemy import select, update
 
 from core.errors import JobNotFound, JobOver, StaleAttempt
-from core.jobs import protocol
+from core.jobs import events, lifecycle, protocol, reporting, scheduling
 from core.jobs.protocol import Claim
 from core.jobs.sweep import Sweep
+from core.store.columns import now
 from core.store.db import Database
-from core.store.tables import Dataset, DatasetStatus, Job, JobEvent, JobKind, JobStatus, Metric, Queue, now
+from core.store.kinds import DatasetStatus, JobKind, JobStatus, Queue
+from core.store.tables import Dataset, Job, JobEvent, Metric
 
 
 def make_dataset(db: Database, id_: str = "ds_1", status: DatasetStatus = DatasetStatus.READY) -> str:
@@ -21,12 +23,12 @@ def make_dataset(db: Database, id_: str = "ds_1", status: DatasetStatus = Datase
 
 def make_job(db: Database, dataset: str = "ds_1", kind: JobKind = JobKind.TRAIN, evaluation: str | None = None) -> str:
     with db.write() as session:
-        return protocol.create(session, kind, dataset, evaluation_dataset_id=evaluation).id
+        return lifecycle.create(session, kind, dataset, evaluation_dataset_id=evaluation).id
 
 
 def status_of(db: Database, job: str) -> str:
     with db.read() as session:
-        return protocol.get(session, job).status
+        return lifecycle.get(session, job).status
 
 
 def claimed(db: Database, queue: Queue = Queue.TRAINING) -> Claim:
@@ -35,7 +37,7 @@ def claimed(db: Database, queue: Queue = Queue.TRAINING) -> Claim:
     return owner
 
 
-def epoch(round_: int, number: int) -> protocol.Event:
+def epoch(round_: int, number: int) -> events.Event:
     figures = {"loss": 1.0, "learning_rate": 0.1, "images_per_second": 10.0, "anchors": 0.0}
     return "epoch", {"round": round_, "epoch": number, **figures}
 
@@ -82,7 +84,7 @@ def end(db: Database, owner: Claim) -> None:
 def test_one_job_at_a_time_changes_a_dataset(db: Database) -> None:
     make_dataset(db, "ds_1")
     make_dataset(db, "ds_2")
-    expected = {make_job(db, dataset, kind) for dataset in ("ds_1", "ds_2") for kind in protocol.WRITERS * 2}
+    expected = {make_job(db, dataset, kind) for dataset in ("ds_1", "ds_2") for kind in scheduling.WRITERS * 2}
     running: dict[str, int] = {"ds_1": 0, "ds_2": 0}
 
     def drain(name: str) -> list[str]:
@@ -90,7 +92,7 @@ def test_one_job_at_a_time_changes_a_dataset(db: Database) -> None:
         while len(mine) < len(expected) and (protocol.waiting(db, Queue.TASKS) or any(running.values())):
             if owner := protocol.claim(db, Queue.TASKS, name):
                 with db.read() as session:
-                    dataset = protocol.get(session, owner.job_id).dataset_id
+                    dataset = lifecycle.get(session, owner.job_id).dataset_id
                 running[dataset] += 1
                 assert running[dataset] == 1
                 running[dataset] -= 1
@@ -134,7 +136,7 @@ def test_training_fails_with_its_dataset(db: Database) -> None:
     owner = claimed(db, Queue.TASKS)
     with db.write() as session:
         protocol.finish(session, owner, JobStatus.FAILED, error={"code": "bad_archive", "message": "no"})
-        protocol.fail_dataset(session, "ds_1", {"code": "bad_archive", "message": "no"})
+        lifecycle.fail_dataset(session, "ds_1", {"code": "bad_archive", "message": "no"})
     assert status_of(db, train) == JobStatus.FAILED
     assert status_of(db, ingest) == JobStatus.FAILED
 
@@ -143,12 +145,12 @@ def test_a_stale_owner_can_write_nothing(db: Database) -> None:
     make_dataset(db)
     make_job(db)
     stale = claimed(db)
-    protocol.lost(db, stale, "test")
+    protocol.abandon(db, stale, "test")
     fresh = claimed(db)
     with pytest.raises(StaleAttempt):
         protocol.beat(db, stale)
     with pytest.raises(StaleAttempt):
-        protocol.record(db, stale, [epoch(0, 0)], None)
+        reporting.record_events(db, stale, [epoch(0, 0)], None)
     with pytest.raises(StaleAttempt), db.write() as session:
         protocol.finish(session, stale, JobStatus.SUCCEEDED)
     assert fresh.attempt == stale.attempt + 1
@@ -160,11 +162,11 @@ def test_events_count_without_gaps_and_a_resume_repeats_nothing(db: Database) ->
     make_dataset(db)
     job = make_job(db)
     first = claimed(db)
-    ends: list[protocol.Event] = [("round", {"round": 0}), ("warning", {"round": 0, "message": "collapsed"})]
-    protocol.record(db, first, [("started", {}), epoch(0, 0), epoch(0, 1), *ends], {"round": 0})
-    protocol.lost(db, first, "test")
+    ends: list[events.Event] = [("round", {"round": 0}), ("warning", {"round": 0, "message": "collapsed"})]
+    reporting.record_events(db, first, [("started", {}), epoch(0, 0), epoch(0, 1), *ends], {"round": 0})
+    protocol.abandon(db, first, "test")
     second = claimed(db)
-    protocol.record(db, second, [("started", {}), epoch(0, 0), epoch(0, 1), *ends, epoch(1, 0)], None)
+    reporting.record_events(db, second, [("started", {}), epoch(0, 0), epoch(0, 1), *ends, epoch(1, 0)], None)
     with db.read() as session:
         rows = session.scalars(select(JobEvent).where(JobEvent.job_id == job).order_by(JobEvent.seq)).all()
         epochs = [(row.data["round"], row.data["epoch"]) for row in rows if row.type == "epoch"]
@@ -179,7 +181,7 @@ def test_cancel_while_queued_is_immediate(db: Database) -> None:
     make_dataset(db)
     job = make_job(db)
     with db.write() as session:
-        assert protocol.request_cancel(session, job).status == JobStatus.CANCELLED
+        assert lifecycle.request_cancel(session, job).status == JobStatus.CANCELLED
     assert protocol.claim(db, Queue.TRAINING, "w") is None
 
 
@@ -189,7 +191,7 @@ def test_cancel_while_running_reaches_the_owner_and_beats_success(db: Database) 
     owner = claimed(db)
     assert not protocol.beat(db, owner)
     with db.write() as session:
-        assert protocol.request_cancel(session, job).status == JobStatus.RUNNING
+        assert lifecycle.request_cancel(session, job).status == JobStatus.RUNNING
     assert protocol.beat(db, owner)
     with pytest.raises(StaleAttempt), db.write() as session:
         protocol.finish(session, owner, JobStatus.SUCCEEDED)
@@ -205,9 +207,9 @@ def test_cancel_of_what_is_over_or_unknown(db: Database) -> None:
     with db.write() as session:
         protocol.finish(session, owner, JobStatus.SUCCEEDED)
     with pytest.raises(JobOver), db.write() as session:
-        protocol.request_cancel(session, job)
+        lifecycle.request_cancel(session, job)
     with pytest.raises(JobNotFound), db.write() as session:
-        protocol.request_cancel(session, "job_none")
+        lifecycle.request_cancel(session, "job_none")
 
 
 class Clock:
@@ -251,10 +253,10 @@ def test_three_lost_attempts_without_progress_fail_the_job(db: Database) -> None
     make_dataset(db)
     job = make_job(db)
     for expected in (JobStatus.QUEUED, JobStatus.QUEUED, JobStatus.FAILED):
-        protocol.lost(db, claimed(db), "killed")
+        protocol.abandon(db, claimed(db), "killed")
         assert status_of(db, job) == expected
     with db.read() as session:
-        error = protocol.get(session, job).error
+        error = lifecycle.get(session, job).error
     assert error is not None
     assert error["code"] == "worker_lost"
 
@@ -265,7 +267,7 @@ def test_lost_attempts_with_progress_do_not_count(db: Database) -> None:
     for number in range(6):
         owner = claimed(db)
         protocol.beat(db, owner, mark=f"r00-e{number:05}-s000000")
-        protocol.lost(db, owner, "killed")
+        protocol.abandon(db, owner, "killed")
         assert status_of(db, job) == JobStatus.QUEUED
 
 
@@ -284,6 +286,6 @@ def test_a_lost_job_that_was_to_be_cancelled_is_cancelled(db: Database) -> None:
     job = make_job(db)
     owner = claimed(db)
     with db.write() as session:
-        protocol.request_cancel(session, job)
-    protocol.lost(db, owner, "killed")
+        lifecycle.request_cancel(session, job)
+    protocol.abandon(db, owner, "killed")
     assert status_of(db, job) == JobStatus.CANCELLED

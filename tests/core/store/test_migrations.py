@@ -182,3 +182,44 @@ def test_labels_from_before_become_what_a_person_sees(db: Database, config: Conf
         after = session.execute(select(reflected(session.connection()).tables["datasets"])).mappings().all()
         assert [(each["depths"], each["noticed"]) for each in after] == [({}, {})] * 2
     command.check(config)
+
+
+def test_images_from_before_name_the_upload_that_added_them(db: Database, config: Config) -> None:
+    """By the path of their shard; those that a compaction has moved, which only happens to images of uploads that succeeded,
+    name the first of these."""
+    command.downgrade(config, "0011")
+    jobs = {
+        "failed": ("ds_1", "ingest", "failed"),
+        "first": ("ds_1", "ingest", "succeeded"),
+        "later": ("ds_1", "ingest", "succeeded"),
+        "going on": ("ds_1", "ingest", "running"),
+        "compaction": ("ds_1", "compact", "running"),
+        "of another": ("ds_longer", "ingest", "succeeded"),
+    }
+    ids = {name: f"job_{number:016x}" for number, name in enumerate(jobs)}
+    with db.write() as session:
+        tables = reflected(session.connection()).tables
+
+        def row(table: str, number: int, **given: Any) -> Row:
+            return {column.name: value(column, number) for column in tables[table].columns} | given
+
+        for number, id_ in enumerate(("ds_1", "ds_longer"), start=1):
+            session.execute(insert(tables["datasets"]), row("datasets", number, id=id_))
+        for seq, (name, (dataset, kind, status)) in enumerate(jobs.items(), start=1):
+            own = {"id": ids[name], "dataset_id": dataset, "evaluation_dataset_id": None, "kind": kind, "status": status}
+            session.execute(insert(tables["jobs"]), row("jobs", seq, **own))
+        for id_, (name, job) in enumerate(ids.items(), start=1):
+            shard = f"datasets/{jobs[name][0]}/{job}-12/shard-000000.tar"
+            own = {"id": id_, "dataset_id": jobs[name][0], "sha256": str(id_), "path": name, "shard": shard}
+            session.execute(insert(tables["images"]), row("images", 1, **own))
+    for _ in range(2):
+        command.upgrade(config, "head")
+        with db.read() as session:
+            named = dict(session.execute(text("SELECT path, job_id FROM images")).all())
+        assert named == {**ids, "compaction": ids["first"]}
+        command.check(config)
+        with db.read() as session:
+            columns = {column["name"]: column for column in inspect(session.connection()).get_columns("images")}
+        assert not columns["job_id"]["nullable"]
+        command.downgrade(config, "0011")
+    command.upgrade(config, "head")

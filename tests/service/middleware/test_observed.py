@@ -9,10 +9,11 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from sqlalchemy import select, update
 
-from core.jobs import protocol
+from core.jobs import lifecycle, protocol, reporting
 from core.settings import Settings
 from core.store.db import Database
-from core.store.tables import Job, JobKind, JobStatus, Queue
+from core.store.kinds import JobKind, JobStatus, Queue
+from core.store.tables import Job
 from tests.conftest import image_bytes
 from tests.published import Published
 from tests.service.serving import copy, pictures, ready_dataset, serving
@@ -86,7 +87,7 @@ def test_requests_are_counted_by_route_and_never_by_path(client: httpx.Client) -
 def test_jobs_queues_and_training_come_from_the_database(client: httpx.Client, settings: Settings, db: Database) -> None:
     dataset = ready_dataset(db, settings)
     with db.write() as session:
-        running, _ = (protocol.create(session, JobKind.TRAIN, dataset) for _ in range(2))
+        running, _ = (lifecycle.create(session, JobKind.TRAIN, dataset) for _ in range(2))
     with db.write() as session:
         session.execute(update(Job).where(Job.id == running.id).values(created_at=running.created_at.replace(year=2020)))
     found = figures(client)
@@ -95,7 +96,7 @@ def test_jobs_queues_and_training_come_from_the_database(client: httpx.Client, s
     owner = protocol.claim(db, Queue.TRAINING, "test")
     assert owner is not None
     epoch = {"round": 0, "epoch": 1, "loss": 6.5, "learning_rate": 0.1, "images_per_second": 321.0, "anchors": 0.0}
-    protocol.record(db, owner, [("epoch", epoch)], {"loss": 6.5, "images_per_second": 321.0})
+    reporting.record_events(db, owner, [("epoch", epoch)], {"loss": 6.5, "images_per_second": 321.0})
     found = figures(client)
     assert of(found, "anchorhood_jobs", kind="train", status="running") == 1
     assert of(found, "anchorhood_jobs", kind="train", status="queued") == 1

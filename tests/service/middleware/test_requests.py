@@ -15,10 +15,11 @@ from starlette.responses import Response
 from starlette.types import Message, Receive, Scope, Send
 
 from core.errors import TooLarge
-from core.jobs import protocol
+from core.jobs import lifecycle, protocol, reporting
 from core.settings import Settings
 from core.store.db import Database
-from core.store.tables import Job, JobKind, JobStatus, Metric, Queue
+from core.store.kinds import JobKind, JobStatus, Queue
+from core.store.tables import Job, Metric
 from service.middleware.limits import Limits
 from tests.published import Published
 from tests.service.routes.test_api import JSON, problem
@@ -193,11 +194,11 @@ def test_jobs_are_chosen_by_status_and_dataset_and_come_in_both_orders(
     api: httpx.Client, db: Database, settings: Settings, dataset: str
 ) -> None:
     with db.write() as session:
-        ids = [protocol.create(session, JobKind.TRAIN, dataset).id for _ in range(3)]
+        ids = [lifecycle.create(session, JobKind.TRAIN, dataset).id for _ in range(3)]
     other = ready_dataset(db, settings, pictures(3))
     with db.write() as session:
-        ids.append(protocol.create(session, JobKind.TRAIN, other).id)
-        protocol.request_cancel(session, ids[1])
+        ids.append(lifecycle.create(session, JobKind.TRAIN, other).id)
+        lifecycle.request_cancel(session, ids[1])
 
     def found(**asked: object) -> list[str]:
         seen: list[str] = []
@@ -218,8 +219,8 @@ def test_jobs_are_chosen_by_status_and_dataset_and_come_in_both_orders(
 
 def test_a_stream_of_a_job_that_is_over_is_not_connected_to_again(api: httpx.Client, db: Database, dataset: str) -> None:
     with db.write() as session:
-        job = protocol.create(session, JobKind.TRAIN, dataset).id
-        protocol.request_cancel(session, job)
+        job = lifecycle.create(session, JobKind.TRAIN, dataset).id
+        lifecycle.request_cancel(session, job)
     text = api.get(f"/jobs/{job}/events", headers=STREAM).text
     last = text.rpartition("id: ")[2].partition("\n")[0]
     again = api.get(f"/jobs/{job}/events", headers={**STREAM, "Last-Event-ID": last})
@@ -233,12 +234,12 @@ def test_a_stream_of_a_job_that_is_over_is_not_connected_to_again(api: httpx.Cli
 
 def test_the_end_of_a_training_is_counted_from_when_its_progress_was_told(api: httpx.Client, db: Database, dataset: str) -> None:
     with db.write() as session:
-        job = protocol.create(session, JobKind.TRAIN, dataset).id
+        job = lifecycle.create(session, JobKind.TRAIN, dataset).id
     owner = protocol.claim(db, Queue.TRAINING, "test")
     assert owner is not None
     assert api.get(f"/jobs/{job}").json()["estimated_finish"] is None
     epoch = {"round": 0, "epoch": 0, "loss": 1.0, "learning_rate": 0.1, "images_per_second": 5.0, "anchors": 0.0}
-    protocol.record(db, owner, [("epoch", epoch)], {"eta_seconds": 600.0})
+    reporting.record_events(db, owner, [("epoch", epoch)], {"eta_seconds": 600.0})
     told = datetime.now(UTC) - timedelta(seconds=60)
     with db.write() as session:
         session.execute(update(Job).where(Job.id == job).values(progress={"eta_seconds": 600.0, "told_at": told.isoformat()}))
@@ -253,7 +254,7 @@ def test_the_end_of_a_training_is_counted_from_when_its_progress_was_told(api: h
 def test_many_metrics_are_thinned_evenly(api: httpx.Client, db: Database, dataset: str) -> None:
     figures = {"loss": 1.0, "learning_rate": 0.1, "images_per_second": 5.0, "anchors": 0.0}
     with db.write() as session:
-        job = protocol.create(session, JobKind.TRAIN, dataset).id
+        job = lifecycle.create(session, JobKind.TRAIN, dataset).id
         session.add_all(Metric(job_id=job, round=number // 100, epoch=number % 100, **figures) for number in range(301))
     for points in (2, 7, 300, 301, 400):
         rows = api.get(f"/jobs/{job}/metrics?points={points}").json()["data"]

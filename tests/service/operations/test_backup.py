@@ -12,12 +12,14 @@ from sqlalchemy import insert, select
 from core.collections import datasets, deletions, images
 from core.errors import BadRequest, BadSettings, DataDirInUse
 from core.files.layout import DataFolder
-from core.jobs import protocol
+from core.jobs import lifecycle, protocol
 from core.settings import Settings
 from core.store import keys, migrate
+from core.store.columns import new_id
 from core.store.db import Database
 from core.store.keys import Scope
-from core.store.tables import Base, Dataset, Image, Job, JobKind, Queue, new_id
+from core.store.kinds import JobKind, Queue
+from core.store.tables import Base, Dataset, Image, Job
 from service.commands.main import commands
 from service.operations.backup import backup, restore
 from service.operations.supervisor import only_one
@@ -70,7 +72,7 @@ def test_rows_and_files_come_back(db: Database, ours: Settings, other: Settings,
     owner = protocol.claim(again, Queue.TASKS, "test")
     assert owner is not None and owner.kind is JobKind.INGEST
     with again.read() as session:
-        job = protocol.get(session, owner.job_id)
+        job = lifecycle.get(session, owner.job_id)
     assert datasets.upload_path(other, job.params["upload"]).read_bytes() == pictures(25)
     again.dispose()
 
@@ -105,7 +107,7 @@ def test_from_sqlite_into_this_database(db: Database, ours: Settings, other: Set
     assert keys.verify(db, own_key) is not None
     with db.write() as session:
         dataset = session.scalars(select(Dataset.id)).one()
-        job = protocol.create(session, JobKind.EMBED, dataset)  # its number collides with none that is there
+        job = lifecycle.create(session, JobKind.EMBED, dataset)  # its number collides with none that is there
         assert job.seq == max(session.scalars(select(Job.seq)))
     small.dispose()
 

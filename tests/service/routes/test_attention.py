@@ -19,7 +19,8 @@ from core.jobs import protocol
 from core.jobs.sweep import collect
 from core.settings import Settings
 from core.store.db import Database
-from core.store.tables import Attention, JobKind, Queue
+from core.store.kinds import JobKind, Queue
+from core.store.tables import Attention
 from tests.conftest import image_bytes, picture_zip, write_zip
 from tests.live import Live, wait_for
 from tests.published import Published
@@ -131,7 +132,7 @@ def test_an_attempt_that_was_lost_or_cancelled_publishes_nothing(
     asked = api.post(f"/models/{model}/attention", json={"image_ids": ids[:1]}).json()
     owner = protocol.claim(db, Queue.TRAINING, "w")
     assert owner is not None
-    protocol.lost(db, owner, "as if its worker were silent")
+    protocol.abandon(db, owner, "as if its worker were silent")
     with pytest.raises(StaleAttempt):
         attend(db, settings, owner, Pulse(db, settings, owner))
     assert list((settings.root / "attention").glob("*/*")) == []

@@ -11,10 +11,12 @@ from core.collections import training
 from core.files import manifest
 from core.ground import pretrained
 from core.ground.folders import ModelFile
-from core.jobs import protocol
+from core.jobs import lifecycle
 from core.settings import Settings
+from core.store.columns import now
 from core.store.db import Database
-from core.store.tables import JobKind, Model, now
+from core.store.kinds import JobKind
+from core.store.tables import Model
 from tests.service.serving import pictures, ready_dataset, serving
 from trainer.backbones.resnet import build_encoder, load_initial_weights
 from trainer.config import PRESETS, ConfigError, TrainConfig
@@ -133,8 +135,8 @@ def test_a_model_of_another_backbone_is_refused(settings: Settings, db: Database
 def model_of(settings: Settings, db: Database, dataset: str, backbone: str) -> str:
     """A published model, of which there is no more than its row and its manifest."""
     with db.write() as session:
-        job = protocol.create(session, JobKind.TRAIN, dataset).id
-        protocol.request_cancel(session, job)
+        job = lifecycle.create(session, JobKind.TRAIN, dataset).id
+        lifecycle.request_cancel(session, job)
         row = {"dataset_id": dataset, "job_id": job, "attempt": 1, "directory": "mdl_0a-1", "images": 20, "dim": 8}
         session.add(Model(id="mdl_0a", created_at=now(), **row))
     folder = settings.layout.models / "mdl_0a-1"

@@ -22,7 +22,8 @@ from sqlalchemy import select
 from core.ground.folders import MAPS
 from core.settings import Settings
 from core.store.db import Database
-from core.store.tables import Attention, Image, Job, JobKind
+from core.store.kinds import JobKind
+from core.store.tables import Attention, Image, Job
 from tests.conftest import image_bytes
 from tests.published import Published
 from tests.service.serving import copy, pictures, serving

@@ -14,10 +14,10 @@ import pytest
 from PIL import Image
 
 from core.collections import datasets
-from core.jobs import protocol
+from core.jobs import lifecycle, protocol
 from core.settings import Settings
 from core.store.db import Database
-from core.store.tables import Queue
+from core.store.kinds import Queue
 from tests.conftest import image_bytes
 from tests.published import Published
 from tests.service.routes.test_api import problem
@@ -213,7 +213,7 @@ def test_a_job_that_fails_for_an_unforeseen_reason_names_no_path(settings: Setti
     assert owner is not None
     perform(db, settings, owner)  # its upload is gone
     with db.read() as session:
-        error = protocol.get(session, owner.job_id).error
+        error = lifecycle.get(session, owner.job_id).error
     assert error is not None
     assert error["code"] == "internal_error"
     assert "No such file" in error["message"] and str(settings.root) not in error["message"]

@@ -12,10 +12,10 @@ from PIL import Image as PilImage
 
 from core.collections.intake import end_failed, ingest
 from core.errors import BadArchive
-from core.jobs import protocol
+from core.jobs import lifecycle, protocol
 from core.settings import Settings
 from core.store.db import Database
-from core.store.tables import JobStatus, Queue
+from core.store.kinds import JobStatus, Queue
 from service.dispositions import file_name
 from tests.conftest import image_bytes, write_zip
 from tests.core.pictures import png, tiff
@@ -34,7 +34,7 @@ def validated(db: Database, settings: Settings) -> JobStatus:
     except BadArchive as error:
         end_failed(db, settings, owner, JobStatus.FAILED, {"code": error.code, "message": str(error)})
     with db.read() as session:
-        return JobStatus(protocol.get(session, owner.job_id).status)
+        return JobStatus(lifecycle.get(session, owner.job_id).status)
 
 
 def upload(client: httpx.Client, data: bytes, labels: str = "none") -> str:

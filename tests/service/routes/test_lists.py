@@ -9,11 +9,13 @@ import pytest
 from sqlalchemy import insert, select, update
 
 from core.collections import datasets
-from core.jobs import protocol
+from core.jobs import lifecycle
 from core.settings import Settings
 from core.store import migrate
+from core.store.columns import now
 from core.store.db import Database
-from core.store.tables import Dataset, Job, JobKind, Model, now
+from core.store.kinds import JobKind
+from core.store.tables import Dataset, Job, Model
 from tests.service.serving import pictures, ready_dataset, serving
 
 JSON = {"Content-Type": "application/json"}
@@ -84,7 +86,7 @@ def test_datasets_of_a_name(client: httpx.Client, db: Database) -> None:
 def test_what_is_no_cursor_is_refused_on_every_list(client: httpx.Client, settings: Settings, db: Database) -> None:
     dataset = ready_dataset(db, settings)
     with db.write() as session:
-        training = protocol.create(session, JobKind.TRAIN, dataset).id
+        training = lifecycle.create(session, JobKind.TRAIN, dataset).id
         columns = {"dataset_id": dataset, "job_id": training, "attempt": 1, "directory": "x", "images": 1, "dim": 1}
         session.execute(insert(Model).values(id="mdl_1", created_at=now(), **columns))
     numbers = (

@@ -10,7 +10,8 @@ from sqlalchemy import func, select, update
 
 from core.settings import Settings
 from core.store.db import Database
-from core.store.tables import Job, JobKind, Model
+from core.store.kinds import JobKind
+from core.store.tables import Job, Model
 from tests.published import Published
 from tests.service.routes.test_api import problem
 from tests.service.serving import copy, serving

@@ -13,11 +13,13 @@ from sqlalchemy import select, update
 from core.collections import datasets, deletions, published
 from core.collections.intake import ingest
 from core.errors import ModelInUse
-from core.jobs import protocol
+from core.jobs import lifecycle, protocol, reporting
 from core.jobs.sweep import collect
 from core.settings import Settings
+from core.store.columns import now
 from core.store.db import Database
-from core.store.tables import Image, Job, JobKind, JobStatus, Model, Queue, now
+from core.store.kinds import JobKind, JobStatus, Queue
+from core.store.tables import Image, Job, Model
 from tests.service.routes.test_api import problem
 from tests.service.serving import pictures, ready_dataset, serving
 from worker.training.inputs import bring_checkpoints, write_images
@@ -95,7 +97,7 @@ def over(db: Database, settings: Settings, dataset: str, status: JobStatus, roun
     """A training job that is over, with what its run leaves behind."""
     with db.write() as session:
         params = {"dim": 8, "seed": 3}
-        job = protocol.create(session, JobKind.TRAIN, dataset, params=params, name="mine", metadata={"a": 1}).id
+        job = lifecycle.create(session, JobKind.TRAIN, dataset, params=params, name="mine", metadata={"a": 1}).id
     owner = protocol.claim(db, Queue.TRAINING, "test")
     assert owner is not None and owner.job_id == job
     run = settings.layout.runs / job / "1"
@@ -187,7 +189,7 @@ def test_deleted_images_stop_it_and_added_ones_do_not(api: httpx.Client, db: Dat
     new = api.post(f"/jobs/{job}/continue", json={}).raise_for_status().json()["id"]
     home = settings.root / "runs" / new
     with db.read() as session:
-        bring_checkpoints(db, settings, protocol.get(session, new), home)
+        bring_checkpoints(db, settings, lifecycle.get(session, new), home)
     assert (home / "0" / "images.jsonl").read_text() == listed.read_text()
     assert [path.name for path in (home / "0" / "checkpoints").iterdir()] == [f"r02-e00000-s000000-{'0' * 16}.pt"]
     api.post(f"/jobs/{new}/cancel").raise_for_status()
@@ -205,7 +207,7 @@ def test_the_sweep_keeps_what_can_go_on_and_not_for_ever(db: Database, settings:
     (settings.layout.models / f"{every[JobStatus.SUCCEEDED]}-1").mkdir()
     assert collect(db, settings) == []
     with db.write() as session:
-        going_on = protocol.create(session, JobKind.TRAIN, dataset, continues=every[JobStatus.FAILED]).id
+        going_on = lifecycle.create(session, JobKind.TRAIN, dataset, continues=every[JobStatus.FAILED]).id
         old = now() - timedelta(days=settings.checkpoint_days + 1)
         session.execute(update(Job).where(Job.finished_at.is_not(None)).values(finished_at=old))
     assert [path.name for path in collect(db, settings)] == [every[JobStatus.CANCELLED]]
@@ -223,13 +225,13 @@ def test_progress_is_told_in_the_row_and_in_the_stream_and_never_as_an_event(
 ) -> None:
     dataset = ready_dataset(db, settings)
     with db.write() as session:
-        job = protocol.create(session, JobKind.TRAIN, dataset).id
+        job = lifecycle.create(session, JobKind.TRAIN, dataset).id
     owner = protocol.claim(db, Queue.TRAINING, "test")
     assert owner is not None
     before = api.get(f"/jobs/{job}/events").json()["data"]
     seen: list[dict[str, Any]] = []
     with api.stream("GET", f"/jobs/{job}/events", headers={"Accept": "text/event-stream"}) as response:
-        protocol.tell(db, owner, {"phase": "preparing", "phase_fraction": 0.5, "fraction": 0.01, "eta_seconds": 60.0})
+        reporting.record_progress(db, owner, {"phase": "preparing", "phase_fraction": 0.5, "fraction": 0.01, "eta_seconds": 60.0})
         kind = ""
         for line in response.iter_lines():
             name, _, value = line.partition(": ")
@@ -239,7 +241,9 @@ def test_progress_is_told_in_the_row_and_in_the_stream_and_never_as_an_event(
                 seen.append(json.loads(value))
                 if len(seen) == 2:
                     break
-                protocol.tell(db, owner, {"phase": "training", "phase_fraction": 0.1, "fraction": 0.2, "eta_seconds": 50.0})
+                reporting.record_progress(
+                    db, owner, {"phase": "training", "phase_fraction": 0.1, "fraction": 0.2, "eta_seconds": 50.0}
+                )
     assert [told["phase"] for told in seen] == ["preparing", "training"]
     body = api.get(f"/jobs/{job}").json()
     assert (body["progress"]["phase"], body["progress"]["fraction"]) == ("training", 0.2)

@@ -1,0 +1,111 @@
+"""Jobs from their making to an end that needs no owner: created, found, cancelled or failed while they wait."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from sqlalchemy import select, update
+from sqlalchemy.orm import Session
+
+from core.errors import JobNotFound, JobOver
+from core.ground import logs
+from core.jobs import events
+from core.jobs.scheduling import QUEUE_OF
+from core.store.columns import new_id, now
+from core.store.db import changes_one
+from core.store.kinds import UNFINISHED, DatasetStatus, JobKind, JobStatus
+from core.store.tables import Dataset, Job
+
+CANCELLED_UPLOAD = {"code": "cancelled", "message": "the validation of the upload was cancelled"}
+
+
+def create(
+    session: Session,
+    kind: JobKind,
+    dataset_id: str,
+    *,
+    params: dict[str, Any] | None = None,
+    evaluation_dataset_id: str | None = None,
+    name: str | None = None,
+    metadata: dict[str, Any] | None = None,
+    continues: str | None = None,
+) -> Job:
+    """Insert a queued job; ring its queue after the commit."""
+    job = Job(
+        id=new_id("job"),
+        kind=kind,
+        queue=QUEUE_OF[kind],
+        dataset_id=dataset_id,
+        evaluation_dataset_id=evaluation_dataset_id,
+        status=JobStatus.QUEUED,
+        name=name,
+        request_id=logs.about().get("request_id"),
+        params=params or {},
+        job_metadata=metadata or {},
+        continues=continues,
+        created_at=now(),
+    )
+    session.add(job)
+    session.flush()
+    events.append(session, job.id, [("queued", {})])
+    return job
+
+
+def get(session: Session, job_id: str) -> Job:
+    """Raises ``JobNotFound``."""
+    job = session.scalar(select(Job).where(Job.id == job_id))
+    if job is None:
+        raise JobNotFound(job_id)
+    return job
+
+
+def makes_dataset(job: Job) -> bool:
+    """Whether a dataset stands or falls with this job, its first validation; later ones add to what is there."""
+    return job.kind == JobKind.INGEST and not job.params.get("adds")
+
+
+def unfinished(session: Session) -> Sequence[Job]:
+    """Every job that is queued or running."""
+    return session.scalars(select(Job).where(Job.status.in_(UNFINISHED))).all()
+
+
+def request_cancel(session: Session, job_id: str) -> Job:
+    """Cancel a queued job at once, ask the owner of a running one to stop; cancelling twice is fine.
+
+    Raises:
+        JobNotFound: no such job.
+        JobOver: it already succeeded or failed.
+    """
+    unfinished = update(Job).where(Job.id == job_id, Job.status.in_(UNFINISHED))
+    changes_one(session, unfinished.values(cancel_requested=True))  # holds the row: its status stays what it is now
+    queued = update(Job).where(Job.id == job_id, Job.status == JobStatus.QUEUED)
+    if changes_one(session, queued.values(status=JobStatus.CANCELLED, finished_at=now())):
+        events.append(session, job_id, [("cancelled", {})])
+        end_unowned(session, get(session, job_id), CANCELLED_UPLOAD)
+    job = get(session, job_id)
+    if job.status in (JobStatus.SUCCEEDED, JobStatus.FAILED):
+        raise JobOver(f"{job_id} already {job.status}")
+    return job
+
+
+def fail_dataset(session: Session, dataset_id: str, error: dict[str, Any]) -> None:
+    """Mark a dataset as unusable, and fail every queued job that needs it."""
+    failed = {"status": DatasetStatus.FAILED, "error": error}
+    session.execute(update(Dataset).where(Dataset.id == dataset_id).values(failed))
+    needing = (Job.dataset_id == dataset_id) | (Job.evaluation_dataset_id == dataset_id)
+    for job_id in session.scalars(select(Job.id).where(needing, Job.status == JobStatus.QUEUED)).all():
+        fail_queued(session, job_id, error)
+
+
+def fail_queued(session: Session, job_id: str, error: dict[str, Any]) -> None:
+    """End a job without success while it waits; one that was claimed meanwhile goes on."""
+    queued = update(Job).where(Job.id == job_id, Job.status == JobStatus.QUEUED)
+    if changes_one(session, queued.values(status=JobStatus.FAILED, error=error, finished_at=now())):
+        events.append(session, job_id, [("failed", error)])
+
+
+def end_unowned(session: Session, job: Job, error: dict[str, Any]) -> None:
+    """What the owner of an upload's validation would have done: without one, a job takes back what was added so far."""
+    if makes_dataset(job):
+        fail_dataset(session, job.dataset_id, error)
+    elif job.kind == JobKind.INGEST and job.attempt:
+        create(session, JobKind.COMPACT, job.dataset_id)

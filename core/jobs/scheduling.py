@@ -1,0 +1,54 @@
+"""Which job may run when: the queue of each kind, and which kinds wait for others on the same dataset."""
+
+from typing import Any
+
+from sqlalchemy import exists, select
+from sqlalchemy.orm import Session, aliased
+
+from core.store.kinds import UNFINISHED, DatasetStatus, JobKind, JobStatus, Queue
+from core.store.tables import Dataset, Job
+
+READERS = (JobKind.TRAIN, JobKind.ATTENTION)  # run a child process that has torch and reads shards by their names
+QUEUE_OF = {kind: Queue.TRAINING if kind in READERS else Queue.TASKS for kind in JobKind}
+WRITERS = (JobKind.INGEST, JobKind.EMBED, JobKind.COMPACT)  # change a collection, so that one of them runs on it at a time
+
+
+def begun_training(dataset_id: Any, job: Any = Job) -> Any:
+    """The condition on a job that it has begun, is not over, and its child process reads shards of a dataset by their names."""
+    reads = (job.dataset_id == dataset_id) | (job.evaluation_dataset_id == dataset_id)
+    return job.kind.in_(READERS) & job.status.in_(UNFINISHED) & (job.attempt > 0) & reads
+
+
+def claimable(queue: Queue) -> Any:
+    """Id, attempt, kind and request id of the jobs of a queue that may be claimed now, the oldest first; as a query."""
+    judged, other = aliased(Dataset), aliased(Job)
+    earlier = (other.dataset_id == Job.dataset_id) & (other.seq < Job.seq)
+    uploads = (other.kind == JobKind.INGEST) & other.status.in_(UNFINISHED) & earlier
+    writing = other.kind.in_(WRITERS) & (other.status == JobStatus.RUNNING) & (other.dataset_id == Job.dataset_id)
+    return (
+        select(Job.id, Job.attempt, Job.kind, Job.request_id)
+        .join(Dataset, Dataset.id == Job.dataset_id)
+        .outerjoin(judged, judged.id == Job.evaluation_dataset_id)
+        .where(
+            Job.queue == queue,
+            Job.status == JobStatus.QUEUED,
+            (Job.kind != JobKind.TRAIN) | ((Dataset.status == DatasetStatus.READY) & ~exists().where(uploads)),
+            Job.kind.not_in(WRITERS) | ~exists().where(writing),
+            (Job.kind != JobKind.COMPACT) | ~exists().where(begun_training(Job.dataset_id, other)),
+            Job.evaluation_dataset_id.is_(None) | (judged.status == DatasetStatus.READY),
+        )
+        .order_by(Job.seq)
+    )
+
+
+def is_alone(session: Session, free: Any) -> bool:
+    """Whether no running job changes the dataset of a free one; no other claim on that dataset can end before this transaction.
+
+    The dataset's row is not waited for: failing it locks that row first and its jobs then, the other way round.
+    """
+    dataset_id = session.scalar(select(Job.dataset_id).where(free).with_for_update())
+    locked = select(Dataset.id).where(Dataset.id == dataset_id).with_for_update(skip_locked=True)
+    if session.scalar(locked) is None:
+        return False
+    running = select(Job.id).where(Job.dataset_id == dataset_id, Job.kind.in_(WRITERS), Job.status == JobStatus.RUNNING)
+    return session.scalar(running.limit(1)) is None
