@@ -18,8 +18,12 @@ def upgrade() -> None:
     begins = sa.func.length(images.c.dataset_id) + len(_BEFORE) + 2
     connection = op.get_bind()
     connection.execute(images.update().values(job_id=sa.func.substr(images.c.shard, begins, _ID)))
+    _require(connection)
     op.create_index(op.f("ix_images_job_id"), "images", ["job_id"])
     _name_uploads(connection, images)
+
+
+def _require(connection: sa.Connection) -> None:
     if connection.dialect.name != "sqlite":
         op.alter_column("images", "job_id", nullable=False)
         return
