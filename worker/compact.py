@@ -17,8 +17,9 @@ from core.files.layout import folders_of_model, merged_name
 from core.files.shards import ShardWriter, read_range
 from core.ground.folders import ModelFile
 from core.ground.formats import EXTENSION_OF
-from core.jobs import lifecycle, protocol, scheduling
+from core.jobs import lifecycle, protocol
 from core.jobs.protocol import Claim
+from core.jobs.uses import of_unfinished, shards_are_read
 from core.search import index
 from core.search.open_models import OpenModel
 from core.search.ranking import Rows
@@ -26,7 +27,7 @@ from core.search.snapshots import Labels, Snapshot
 from core.settings import Settings
 from core.store.db import BATCH, Database
 from core.store.kinds import JobKind, JobStatus
-from core.store.tables import Embedding, Image, Job, Model
+from core.store.tables import Embedding, Image, Model
 from worker.pulse import Pulse
 
 _BLOCK = 512  # of a tar file
@@ -141,7 +142,7 @@ def _delete_old_models(db: Database, settings: Settings, owner: Claim, dataset_i
     there = list(settings.layout.models.iterdir())
     with db.read() as session:
         models = session.scalars(select(Model).where(Model.dataset_id == dataset_id)).all()
-        begun_from = {job.params.get("init") for job in lifecycle.unfinished(session)}
+        begun_from = {needed.starts_from for needed in of_unfinished(session).values()}
     _require_ownership(db, owner)
     for model in models:
         for folder in folders_of_model(there, model.directory):
@@ -176,7 +177,7 @@ def _delete_old_shards(db: Database, settings: Settings, owner: Claim, dataset_i
     there = list(settings.layout.shard_files(dataset_id))
     with db.read() as session:
         named = set(session.scalars(select(Image.shard).where(Image.dataset_id == dataset_id).distinct()))
-        reading = session.scalar(select(Job.id).where(scheduling.begun_training(dataset_id)).limit(1)) is not None
+        reading = shards_are_read(session, dataset_id)
     old = [path for path in there if settings.layout.relative(path) not in named]
     if reading:
         return bool(old)

@@ -14,8 +14,9 @@ from core.collections import datasets
 from core.errors import BadParameters, CannotContinue, DatasetNotReady
 from core.ground.folders import RunFolder
 from core.jobs import lifecycle
+from core.jobs.uses import continued_by
 from core.settings import Settings
-from core.store.kinds import UNFINISHED, DatasetStatus, JobKind, JobStatus
+from core.store.kinds import DatasetStatus, JobKind, JobStatus
 from core.store.tables import Image, Job
 
 MOST_ROUNDS = 20  # of any training
@@ -105,8 +106,7 @@ def create(session: Session, plan: Plan) -> Job:
     for dataset_id in sorted(id_ for id_ in (before.dataset_id, before.evaluation_dataset_id) if id_):
         if datasets.get_for_job(session, dataset_id).status == DatasetStatus.FAILED:
             raise DatasetNotReady(f"{dataset_id} is of no use any more")
-    going_on = select(Job.id).where(Job.continues == before.id, Job.status.in_(UNFINISHED)).limit(1)
-    if (other := session.scalar(going_on)) is not None:
+    if (other := continued_by(session, before.id)) is not None:
         raise CannotContinue(f"{before.id} is being continued by {other}")
     return lifecycle.create(
         session,

@@ -12,6 +12,7 @@ from sqlalchemy.orm import Session
 from core.errors import BadRequest, DatasetInUse, DatasetNotFound, DatasetNotReady
 from core.files import layout
 from core.jobs import lifecycle
+from core.jobs.uses import of_unfinished, uses
 from core.settings import Settings
 from core.store.columns import new_id, now
 from core.store.db import BATCH, Database
@@ -24,6 +25,12 @@ LABEL_MODES = ("none", "folders")
 def upload_path(settings: Settings, upload: str) -> Path:
     """Where an upload lies until it was validated; the one that makes a dataset is named by its id."""
     return settings.layout.upload(upload)
+
+
+def delete_upload(settings: Settings, job: Job) -> None:
+    """Delete the file that a job was to validate, if that is what it was for."""
+    if upload := uses(job).upload:
+        upload_path(settings, upload).unlink(missing_ok=True)
 
 
 def create(
@@ -186,26 +193,25 @@ def remove(db: Database, settings: Settings, dataset_id: str) -> None:
         while _delete_some(db, table, dataset_id):
             pass
     with db.write() as session:
-        jobs_of_it = session.execute(select(Job.id, Job.params).where(Job.dataset_id == dataset_id)).all()
+        jobs_of_it = session.scalars(select(Job).where(Job.dataset_id == dataset_id)).all()
         session.execute(update(Job).where(Job.evaluation_dataset_id == dataset_id).values(evaluation_dataset_id=None))
         session.execute(delete(Dataset).where(Dataset.id == dataset_id))
     db.settle()
     there = list(settings.layout.models.iterdir())
     folders = [folder for _, directory in models for folder in layout.folders_of_model(there, directory)]
     folders += [settings.layout.attention_of(model_id) for model_id, _ in models]
-    folders += [settings.layout.job(job_id) for job_id, _ in jobs_of_it]
+    folders += [settings.layout.job(job.id) for job in jobs_of_it]
     for folder in [*folders, settings.layout.dataset(dataset_id)]:
         shutil.rmtree(folder, ignore_errors=True)
-    for _, params in jobs_of_it:
-        if "upload" in params:
-            upload_path(settings, params["upload"]).unlink(missing_ok=True)
+    for job in jobs_of_it:
+        delete_upload(settings, job)
 
 
 def _require_unused(session: Session, dataset_id: str) -> None:
     models = set(session.scalars(select(Model.id).where(Model.dataset_id == dataset_id)))
-    for job in lifecycle.unfinished(session):
-        if dataset_id in (job.dataset_id, job.evaluation_dataset_id) or job.params.get("init") in models:
-            raise DatasetInUse(f"{dataset_id} is needed by {job.id}; cancel that job or wait for it")
+    for job_id, needed in of_unfinished(session).items():
+        if dataset_id in needed.datasets or needed.starts_from in models:
+            raise DatasetInUse(f"{dataset_id} is needed by {job_id}; cancel that job or wait for it")
 
 
 def _delete_some(db: Database, table: type[Image] | type[Rejection], dataset_id: str) -> int:

@@ -12,8 +12,9 @@ from sqlalchemy.orm import Session
 from core.collections import datasets, embedding
 from core.errors import BadQuery, DatasetNotReady
 from core.files.layout import attempt_of
-from core.jobs import protocol, scheduling
+from core.jobs import protocol
 from core.jobs.protocol import Claim
+from core.jobs.uses import shards_are_read
 from core.settings import Settings
 from core.store.db import BATCH, Database
 from core.store.kinds import JobKind, JobStatus
@@ -126,9 +127,9 @@ def forget_unseen(db: Database, settings: Settings, owner: Claim, dataset_id: st
     """
     with db.read() as session:  # in this order: training that begins later lists none of these images
         ids = np.array(session.scalars(select(Deletion.image_id).where(Deletion.dataset_id == dataset_id)).all(), np.int64)
-        training = session.scalar(select(Job.id).where(scheduling.begun_training(dataset_id)).limit(1))
+        reading = shards_are_read(session, dataset_id)
         models = session.scalars(select(Model).where(Model.dataset_id == dataset_id)).all()
-    if training is not None:
+    if reading:
         return
     for model in models:
         try:

@@ -223,8 +223,7 @@ def ingest(db: Database, settings: Settings, owner: Claim, should_stop: Callable
 
 def _delete_upload(db: Database, settings: Settings, job: Job) -> None:
     db.settle()
-    if upload := job.params.get("upload"):
-        upload_path(settings, upload).unlink(missing_ok=True)
+    datasets.delete_upload(settings, job)
 
 
 def _entries(settings: Settings, source: dict[str, Any]) -> Iterator[Entry]:

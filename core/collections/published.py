@@ -8,7 +8,7 @@ from sqlalchemy.orm import Session
 from core.collections import datasets, embedding
 from core.errors import BadQuery, ModelInUse, ModelNotFound
 from core.files.layout import folders_of_model
-from core.jobs import lifecycle
+from core.jobs.uses import of_unfinished
 from core.settings import Settings
 from core.store.db import Database
 from core.store.tables import Dataset, Model
@@ -57,9 +57,9 @@ def remove(db: Database, settings: Settings, model_id: str) -> None:
         model = get(session, model_id)
         if datasets.get_for_job(session, model.dataset_id).model_id == model_id:
             raise ModelInUse(f"{model_id} is the current model of {model.dataset_id}; make another one current first")
-        for job in lifecycle.unfinished(session):
-            if model_id in (job.params.get("init"), job.params.get("model_id")) or job.continues == model.job_id:
-                raise ModelInUse(f"{job.id} needs {model_id}; cancel that job or wait for it")
+        for job_id, needed in of_unfinished(session).items():
+            if needed.needs_model(model_id) or needed.checkpoints_of == model.job_id:
+                raise ModelInUse(f"{job_id} needs {model_id}; cancel that job or wait for it")
         session.execute(delete(Model).where(Model.id == model_id))
     db.settle()
     for folder in folders_of_model(settings.layout.models.iterdir(), model.directory):

@@ -12,6 +12,7 @@ from core.errors import AnchorhoodError, BadParameters, TooFewImages
 from core.files import manifest
 from core.ground import parameters, pretrained
 from core.jobs import lifecycle
+from core.jobs.uses import works_on
 from core.settings import Settings
 from core.store.kinds import UNFINISHED, DatasetStatus, JobKind, JobStatus
 from core.store.tables import Dataset, Image, Job, Model
@@ -54,8 +55,7 @@ def fail_unfit(session: Session, dataset_id: str) -> None:
     transaction that ends a validation."""
     earlier = aliased(Job)
     uploads = (earlier.kind == JobKind.INGEST) & earlier.status.in_(UNFINISHED) & (earlier.dataset_id == Job.dataset_id)
-    needing = (Job.dataset_id == dataset_id) | (Job.evaluation_dataset_id == dataset_id)
-    waiting = select(Job).where(needing, Job.kind == JobKind.TRAIN, Job.status == JobStatus.QUEUED, Job.attempt == 0)
+    waiting = select(Job).where(works_on(dataset_id), Job.kind == JobKind.TRAIN, Job.status == JobStatus.QUEUED, Job.attempt == 0)
     waiting = waiting.where(~exists().where(uploads, earlier.seq < Job.seq)).join(Dataset, Dataset.id == Job.dataset_id)
     for job in session.scalars(waiting.where(Dataset.status == DatasetStatus.READY)).all():
         try:

@@ -1,6 +1,5 @@
 """Jobs from their making to an end that needs no owner: created, found, cancelled or failed while they wait."""
 
-from collections.abc import Sequence
 from typing import Any
 
 from sqlalchemy import select, update
@@ -10,6 +9,7 @@ from core.errors import JobNotFound, JobOver
 from core.ground import logs
 from core.jobs import events
 from core.jobs.scheduling import QUEUE_OF
+from core.jobs.uses import works_on
 from core.store.columns import new_id, now
 from core.store.db import changes_one
 from core.store.kinds import UNFINISHED, DatasetStatus, JobKind, JobStatus
@@ -63,11 +63,6 @@ def makes_dataset(job: Job) -> bool:
     return job.kind == JobKind.INGEST and not job.params.get("adds")
 
 
-def unfinished(session: Session) -> Sequence[Job]:
-    """Every job that is queued or running."""
-    return session.scalars(select(Job).where(Job.status.in_(UNFINISHED))).all()
-
-
 def request_cancel(session: Session, job_id: str) -> Job:
     """Cancel a queued job at once, ask the owner of a running one to stop; cancelling twice is fine.
 
@@ -75,8 +70,8 @@ def request_cancel(session: Session, job_id: str) -> Job:
         JobNotFound: no such job.
         JobOver: it already succeeded or failed.
     """
-    unfinished = update(Job).where(Job.id == job_id, Job.status.in_(UNFINISHED))
-    changes_one(session, unfinished.values(cancel_requested=True))  # holds the row: its status stays what it is now
+    open_ = update(Job).where(Job.id == job_id, Job.status.in_(UNFINISHED))
+    changes_one(session, open_.values(cancel_requested=True))  # holds the row: its status stays what it is now
     queued = update(Job).where(Job.id == job_id, Job.status == JobStatus.QUEUED)
     if changes_one(session, queued.values(status=JobStatus.CANCELLED, finished_at=now())):
         events.append(session, job_id, [("cancelled", {})])
@@ -91,8 +86,7 @@ def fail_dataset(session: Session, dataset_id: str, error: dict[str, Any]) -> No
     """Mark a dataset as unusable, and fail every queued job that needs it."""
     failed = {"status": DatasetStatus.FAILED, "error": error}
     session.execute(update(Dataset).where(Dataset.id == dataset_id).values(failed))
-    needing = (Job.dataset_id == dataset_id) | (Job.evaluation_dataset_id == dataset_id)
-    for job_id in session.scalars(select(Job.id).where(needing, Job.status == JobStatus.QUEUED)).all():
+    for job_id in session.scalars(select(Job.id).where(works_on(dataset_id), Job.status == JobStatus.QUEUED)).all():
         fail_queued(session, job_id, error)
 
 

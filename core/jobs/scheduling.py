@@ -5,18 +5,12 @@ from typing import Any
 from sqlalchemy import exists, select
 from sqlalchemy.orm import Session, aliased
 
+from core.jobs.uses import SHARD_READERS, is_reading_shards
 from core.store.kinds import UNFINISHED, DatasetStatus, JobKind, JobStatus, Queue
 from core.store.tables import Dataset, Job
 
-READERS = (JobKind.TRAIN, JobKind.ATTENTION)  # run a child process that has torch and reads shards by their names
-QUEUE_OF = {kind: Queue.TRAINING if kind in READERS else Queue.TASKS for kind in JobKind}
+QUEUE_OF = {kind: Queue.TRAINING if kind in SHARD_READERS else Queue.TASKS for kind in JobKind}
 WRITERS = (JobKind.INGEST, JobKind.EMBED, JobKind.COMPACT)  # change a collection, so that one of them runs on it at a time
-
-
-def begun_training(dataset_id: Any, job: Any = Job) -> Any:
-    """The condition on a job that it has begun, is not over, and its child process reads shards of a dataset by their names."""
-    reads = (job.dataset_id == dataset_id) | (job.evaluation_dataset_id == dataset_id)
-    return job.kind.in_(READERS) & job.status.in_(UNFINISHED) & (job.attempt > 0) & reads
 
 
 def claimable(queue: Queue) -> Any:
@@ -34,7 +28,7 @@ def claimable(queue: Queue) -> Any:
             Job.status == JobStatus.QUEUED,
             (Job.kind != JobKind.TRAIN) | ((Dataset.status == DatasetStatus.READY) & ~exists().where(uploads)),
             Job.kind.not_in(WRITERS) | ~exists().where(writing),
-            (Job.kind != JobKind.COMPACT) | ~exists().where(begun_training(Job.dataset_id, other)),
+            (Job.kind != JobKind.COMPACT) | ~exists().where(is_reading_shards(Job.dataset_id, other)),
             Job.evaluation_dataset_id.is_(None) | (judged.status == DatasetStatus.READY),
         )
         .order_by(Job.seq)

@@ -11,6 +11,7 @@ from sqlalchemy import select
 
 from core.files.layout import attempt_of, first_folder
 from core.jobs.protocol import requeue
+from core.jobs.uses import uses
 from core.settings import Settings
 from core.store.columns import now
 from core.store.db import Database
@@ -65,8 +66,8 @@ def collect(db: Database, settings: Settings) -> list[Path]:
     runs = list(layout.runs.glob("job_*"))
     maps = list(layout.attention.glob("mdl_*/job_*"))
     with db.read() as session:
-        columns = (Job.id, Job.kind, Job.status, Job.params, Job.continues, Job.finished_at)
-        every = session.execute(select(*columns)).all()
+        columns = (Job.id, Job.kind, Job.status, Job.dataset_id, Job.evaluation_dataset_id, Job.params, Job.continues)
+        every = session.execute(select(*columns, Job.finished_at)).all()
         datasets = set(session.scalars(select(Dataset.id)))
         models_of = dict(session.execute(select(Model.job_id, Model.directory)).all())
         named_maps = {tuple(row) for row in session.execute(select(Attention.model_id, Attention.directory).distinct())}
@@ -74,7 +75,7 @@ def collect(db: Database, settings: Settings) -> list[Path]:
     published = {first_folder(directory) for directory in models_of.values()}
     unfinished = {job.id for job in every if not JobStatus(job.status).over}
     kept = unfinished | _needed_runs(every, set(models_of), settings.checkpoint_days)
-    named = {job.params.get("upload") for job in every if job.id in unfinished}
+    named = {uses(job).upload for job in every if job.id in unfinished}
     left = [path for path in uploads if path.name not in named and _age(path) > _UPLOAD_SECONDS]
     left += [folder for folder in shards if folder.name not in datasets]
     left += [folder for folder in runs if folder.name not in kept]
@@ -97,8 +98,8 @@ def collect(db: Database, settings: Settings) -> list[Path]:
 def _needed_runs(every: Sequence[Any], with_model: set[str], days: float) -> set[str]:
     """Jobs that are over and whose runs are of use: results, the checkpoints that a model came from, and for some days those
     of a training without success, unless a job that went on from there has succeeded."""
-    going_on = {job.continues for job in every if not JobStatus(job.status).over}
-    done = {job.continues for job in every if job.status == JobStatus.SUCCEEDED}
+    going_on = {uses(job).checkpoints_of for job in every if not JobStatus(job.status).over}
+    done = {uses(job).checkpoints_of for job in every if job.status == JobStatus.SUCCEEDED}
     oldest = now() - timedelta(days=days)
     needed = set()
     for job in every:

@@ -23,11 +23,11 @@ from sqlalchemy.orm import Session
 from core.errors import BadRequest, BadSettings
 from core.files import artifacts, manifest
 from core.files.layout import BACKED_UP, DataFolder
+from core.jobs.uses import of_unfinished
 from core.settings import Settings
 from core.store import migrate
 from core.store.columns import now
 from core.store.db import BATCH, Database, sqlite
-from core.store.kinds import JobKind, JobStatus
 from core.store.tables import ApiKey, Attention, Base, Image, Job, Model
 from service.operations.supervisor import only_one
 
@@ -230,7 +230,6 @@ def _missing(session: Session, copy: DataFolder) -> Iterator[str]:
     for model_id, directory in session.execute(select(Attention.model_id, Attention.directory).distinct()):
         if not copy.maps(model_id, directory).exists():
             yield f"attention/{model_id}/{directory}"
-    unfinished = select(Job.params).where(Job.kind == JobKind.INGEST, Job.status.in_((JobStatus.QUEUED, JobStatus.RUNNING)))
-    for params in session.scalars(unfinished):
-        if "upload" in params and not copy.upload(params["upload"]).exists():
-            yield f"uploads/{params['upload']}"
+    for needed in of_unfinished(session).values():
+        if needed.upload and not copy.upload(needed.upload).exists():
+            yield f"uploads/{needed.upload}"

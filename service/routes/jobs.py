@@ -228,8 +228,8 @@ def cancel_job(job_id: str, context: Ctx) -> JobBody:
     with context.db.write() as session:
         job = lifecycle.request_cancel(session, job_id)
     answer = _bodies(context, [job])[0]
-    if job.status == JobStatus.CANCELLED and "upload" in job.params:
-        datasets.upload_path(context.settings, job.params["upload"]).unlink(missing_ok=True)
+    if job.status == JobStatus.CANCELLED:
+        datasets.delete_upload(context.settings, job)
     context.bell.ring(Queue.TASKS)  # what was left of an upload is taken back by a job
     return answer
 

@@ -1,0 +1,68 @@
+"""What a job needs until it is over: asked before a dataset, a model, a checkpoint, a shard or an upload is deleted."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from core.store.kinds import UNFINISHED, JobKind
+from core.store.tables import Job
+
+SHARD_READERS = (JobKind.TRAIN, JobKind.ATTENTION)  # run a child process that has torch and reads shards by their names
+
+
+@dataclass(frozen=True)
+class Uses:
+    """Of one job."""
+
+    datasets: frozenset[str]  # whose images it works on
+    starts_from: str | None  # the model whose weights training starts from
+    works_with: str | None  # the model that it asks
+    checkpoints_of: str | None  # the job whose checkpoints it goes on from
+    upload: str | None  # the file that it validates, below ``uploads``
+
+    def needs_model(self, model_id: str) -> bool:
+        return model_id in (self.starts_from, self.works_with)
+
+
+def uses(job: Any) -> Uses:
+    """What a job needs.
+
+    Args:
+        job: its row, or what was selected of it: ``dataset_id, evaluation_dataset_id, params, continues``.
+    """
+    init = job.params.get("init")
+    return Uses(
+        datasets=frozenset(id_ for id_ in (job.dataset_id, job.evaluation_dataset_id) if id_),
+        starts_from=init if init and init.startswith("mdl_") else None,
+        works_with=job.params.get("model_id"),
+        checkpoints_of=job.continues,
+        upload=job.params.get("upload"),
+    )
+
+
+def of_unfinished(session: Session) -> dict[str, Uses]:
+    """By id, of every job that is queued or running."""
+    columns = (Job.id, Job.dataset_id, Job.evaluation_dataset_id, Job.params, Job.continues)
+    return {job.id: uses(job) for job in session.execute(select(*columns).where(Job.status.in_(UNFINISHED)))}
+
+
+def works_on(dataset_id: Any, job: Any = Job) -> Any:
+    """The condition on a job that it works on the images of a dataset."""
+    return (job.dataset_id == dataset_id) | (job.evaluation_dataset_id == dataset_id)
+
+
+def is_reading_shards(dataset_id: Any, job: Any = Job) -> Any:
+    """The condition on a job that it has begun, is not over, and its child process reads shards of a dataset by their names."""
+    return job.kind.in_(SHARD_READERS) & job.status.in_(UNFINISHED) & (job.attempt > 0) & works_on(dataset_id, job)
+
+
+def shards_are_read(session: Session, dataset_id: str) -> bool:
+    """Whether a job ``is_reading_shards`` of a dataset."""
+    return session.scalar(select(Job.id).where(is_reading_shards(dataset_id)).limit(1)) is not None
+
+
+def continued_by(session: Session, job_id: str) -> str | None:
+    """An unfinished job that goes on from the checkpoints of another one."""
+    return session.scalar(select(Job.id).where(Job.continues == job_id, Job.status.in_(UNFINISHED)).limit(1))
