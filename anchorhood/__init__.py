@@ -11,23 +11,23 @@ for found in client.neighbours("query.jpg", k=5):
 
 from anchorhood.arrays import Attention, AttentionRound, Embeddings, Map
 from anchorhood.client import Client
+from anchorhood.errors import AnchorhoodError, ApiError, JobFailed, Unreachable
+from anchorhood.jobs import Event, Job
 from anchorhood.packing import LeftOut
 from anchorhood.records import (
     Classification,
     ClassProbability,
     Dataset,
-    Event,
     Image,
-    Job,
     LeaveOneOut,
     Model,
     Neighbour,
     Neighbours,
     Rejection,
 )
-from anchorhood.transport import ApiError, JobFailed, Unreachable
 
 __all__ = [
+    "AnchorhoodError",
     "ApiError",
     "Attention",
     "AttentionRound",

@@ -9,30 +9,24 @@ import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, cast
+from typing import IO, Any, cast
 
+from anchorhood.errors import ApiError
+from anchorhood.jobs import Job, Jobs
 from anchorhood.packing import LeftOut, pack, shown
 from anchorhood.progress import Counted, Progress
-from anchorhood.records import Dataset, Image, Job, LeaveOneOut, Rejection, record
-from anchorhood.transport import ApiError, at
+from anchorhood.records import Dataset, Image, LeaveOneOut, Rejection, id_of, record
+from anchorhood.transport import Transport, at
 from anchorhood.values import label_rows, sendable, wholes
 
-if TYPE_CHECKING:
-    from anchorhood.client import Client
-
 log = logging.getLogger("anchorhood")
-
-
-def id_of(thing: Any) -> Any:
-    """The id of a record, or an id as it is."""
-    return getattr(thing, "id", thing)
 
 
 class Datasets:
     """Collections of images."""
 
-    def __init__(self, client: "Client") -> None:
-        self._client, self._transport = client, client.transport
+    def __init__(self, transport: Transport) -> None:
+        self._transport, self._jobs = transport, Jobs(transport)
 
     def upload(
         self, path: str | os.PathLike[str], *, name: str | None = None, labels: str = "none", progress: bool = False
@@ -53,7 +47,7 @@ class Datasets:
         with archive(source, self._ignored, progress) as (file, left_out):
             form = {"name": name or _name(source), "labels": labels}
             answer = self._transport.json("POST", "/datasets", data=form, files={"file": (_name(source), file)})
-        return record(Dataset, answer, client=self._client, left_out=tuple(left_out))
+        return record(Dataset, answer, transport=self._transport, left_out=tuple(left_out))
 
     def add(self, dataset: Dataset | str, path: str | os.PathLike[str], *, progress: bool = False) -> Job:
         """Add images later: one, a folder or an archive; found by searches when the job has succeeded."""
@@ -61,7 +55,7 @@ class Datasets:
         with archive(source, self._ignored, progress) as (file, left_out):
             files = {"file": (_name(source), file)}
             answer = self._transport.json("POST", at("datasets", id_of(dataset), "images"), files=files)
-        return record(Job, answer, client=self._client, left_out=tuple(left_out))
+        return record(Job, answer, transport=self._transport, left_out=tuple(left_out))
 
     def list(self, *, name: str | None = None) -> Iterator[Dataset]:
         """All datasets, or those of a name."""
@@ -129,7 +123,7 @@ class Datasets:
         """Classify every image by the labelled ones, as a job; ``jobs.classifications`` reads its table, and the job's
         ``progress`` has the ``k`` that was chosen, or why the votes ``abstained``. Arguments as of ``leave_one_out``."""
         asked = {"k": k, "min_confidence": min_confidence, "min_labels": min_labels}
-        return self._client.jobs.post(at("datasets", id_of(dataset), "classifications"), asked)
+        return self._jobs.post(at("datasets", id_of(dataset), "classifications"), asked)
 
     def delete_images(self, dataset: Dataset | str, image_ids: Sequence[int]) -> int:
         """Delete many images, all of them or none: out of every answer at once. Returns how many."""
@@ -140,14 +134,14 @@ class Datasets:
     def compact(self, dataset: Dataset | str) -> Job:
         """Take what was added and deleted into the model's files, as a job; the service does it by itself when enough changed."""
         answer = self._transport.json("POST", at("datasets", id_of(dataset), "compactions"), again=True)
-        return record(Job, answer, client=self._client)
+        return record(Job, answer, transport=self._transport)
 
     def use_model(self, dataset: Dataset | str, model_id: str) -> Dataset:
         """Answer from another of its models."""
         return self._dataset(self._transport.json("PUT", at("datasets", id_of(dataset), "model"), json={"model_id": model_id}))
 
     def _dataset(self, data: dict[str, Any]) -> Dataset:
-        return record(Dataset, data, client=self._client)
+        return record(Dataset, data, transport=self._transport)
 
     def _ignored(self) -> re.Pattern[str] | None:
         """Paths that the service passes over; an older one does not say."""

@@ -1,31 +1,96 @@
-"""``client.jobs``."""
+"""``Job`` and ``client.jobs``."""
 
 import csv
 import io
 import time
 import uuid
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from typing import Any
 
 import httpx
 
-from anchorhood.datasets import id_of
+from anchorhood.errors import JobFailed, Unreachable
+from anchorhood.packing import LeftOut
 from anchorhood.progress import Progress
-from anchorhood.records import Dataset, Event, Job, record
-from anchorhood.transport import Unreachable, at
-
-if TYPE_CHECKING:
-    from anchorhood.client import Client
+from anchorhood.records import Dataset, id_of, record
+from anchorhood.transport import Transport, at
 
 _RECONNECT_SECONDS, _GIVE_UP_SECONDS = 1.0, 120.0
 _LOOK_SECONDS = 0.5  # between two looks at where a job stands
 
 
+@dataclass(frozen=True)
+class Event:
+    """What happened to a job; ``seq`` counts from 1."""
+
+    seq: int
+    type: str
+    data: dict[str, Any]
+    created_at: datetime
+
+
+@dataclass(frozen=True)
+class Job:
+    """Work that was asked for; ``status`` is ``queued``, ``running``, ``succeeded``, ``failed`` or ``cancelled``.
+
+    ``verdict`` says in a sentence what the ``evaluation`` found; ``continues`` is the job that this one goes on from, and
+    ``continuation`` how this one can be continued: ``resume``, ``more_rounds`` or ``None``.
+    """
+
+    id: str
+    kind: str
+    dataset_id: str
+    evaluation_dataset_id: str | None
+    status: str
+    name: str | None
+    params: dict[str, Any]
+    progress: dict[str, Any] | None
+    evaluation: dict[str, Any] | None
+    attempt: int
+    error: dict[str, str] | None
+    model_id: str | None
+    created_at: datetime
+    started_at: datetime | None
+    finished_at: datetime | None
+    metadata: dict[str, Any]
+    transport: Transport = field(repr=False, compare=False)
+    verdict: dict[str, Any] | None = None
+    estimated_finish: datetime | None = None
+    continues: str | None = None
+    continuation: str | None = None
+    left_out: tuple[LeftOut, ...] = field(default=(), compare=False)
+
+    @property
+    def over(self) -> bool:
+        return self.status in ("succeeded", "failed", "cancelled")
+
+    def wait(self, progress: bool = False) -> "Job":
+        """Follow the job to its end, with a progress bar if asked.
+
+        Raises:
+            JobFailed: it failed or was cancelled.
+        """
+        job = Jobs(self.transport).follow(self.id, progress)
+        if job.status != "succeeded":
+            raise JobFailed(job.id, job.status, job.error)
+        return replace(job, left_out=self.left_out)
+
+    def cancel(self) -> "Job":
+        """Ask it to stop."""
+        return Jobs(self.transport).cancel(self.id)
+
+    def events(self) -> Iterator[Event]:
+        """What happened so far, in order."""
+        return Jobs(self.transport).events(self.id)
+
+
 class Jobs:
     """Work that was asked for."""
 
-    def __init__(self, client: "Client") -> None:
-        self._client, self._transport = client, client.transport
+    def __init__(self, transport: Transport) -> None:
+        self._transport = transport
 
     def create(
         self,
@@ -139,7 +204,7 @@ class Jobs:
         return seen
 
     def _job(self, data: dict[str, Any]) -> Job:
-        return record(Job, data, client=self._client)
+        return record(Job, data, transport=self._transport)
 
 
 def show(shown: Progress, job: Job) -> None:

@@ -4,26 +4,25 @@ import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, Any
 
 import httpx
 import numpy as np
 
 from anchorhood.arrays import Attention, AttentionRound, Map
-from anchorhood.datasets import id_of
-from anchorhood.records import Dataset, Job, Model, record
-from anchorhood.transport import ApiError, at
+from anchorhood.datasets import Datasets
+from anchorhood.errors import ApiError
+from anchorhood.jobs import Job, Jobs
+from anchorhood.records import Dataset, Model, id_of, record
+from anchorhood.transport import Transport, at
 from anchorhood.values import whole, wholes
-
-if TYPE_CHECKING:
-    from anchorhood.client import Client
 
 
 class Models:
     """Published models."""
 
-    def __init__(self, client: "Client") -> None:
-        self._client, self._transport = client, client.transport
+    def __init__(self, transport: Transport) -> None:
+        self._transport, self._datasets, self._jobs = transport, Datasets(transport), Jobs(transport)
 
     def list(self, dataset: Dataset | str | None = None) -> Iterator[Model]:
         """All models, or those of a dataset."""
@@ -40,9 +39,9 @@ class Models:
             ApiError: there is none, or it is not clear which.
         """
         if dataset is not None:
-            found = [self._client.datasets.get(id_of(dataset)).model_id]
+            found = [self._datasets.get(id_of(dataset)).model_id]
         else:
-            found = [known.model_id for known in self._client.datasets.list() if known.model_id]
+            found = [known.model_id for known in self._datasets.list() if known.model_id]
         if len(found) != 1 or found[0] is None:
             what = "no model yet" if found in ([], [None]) else f"{len(found)} datasets have a model; name one"
             raise ApiError(409, "no_model", what)
@@ -72,7 +71,7 @@ class Models:
 
     def compute_attention(self, model_id: str, image_ids: Sequence[int]) -> Job:
         """See, as a job, where the encoder of each round of the model looks in up to 256 images."""
-        return self._client.jobs.post(at("models", model_id, "attention"), {"image_ids": wholes(image_ids, "image_ids")})
+        return self._jobs.post(at("models", model_id, "attention"), {"image_ids": wholes(image_ids, "image_ids")})
 
     def attention(self, model_id: str, image_id: int) -> Attention:
         """The rounds of which there are maps of an image; ``ApiError`` 404 before ``compute_attention``."""

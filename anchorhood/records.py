@@ -1,16 +1,14 @@
 """What the service answers with, as typed records."""
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, fields, replace
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, Self, TypeVar
+from typing import Any, Protocol, Self, TypeVar, overload
 
+from anchorhood.errors import JobFailed
 from anchorhood.packing import LeftOut
-from anchorhood.transport import JobFailed
-
-if TYPE_CHECKING:
-    from anchorhood.client import Client
+from anchorhood.transport import Transport, at
 
 R = TypeVar("R")
 _POLL_SECONDS = 0.5
@@ -22,6 +20,22 @@ def record(kind: type[R], data: dict[str, Any], **more: Any) -> R:
     given = {name: value for name, value in {**data, **more}.items() if name in names}
     times = {name: datetime.fromisoformat(value) for name, value in given.items() if name.endswith(("_at", "_finish")) and value}
     return kind(**{**given, **times})
+
+
+class Identified(Protocol):
+    """A record of something that has an id."""
+
+    @property
+    def id(self) -> str: ...
+
+
+@overload
+def id_of(thing: Identified | str) -> str: ...
+@overload
+def id_of(thing: Identified | str | None) -> str | None: ...
+def id_of(thing: Identified | str | None) -> str | None:
+    """The id of a record, or an id as it is."""
+    return thing if thing is None or isinstance(thing, str) else thing.id
 
 
 @dataclass(frozen=True)
@@ -40,7 +54,7 @@ class Dataset:
     model_id: str | None
     created_at: datetime
     error: dict[str, str] | None
-    client: "Client" = field(repr=False, compare=False)
+    transport: Transport = field(repr=False, compare=False)
     metadata: dict[str, Any] = field(default_factory=dict)
     notices: list[dict[str, Any]] = field(default_factory=list)
     left_out: tuple[LeftOut, ...] = field(default=(), compare=False)
@@ -54,75 +68,11 @@ class Dataset:
         dataset = self
         while dataset.status == "validating":
             time.sleep(_POLL_SECONDS)
-            dataset = self.client.datasets.get(self.id)
+            answer = self.transport.json("GET", at("datasets", self.id))
+            dataset = record(Dataset, answer, transport=self.transport)
         if dataset.status == "failed":
             raise JobFailed(self.id, "failed", dataset.error)
         return replace(dataset, left_out=self.left_out)
-
-
-@dataclass(frozen=True)
-class Event:
-    """What happened to a job; ``seq`` counts from 1."""
-
-    seq: int
-    type: str
-    data: dict[str, Any]
-    created_at: datetime
-
-
-@dataclass(frozen=True)
-class Job:
-    """Work that was asked for; ``status`` is ``queued``, ``running``, ``succeeded``, ``failed`` or ``cancelled``.
-
-    ``verdict`` says in a sentence what the ``evaluation`` found; ``continues`` is the job that this one goes on from, and
-    ``continuation`` how this one can be continued: ``resume``, ``more_rounds`` or ``None``.
-    """
-
-    id: str
-    kind: str
-    dataset_id: str
-    evaluation_dataset_id: str | None
-    status: str
-    name: str | None
-    params: dict[str, Any]
-    progress: dict[str, Any] | None
-    evaluation: dict[str, Any] | None
-    attempt: int
-    error: dict[str, str] | None
-    model_id: str | None
-    created_at: datetime
-    started_at: datetime | None
-    finished_at: datetime | None
-    metadata: dict[str, Any]
-    client: "Client" = field(repr=False, compare=False)
-    verdict: dict[str, Any] | None = None
-    estimated_finish: datetime | None = None
-    continues: str | None = None
-    continuation: str | None = None
-    left_out: tuple[LeftOut, ...] = field(default=(), compare=False)
-
-    @property
-    def over(self) -> bool:
-        return self.status in ("succeeded", "failed", "cancelled")
-
-    def wait(self, progress: bool = False) -> "Job":
-        """Follow the job to its end, with a progress bar if asked.
-
-        Raises:
-            JobFailed: it failed or was cancelled.
-        """
-        job = self.client.jobs.follow(self.id, progress)
-        if job.status != "succeeded":
-            raise JobFailed(job.id, job.status, job.error)
-        return replace(job, left_out=self.left_out)
-
-    def cancel(self) -> "Job":
-        """Ask it to stop."""
-        return self.client.jobs.cancel(self.id)
-
-    def events(self) -> Iterator[Event]:
-        """What happened so far, in order."""
-        return self.client.jobs.events(self.id)
 
 
 @dataclass(frozen=True)

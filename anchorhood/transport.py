@@ -9,32 +9,13 @@ from urllib.parse import quote
 import httpx
 
 from anchorhood.address import key_header, proxy_of, service_url
+from anchorhood.errors import ApiError, Unreachable
 from anchorhood.values import plain, sendable
 
 _TRIES = 4
 _FIRST_PAUSE = 0.5  # seconds, doubled after each try
 _PASSING = frozenset({429, 502, 503, 504})  # statuses that another try may not meet
 _TIMEOUT = httpx.Timeout(300, connect=10)
-
-
-class ApiError(Exception):
-    """The service refused a request: ``status`` (HTTP), the stable ``code``, and ``detail`` in words."""
-
-    def __init__(self, status: int, code: str, detail: str) -> None:
-        super().__init__(f"{detail} ({status} {code})")
-        self.status, self.code, self.detail = status, code, detail
-
-
-class Unreachable(Exception):
-    """No service answers at the URL."""
-
-
-class JobFailed(Exception):
-    """A job ended without success; ``code`` and ``detail`` are those of its error."""
-
-    def __init__(self, job_id: str, status: str, error: dict[str, Any] | None) -> None:
-        self.code, self.detail = (error or {}).get("code", status), (error or {}).get("message", status)
-        super().__init__(f"{job_id} {status}: {self.detail}")
 
 
 def at(*parts: object) -> str:

@@ -1,6 +1,6 @@
 """Everything that can be wrong with a request or a file. ``code`` is stable; the message names what is allowed.
 
-AnchorhoodError
+DomainError
   NotFound            DatasetNotFound, JobNotFound, ModelNotFound, ImageNotFound, FileNotInModel, KeyNotFound,
                       AttentionNotFound
   BadRequest          BadArchive, BadParameters, BadImage, BadLabels, BadQuery, BadCursor, BadSettings, TooFewImages
@@ -11,13 +11,13 @@ AnchorhoodError
 """
 
 
-class AnchorhoodError(Exception):
+class DomainError(Exception):
     """Base of all domain errors."""
 
     code = "error"
 
 
-class NotFound(AnchorhoodError):
+class NotFound(DomainError):
     """The thing named does not exist."""
 
     kind = "thing"
@@ -54,7 +54,7 @@ class AttentionNotFound(NotFound):
     code, kind = "attention_not_found", "attention map"
 
 
-class BadRequest(AnchorhoodError):
+class BadRequest(DomainError):
     """The input cannot be used."""
 
     code = "bad_request"
@@ -100,13 +100,13 @@ class BadSettings(BadRequest):
     code = "bad_settings"
 
 
-class TooLarge(AnchorhoodError):
+class TooLarge(DomainError):
     """More bytes than allowed."""
 
     code = "too_large"
 
 
-class Conflict(AnchorhoodError):
+class Conflict(DomainError):
     """The request is fine but the state of things does not allow it."""
 
 
@@ -152,7 +152,7 @@ class DataDirInUse(Conflict):
     code = "data_dir_in_use"
 
 
-class StaleAttempt(AnchorhoodError):
+class StaleAttempt(DomainError):
     """This worker no longer owns the job: it was swept, cancelled or taken over. Stop at once and write nothing."""
 
     code = "stale_attempt"

@@ -22,7 +22,7 @@ log = logging.getLogger(__name__)
 MEDIA_TYPE = "application/problem+json"
 
 # The first class that an error is an instance of decides.
-STATUS: tuple[tuple[type[errors.AnchorhoodError], int], ...] = (
+STATUS: tuple[tuple[type[errors.DomainError], int], ...] = (
     (errors.NotFound, 404),
     (errors.TooLarge, 413),
     (errors.BadRequest, 422),
@@ -97,8 +97,8 @@ def _without_slash(request: Request) -> str:
 def install(app: FastAPI) -> None:
     """Answer every error with a problem document."""
 
-    @app.exception_handler(errors.AnchorhoodError)
-    def domain(_: Request, error: errors.AnchorhoodError) -> JSONResponse:
+    @app.exception_handler(errors.DomainError)
+    def domain(_: Request, error: errors.DomainError) -> JSONResponse:
         status = next((status for kind, status in STATUS if isinstance(error, kind)), 500)
         return problem(status, error.code, str(error))
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from sqlalchemy import select
 
 from core.collections import published
-from core.errors import AnchorhoodError, ModelNotFound
+from core.errors import DomainError, ModelNotFound
 from core.files import artifacts
 from core.files.layout import attempt_name
 from core.ground.folders import MAPS
@@ -80,6 +80,6 @@ def _publish(db: Database, settings: Settings, owner: Claim, model_id: str, stag
                             model_id=model_id, image_id=image_id, neighbour_id=other, directory=directory, position=position
                         )
                     )
-    except AnchorhoodError:
+    except DomainError:
         shutil.rmtree(final, ignore_errors=True)
         raise

@@ -8,7 +8,7 @@ from functools import cache
 
 from celery import Celery, signals
 
-from core.errors import AnchorhoodError, StaleAttempt
+from core.errors import DomainError, StaleAttempt
 from core.files import disk
 from core.ground import logs
 from core.jobs import protocol
@@ -78,7 +78,7 @@ def perform(db: Database, settings: Settings, owner: Claim) -> None:
             pulse.ensure_over()
         except InterruptedError:
             pulse.give_way()
-        except AnchorhoodError as error:
+        except DomainError as error:
             pulse.fail(error.code, str(error))
         except Exception as error:
             if disk.is_full(settings.root, error):

@@ -8,7 +8,7 @@ from sqlalchemy import exists, select
 from sqlalchemy.orm import Session, aliased
 
 from core.collections import datasets
-from core.errors import AnchorhoodError, BadParameters, TooFewImages
+from core.errors import DomainError, BadParameters, TooFewImages
 from core.files import manifest
 from core.ground import parameters, pretrained
 from core.jobs import lifecycle
@@ -62,7 +62,7 @@ def fail_unfit(session: Session, dataset_id: str) -> None:
             require_images(session, job.dataset_id, job.params)
             if job.evaluation_dataset_id and _settled(session, job.evaluation_dataset_id):
                 require_new_images(session, job.dataset_id, job.evaluation_dataset_id)
-        except AnchorhoodError as error:
+        except DomainError as error:
             lifecycle.fail_queued(session, job.id, {"code": error.code, "message": str(error)})
 
 

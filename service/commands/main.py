@@ -8,7 +8,7 @@ import click
 from sqlalchemy.exc import SQLAlchemyError
 
 from anchorhood import ApiError, JobFailed, Unreachable
-from core.errors import AnchorhoodError, BadSettings
+from core.errors import DomainError, BadSettings
 from core.ground.processes import die_with_parent
 from core.settings import Settings
 from core.store import migrate as migrations
@@ -128,7 +128,7 @@ def main() -> None:
     prepare()
     try:
         commands(prog_name="anchorhood")
-    except (AnchorhoodError, ApiError, JobFailed, Unreachable, OSError) as error:
+    except (DomainError, ApiError, JobFailed, Unreachable, OSError) as error:
         fail(error)
     except SQLAlchemyError as error:
         fail(BadSettings(f"ANCHORHOOD_DATABASE_URL: cannot use the database: {getattr(error, 'orig', None) or error}"))

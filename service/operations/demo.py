@@ -18,7 +18,7 @@ from PIL import Image, ImageDraw, ImageOps
 
 from anchorhood import Client, Dataset, Neighbours
 from anchorhood import Image as Stored
-from core.errors import AnchorhoodError
+from core.errors import DomainError
 from core.ground import finite
 from core.ground.processes import Child
 from core.ground.verdict import few_label
@@ -30,7 +30,7 @@ _SHOWN, _NEIGHBOURS, _SIDE = 8, 10, 96  # rows and columns of the contact sheet,
 _PATIENCE, _STOP_PATIENCE = 120.0, 240.0  # seconds for the system to start and to stop
 
 
-class DemoError(AnchorhoodError):
+class DemoError(DomainError):
     """A step of the demo did not end as it should."""
 
 
