@@ -17,7 +17,7 @@ from trainer.backbones.encoder import encode
 from trainer.backbones.resnet import load_initial_weights
 from trainer.backbones.start import begin_as_loaded
 from trainer.checkpoints import Position
-from trainer.config import TrainConfig, continued, resolve
+from trainer.config import TrainConfig
 from trainer.data.augment import Augmentation
 from trainer.data.pixels import PixelStore, evaluation_batches, open_store
 from trainer.data.sources import ImageList
@@ -27,6 +27,7 @@ from trainer.neighbourhoods import MemoryBank, discover, neighbourhoods, select_
 from trainer.progress import Progress
 from trainer.randomness import generator
 from trainer.ranks import Ranks
+from trainer.resolve import continued, resolve
 from trainer.run import Event, Run, require_same_run
 
 

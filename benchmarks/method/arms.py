@@ -18,9 +18,10 @@ from benchmarks.method.trials import LATER
 from benchmarks.results import Result
 from trainer import checkpoints
 from trainer.checkpoints import Position
-from trainer.config import TrainConfig, resolve
+from trainer.config import TrainConfig
 from trainer.data.sources import ImageList
 from trainer.randomness import generator
+from trainer.resolve import resolve
 from trainer.train import train
 
 _CHECKPOINT_SECONDS = 60.0

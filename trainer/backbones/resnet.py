@@ -13,6 +13,7 @@ from torchvision.models import get_model_weights
 from torchvision.models.resnet import BasicBlock, Bottleneck
 
 from core.ground import pretrained
+from core.ground.parameters import conflict
 from trainer.backbones import efficientnet
 from trainer.backbones.encoder import Encoder
 from trainer.config import ConfigError, TrainConfig
@@ -141,8 +142,8 @@ def _imagenet(encoder: Encoder, backbone: str) -> dict[str, Tensor]:
             raise ConfigError(f"init: {pretrained.MISSING}")
         encoder.set_moments(*efficientnet.MOMENTS)
         return efficientnet.published_weights(file)
-    if backbone not in pretrained.WITH_IMAGENET:
-        raise ConfigError(f"init: there are no ImageNet weights for {backbone}, only for {', '.join(pretrained.WITH_IMAGENET)}")
+    if reason := conflict({"init": "imagenet", "backbone": backbone}):
+        raise ConfigError(reason)
     weights = get_model_weights(backbone).DEFAULT
     try:
         found = dict(weights.get_state_dict(progress=False, check_hash=True))

@@ -12,6 +12,7 @@ from core.files import manifest
 from core.ground import pretrained
 from core.ground.folders import ModelFile
 from core.jobs import lifecycle
+from core.ground.parameters import WITH_IMAGENET
 from core.settings import Settings
 from core.store.columns import now
 from core.store.db import Database
@@ -19,7 +20,8 @@ from core.store.kinds import JobKind
 from core.store.tables import Model
 from tests.service.serving import pictures, ready_dataset, serving
 from trainer.backbones.resnet import build_encoder, load_initial_weights
-from trainer.config import PRESETS, ConfigError, TrainConfig
+from trainer.config import ConfigError, TrainConfig
+from trainer.presets import PRESETS
 
 
 @pytest.mark.parametrize(
@@ -107,10 +109,10 @@ def test_weights_that_are_not_installed_are_said_before_anything_is_sent(
 
 def test_imagenets_weights_go_where_the_trainer_puts_them() -> None:
     for preset in (None, *PRESETS):
-        for backbone in (None, *pretrained.WITH_IMAGENET):
+        for backbone in (None, *WITH_IMAGENET):
             params = {"preset": preset, "backbone": backbone, "init": "imagenet"}
             assert training.imagenet_backbone(params) == TrainConfig.make(params).backbone
-    with pytest.raises(ConfigError, match=re.escape(", ".join(pretrained.WITH_IMAGENET))):
+    with pytest.raises(ConfigError, match=re.escape(", ".join(WITH_IMAGENET))):
         load_initial_weights(build_encoder(TrainConfig.make({"backbone": "resnet10", "image_size": 32})), "imagenet", "resnet10")
 
 

@@ -20,9 +20,10 @@ from trainer.__main__ import EXIT_BAD_INPUT, main
 from trainer.backbones.efficientnet import EfficientNetLite0, published_weights
 from trainer.backbones.encoder import as_input, encode, encode_features
 from trainer.backbones.resnet import build_encoder, load_initial_weights
-from trainer.config import ConfigError, TrainConfig, resolve
+from trainer.config import ConfigError, TrainConfig
 from trainer.data.pixels import evaluation_batches
 from trainer.data.sources import open_source
+from trainer.resolve import resolve
 from trainer.run import Run
 from trainer.train import Stopped, train
 
