@@ -12,11 +12,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from core.ground.reports import Position
 from trainer import checkpoints
 from trainer.backbones.encoder import encode
 from trainer.backbones.resnet import load_initial_weights
 from trainer.backbones.start import begin_as_loaded
-from trainer.checkpoints import Position
 from trainer.config import TrainConfig
 from trainer.data.augment import Augmentation
 from trainer.data.pixels import PixelStore, evaluation_batches, open_store

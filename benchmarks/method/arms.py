@@ -16,8 +16,8 @@ from benchmarks import sets
 from benchmarks.judging import judge
 from benchmarks.method.trials import LATER
 from benchmarks.results import Result
+from core.ground.reports import Position
 from trainer import checkpoints
-from trainer.checkpoints import Position
 from trainer.config import TrainConfig
 from trainer.data.sources import ImageList
 from trainer.randomness import generator

@@ -12,6 +12,7 @@ from core.errors import AnchorhoodError, BadParameters, TooFewImages
 from core.files import manifest
 from core.ground import parameters, pretrained
 from core.jobs import lifecycle
+from core.ground import parameters
 from core.settings import Settings
 from core.store.kinds import UNFINISHED, DatasetStatus, JobKind, JobStatus
 from core.store.tables import Dataset, Image, Job, Model
@@ -104,8 +105,8 @@ def require_init(session: Session, params: Mapping[str, Any], backbone: str | No
             installed.
     """
     init = str(params.get("init", ""))
-    if init == "imagenet" and imagenet_backbone(params) == "efficientnet_lite0" and pretrained.weights_file() is None:
-        raise BadParameters(f"{prefix}init: {pretrained.MISSING}")
+    if init == "imagenet" and imagenet_backbone(params) == "efficientnet_lite0" and parameters.weights_file() is None:
+        raise BadParameters(f"{prefix}init: {parameters.WEIGHTS_MISSING}")
     if init.startswith("mdl_") and session.get(Model, init) is None:
         raise BadParameters(f"{prefix}init: there is no model {init}")
     if backbone is not None and params.get("backbone", backbone) != backbone:

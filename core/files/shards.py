@@ -6,6 +6,7 @@ from pathlib import Path
 
 from core.files.artifacts import sync
 from core.files.layout import SHARD
+from core.ground.durable import sync
 
 SHARD_BYTES = 256 << 20
 _BLOCK = tarfile.BLOCKSIZE

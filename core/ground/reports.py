@@ -51,22 +51,15 @@ def parse_checkpoint_name(name: str) -> tuple[Position, str] | None:
     return (Position(*map(int, match.groups()[:3])), match.group(4)) if match else None
 
 
-class PositionJson(TypedDict):
-    """``Position`` as JSON."""
-
-    round: int
-    epoch: int
-    step: int
-
-
 class Started(TypedDict):
-    """Once for each attempt; ``config`` is resolved, ``data`` says how the images are kept."""
+    """Once for each attempt; ``config`` is resolved, ``data`` says how the images are kept, ``resumed_at`` is a
+    ``Position``."""
 
     type: Literal["started"]
     images: int
     config: dict[str, Any]
     data: str
-    resumed_at: PositionJson | None
+    resumed_at: dict[str, int] | None
 
 
 class Speed(TypedDict):

@@ -14,7 +14,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from core.errors import BadSettings
 from core.files import manifest
-from core.ground import pretrained
+from core.ground import parameters
 from core.jobs.bell import Bell, make_app
 from core.settings import Settings
 from core.store import keys, migrate
@@ -93,9 +93,9 @@ def _device(settings: Settings) -> Finding:
 
 
 def _pretrained(_: Settings) -> Finding:
-    file = pretrained.weights_file()
+    file = parameters.weights_file()
     if file is None:
-        return Finding("pretrained", "warning", "no weights for init=imagenet", pretrained.MISSING)
+        return Finding("pretrained", "warning", "no weights for init=imagenet", parameters.WEIGHTS_MISSING)
     return Finding("pretrained", "ok", f"{file.name} for init=imagenet")
 
 

@@ -18,7 +18,7 @@ from PIL import Image
 from safetensors.torch import load_file
 
 from core.ground.imaging import decode, evaluation_array
-from core.ground.pretrained import weights_file
+from core.ground.parameters import weights_file
 from core.search.encoder import Encoder
 from core.search.index import build
 from tests.conftest import image_bytes, picture_zip, write_zip

@@ -15,8 +15,8 @@ from typing import Any
 from tqdm import tqdm
 
 from core.ground import finite
+from core.ground.reports import Position
 from trainer import checkpoints
-from trainer.checkpoints import Position
 from trainer.commands.inputs import open_and_report, read_json
 from trainer.config import InputError, TrainConfig
 from trainer.data.sources import SourceError

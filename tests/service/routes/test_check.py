@@ -12,6 +12,7 @@ from core.files import manifest
 from core.ground import pretrained
 from core.ground.folders import ModelFile
 from core.jobs import lifecycle
+from core.ground import parameters
 from core.ground.parameters import WITH_IMAGENET
 from core.settings import Settings
 from core.store.columns import now
@@ -94,14 +95,14 @@ def test_weights_that_are_not_installed_are_said_before_anything_is_sent(
     settings: Settings, db: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     dataset = ready_dataset(db, settings)
-    monkeypatch.setitem(sys.modules, pretrained.PACKAGE, None)  # as if it were not installed
+    monkeypatch.setitem(sys.modules, parameters.WEIGHTS_PACKAGE, None)  # as if it were not installed
     with serving(settings, db) as client:
-        assert client.post("/jobs/check", json={}).json() == {"params": {}, "pretrained_missing": pretrained.MISSING}
+        assert client.post("/jobs/check", json={}).json() == {"params": {}, "pretrained_missing": parameters.WEIGHTS_MISSING}
         for params in ({"init": "imagenet"}, {"method": "frozen", "init": "imagenet"}, {"init": "imagenet", "preset": "best"}):
             checked = client.post("/jobs/check", json={"params": params})
             named = client.post("/jobs", json={"dataset_id": dataset, "params": params})
-            assert checked.json()["detail"] == f"params.init: {pretrained.MISSING}"
-            assert (named.status_code, named.json()["detail"]) == (422, f"init: {pretrained.MISSING}")
+            assert checked.json()["detail"] == f"params.init: {parameters.WEIGHTS_MISSING}"
+            assert (named.status_code, named.json()["detail"]) == (422, f"init: {parameters.WEIGHTS_MISSING}")
         downloaded = {"params": {"init": "imagenet", "backbone": "resnet18"}}  # torchvision's own weights need no package
         assert client.post("/jobs/check", json=downloaded).json()["params"] == downloaded["params"]
         assert client.get("/jobs?kind=train").json()["data"] == []
