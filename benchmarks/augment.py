@@ -13,10 +13,11 @@ import torch
 from torch import Tensor, nn
 from torchvision.transforms import v2
 
-from trainer.config import TrainConfig, resolve
+from trainer.config import TrainConfig
 from trainer.data.augment import Augmentation
 from trainer.data.pixels import DecodedImages
 from trainer.randomness import generator
+from trainer.resolve import resolve
 
 TURNS = 15
 

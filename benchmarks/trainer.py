@@ -21,12 +21,13 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from benchmarks.textbook import TextbookLoop
-from trainer.config import TrainConfig, resolve
+from trainer.config import TrainConfig
 from trainer.data.pixels import DecodedImages, PixelStore, open_store
 from trainer.data.sources import open_source
 from trainer.loss import neighbourhood_loss
 from trainer.neighbourhoods import TILES, MemoryBank, discover
 from trainer.ranks import Ranks
+from trainer.resolve import resolve
 from trainer.run import Run
 from trainer.train import _plan, _step, precision
 

@@ -18,8 +18,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 
 from core.errors import BadArchive, BadRequest, TooLarge
-from core.files import artifacts
-from core.ground import imaging
+from core.ground import durable, imaging
 from core.ground.formats import HEADER_BYTES, describe, may_be_image
 from core.untrusted import archives
 from service.dispositions import file_name
@@ -145,7 +144,7 @@ class _Receiver:
         """Put the file on the disk for good."""
         self._file.flush()
         os.fsync(self._file.fileno())
-        artifacts.sync(Path(self._file.name).parent)
+        durable.sync(Path(self._file.name).parent)
         self._file.close()
 
     def abandon(self) -> None:

@@ -11,12 +11,15 @@ import jsonschema_rs
 import pytest
 from alembic import command
 
+from core.ground.parameters import PARAMETERS
 from core.settings import Settings
 from core.store import migrate
 from core.store.db import Database
 from service.app import create_app
 from service.openapi import document
-from trainer.config import BOUNDS, CHOICES, PRESETS, TrainConfig, resolve
+from trainer.config import TrainConfig
+from trainer.presets import PRESETS
+from trainer.resolve import resolve
 
 pytestmark = pytest.mark.drift
 ROOT = Path(__file__).parent.parent
@@ -89,7 +92,7 @@ def test_every_setting_is_documented() -> None:
 
 def test_every_training_parameter_is_documented() -> None:
     text = (ROOT / "docs/presets.md").read_text()
-    for name in TrainConfig.__dataclass_fields__:
+    for name in PARAMETERS:
         assert f"| `{name}` |" in text, f"docs/presets.md lacks {name}"
 
 
@@ -117,10 +120,11 @@ def test_the_table_of_presets_says_what_they_are(row: list[str]) -> None:
         for preset, cell in zip(PRESETS, cells, strict=True):
             value = getattr(TrainConfig.make({"preset": preset}), name)
             assert said(cell, value), f"docs/presets.md: {name} of {preset} is {value}"
-    if name in CHOICES:
-        assert allowed == ", ".join(CHOICES[name])
-    if name in BOUNDS:
-        assert tuple(float(bound.replace(",", "")) for bound in allowed.split(" to ")) == BOUNDS[name]
+    parameter = PARAMETERS[name]
+    if parameter.choices:
+        assert allowed == parameter.allowed
+    if parameter.bounds:
+        assert tuple(float(bound.replace(",", "")) for bound in allowed.split(" to ")) == parameter.bounds
 
 
 def test_the_table_of_starts_says_what_init_changes() -> None:

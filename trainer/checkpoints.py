@@ -2,29 +2,16 @@
 
 import hashlib
 import os
-import re
 from collections.abc import Iterable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 
-_NAME = re.compile(r"r(\d{2})-e(\d{5})-s(\d{6})-([0-9a-f]{16})\.pt")
+from core.ground.durable import sync
+from core.ground.reports import Position, checkpoint_name, parse_checkpoint_name
+
 KEEP = 2  # newest within the round under way; the end of every round is always kept
-
-
-@dataclass(frozen=True, order=True)
-class Position:
-    """The next step to take: round, epoch within it, step within that. A round's end is epoch 0 of the next."""
-
-    round: int = 0
-    epoch: int = 0
-    step: int = 0
-
-    @property
-    def ends_round(self) -> bool:
-        return self.round > 0 and self.epoch == 0 and self.step == 0
 
 
 def save(folder: Path, position: Position, state: dict[str, Any]) -> Path:
@@ -35,10 +22,9 @@ def save(folder: Path, position: Position, state: dict[str, Any]) -> Path:
         torch.save(state, file)
         file.flush()
         os.fsync(file.fileno())
-    stem = f"r{position.round:02}-e{position.epoch:05}-s{position.step:06}"
-    path = folder / f"{stem}-{_digest(temporary)}.pt"
+    path = folder / checkpoint_name(position, _digest(temporary))
     os.replace(temporary, path)
-    sync_folder(folder)
+    sync(folder)
     passing = [old for at, old in found(folder) if not at.ends_round]
     for old in passing[:-KEEP]:
         old.unlink(missing_ok=True)
@@ -47,8 +33,8 @@ def save(folder: Path, position: Position, state: dict[str, Any]) -> Path:
 
 def found(folder: Path) -> list[tuple[Position, Path]]:
     """Checkpoints in a folder by position, oldest first, not verified."""
-    matches = ((_NAME.fullmatch(path.name), path) for path in folder.glob("*.pt"))
-    return sorted((Position(*map(int, match.groups()[:3])), path) for match, path in matches if match)
+    named = ((parse_checkpoint_name(path.name), path) for path in folder.glob("*.pt"))
+    return sorted((name[0], path) for name, path in named if name)
 
 
 def newest(folders: Iterable[Path]) -> tuple[Position, Path] | None:
@@ -59,9 +45,9 @@ def newest(folders: Iterable[Path]) -> tuple[Position, Path] | None:
 
 def intact(path: Path) -> bool:
     """Whether a checkpoint's content is what its name says."""
-    match = _NAME.fullmatch(path.name)
+    name = parse_checkpoint_name(path.name)
     try:
-        return match is not None and match.group(4) == _digest(path)
+        return name is not None and name[1] == _digest(path)
     except OSError:
         return False
 
@@ -91,25 +77,6 @@ def adopt_round_ends(folders: Iterable[Path], into: Path) -> None:
                     os.replace(into / "writing.tmp", into / path.name)
 
 
-def write_text(path: Path, text: str) -> None:
-    """Write a small file so that it is either wholly there or not at all."""
-    temporary = path.with_suffix(".tmp")
-    with open(temporary, "w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(temporary, path)
-
-
 def _digest(path: Path) -> str:
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()[:16]
-
-
-def sync_folder(folder: Path) -> None:
-    """Make a rename in this folder survive a power cut."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

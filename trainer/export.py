@@ -12,8 +12,8 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from core.ground import finite
+from core.ground.reports import Position
 from trainer.backbones.encoder import Encoder, as_input, encode
-from trainer.checkpoints import Position
 from trainer.config import TrainConfig
 from trainer.data.pixels import evaluation_batches
 from trainer.data.sources import ImageList

@@ -7,9 +7,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from core.ground.reports import Position
 from trainer.backbones.encoder import Encoder
 from trainer.backbones.resnet import build_encoder
-from trainer.checkpoints import Position
 from trainer.config import InputError, TrainConfig
 from trainer.neighbourhoods import MemoryBank
 from trainer.ranks import Ranks

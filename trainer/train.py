@@ -12,12 +12,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from core.ground.durable import write_text
+from core.ground.reports import Position
 from trainer import checkpoints
 from trainer.backbones.encoder import encode
 from trainer.backbones.resnet import load_initial_weights
 from trainer.backbones.start import begin_as_loaded
-from trainer.checkpoints import Position
-from trainer.config import TrainConfig, continued, resolve
+from trainer.config import TrainConfig
 from trainer.data.augment import Augmentation
 from trainer.data.pixels import PixelStore, evaluation_batches, open_store
 from trainer.data.sources import ImageList
@@ -27,6 +28,7 @@ from trainer.neighbourhoods import MemoryBank, discover, neighbourhoods, select_
 from trainer.progress import Progress
 from trainer.randomness import generator
 from trainer.ranks import Ranks
+from trainer.resolve import continued, resolve
 from trainer.run import Event, Run, require_same_run
 
 
@@ -84,7 +86,7 @@ def train(
     tell = on_event if ranks.leads else lambda event: None
     if ranks.leads:
         out_dir.mkdir(parents=True, exist_ok=True)
-        checkpoints.write_text(out_dir / "config.json", json.dumps(config.to_json(), indent=2) + "\n")
+        write_text(out_dir / "config.json", json.dumps(config.to_json(), indent=2) + "\n")
         checkpoints.adopt_round_ends(folders[1:], folders[0])
     ranks.wait()
 

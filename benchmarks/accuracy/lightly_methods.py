@@ -23,12 +23,13 @@ from benchmarks.judging import figures
 from benchmarks.sets import classes
 from trainer.backbones.encoder import Encoder, encode_blocks
 from trainer.backbones.resnet import build_encoder
-from trainer.config import TrainConfig, resolve
+from trainer.config import TrainConfig
 from trainer.data.augment import Augmentation
 from trainer.data.pixels import PixelStore, evaluation_batches, open_store
 from trainer.data.sources import ImageList
 from trainer.randomness import generator
 from trainer.ranks import Ranks
+from trainer.resolve import resolve
 from trainer.train import precision
 
 _CPU = torch.device("cpu")

@@ -16,11 +16,12 @@ from benchmarks import sets
 from benchmarks.judging import judge
 from benchmarks.method.trials import LATER
 from benchmarks.results import Result
+from core.ground.reports import Position
 from trainer import checkpoints
-from trainer.checkpoints import Position
-from trainer.config import TrainConfig, resolve
+from trainer.config import TrainConfig
 from trainer.data.sources import ImageList
 from trainer.randomness import generator
+from trainer.resolve import resolve
 from trainer.train import train
 
 _CHECKPOINT_SECONDS = 60.0

@@ -2,7 +2,6 @@
 is there, and for some days where it failed or was cancelled (``core/jobs/sweep.py``)."""
 
 import json
-import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -13,14 +12,14 @@ from sqlalchemy.orm import Session
 from core.collections import datasets
 from core.errors import BadParameters, CannotContinue, DatasetNotReady
 from core.ground.folders import RunFolder
+from core.ground.parameters import MOST_ROUNDS
+from core.ground.reports import parse_checkpoint_name
 from core.jobs import lifecycle
 from core.jobs.uses import continued_by
 from core.settings import Settings
 from core.store.kinds import DatasetStatus, JobKind, JobStatus
 from core.store.tables import Image, Job
 
-MOST_ROUNDS = 20  # of any training
-_NAME = re.compile(r"(r(\d{2})-e(\d{5})-s(\d{6}))-[0-9a-f]{16}\.pt")  # trainer/checkpoints.py
 _READ = 4096  # bytes from the end of a list of images: more than its last line has
 
 Way = Literal["resume", "more_rounds"]
@@ -36,7 +35,7 @@ class Plan:
 
 def newest(home: Path) -> Path | None:
     """The furthest checkpoint of any attempt at a job, by its name."""
-    found = [path for path in home.glob("*/checkpoints/r*.pt") if _NAME.fullmatch(path.name)]
+    found = [path for path in home.glob("*/checkpoints/r*.pt") if parse_checkpoint_name(path.name)]
     return max(found, key=lambda path: path.name, default=None)
 
 

@@ -8,9 +8,9 @@ from sqlalchemy import exists, select
 from sqlalchemy.orm import Session, aliased
 
 from core.collections import datasets
-from core.errors import DomainError, BadParameters, TooFewImages
+from core.errors import BadParameters, DomainError, TooFewImages
 from core.files import manifest
-from core.ground import parameters, pretrained
+from core.ground import parameters
 from core.jobs import lifecycle
 from core.jobs.uses import works_on
 from core.settings import Settings
@@ -104,8 +104,8 @@ def require_init(session: Session, params: Mapping[str, Any], backbone: str | No
             installed.
     """
     init = str(params.get("init", ""))
-    if init == "imagenet" and imagenet_backbone(params) == "efficientnet_lite0" and pretrained.weights_file() is None:
-        raise BadParameters(f"{prefix}init: {pretrained.MISSING}")
+    if init == "imagenet" and imagenet_backbone(params) == "efficientnet_lite0" and parameters.weights_file() is None:
+        raise BadParameters(f"{prefix}init: {parameters.WEIGHTS_MISSING}")
     if init.startswith("mdl_") and session.get(Model, init) is None:
         raise BadParameters(f"{prefix}init: there is no model {init}")
     if backbone is not None and params.get("backbone", backbone) != backbone:

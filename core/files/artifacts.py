@@ -4,6 +4,8 @@ import os
 import shutil
 from pathlib import Path
 
+from core.ground.durable import sync
+
 
 def sync_tree(folder: Path) -> None:
     """Put every file and folder below ``folder`` on the disk for good."""
@@ -32,12 +34,3 @@ def fresh_folder(path: Path) -> Path:
     shutil.rmtree(path, ignore_errors=True)
     path.mkdir(parents=True)
     return path
-
-
-def sync(path: Path) -> None:
-    """Put a file's data, or the names in a folder, on the disk for good."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -4,8 +4,8 @@ import os
 import tarfile
 from pathlib import Path
 
-from core.files.artifacts import sync
 from core.files.layout import SHARD
+from core.ground.durable import sync
 
 SHARD_BYTES = 256 << 20
 _BLOCK = tarfile.BLOCKSIZE

@@ -1,9 +1,10 @@
 """Decoding and evaluation preprocessing, shared by the trainer and the encoder so that they cannot disagree.
 
-Only Pillow and NumPy are imported here, with ``formats``, ``depths`` and ``colours``: the trainer may import no more of ``core``.
+Only Pillow and NumPy are imported here, with ``formats``, ``depths`` and ``colours``.
 """
 
 import io
+import struct
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,7 +16,6 @@ from PIL import AvifImagePlugin, Image, ImageOps, UnidentifiedImageError, featur
 
 from core.ground import colours, formats
 from core.ground.depths import NO_DEPTHS, Deep, Depth, Depths
-from core.ground.pages import further_pages
 
 try:
     import pillow_heif
@@ -32,6 +32,8 @@ MAX_PIXELS = 64_000_000
 RENDERING_SIDE = 4096
 Image.MAX_IMAGE_PIXELS = None  # the header is checked here, against the caller's limit
 AvifImagePlugin.DEFAULT_MAX_THREADS = 1  # by default as many for each image as there are processors
+_SUBFILE = 254  # TIFF's NewSubfileType: 1 a smaller copy, 4 a mask
+_MOST_PAGES = 10_000  # of a file that are counted
 _JPEG_END, _NOISE = b"\xff\xd9", bytes(range(1, 255))
 
 
@@ -120,7 +122,7 @@ def read(data: bytes, max_pixels: int = MAX_PIXELS, depths: Depths = NO_DEPTHS) 
 
 def _read(data: bytes, max_pixels: int, depths: Depths) -> Decoded:
     with _opened(data, max_pixels) as image:
-        further = further_pages(image, data)
+        further = _further_pages(image, data)
         deep = Deep(image, data)
         image.load()
         seen, depth = image, None
@@ -188,3 +190,47 @@ def heat_over(pixels: NDArray[np.uint8], heat: NDArray[np.float32]) -> Image.Ima
     at = np.linspace(0, 1, len(_HEAT))
     colours = np.stack([np.interp(spread, at, _HEAT[:, channel]) for channel in range(3)], axis=-1)
     return Image.fromarray(np.rint(pixels * (1 - _HEAT_SHARE) + colours * _HEAT_SHARE).astype(np.uint8))
+
+
+def _further_pages(image: Image.Image, data: bytes) -> int:
+    """Further pages of a TIFF that are pictures of their own; 1 for an animation; else 0, for previews in a JPEG too."""
+    if image.format == "TIFF":
+        return max(0, _tiff_pages(data) - 1)
+    if image.format == "GIF":  # looks at the next frame, which changes this one
+        with Image.open(io.BytesIO(data), formats=["GIF"]) as other:
+            return int(_is_animated(other))
+    return int(image.format != "MPO" and _is_animated(image))
+
+
+def _is_animated(image: Image.Image) -> bool:
+    try:
+        return bool(getattr(image, "is_animated", False))
+    except Exception:  # the second frame is damaged, and not asked for
+        return False
+
+
+def _tiff_pages(data: bytes) -> int:
+    """The directories of a TIFF or BigTIFF that are neither smaller copies nor masks of others."""
+    order = "<" if data[:2] == b"II" else ">"
+    big = 43 in data[2:4]
+    offset, count, entry, value, start = ("Q", "Q", 20, 12, 8) if big else ("I", "H", 12, 8, 4)
+    seen: set[int] = set()
+    pages = 0
+    try:
+        (at,) = struct.unpack_from(order + offset, data, start)
+        while at and at not in seen and len(seen) < _MOST_PAGES:
+            seen.add(at)
+            (entries,) = struct.unpack_from(order + count, data, at)
+            first = at + struct.calcsize(count)
+            kind = 0
+            for number in range(min(entries, 100)):  # they are in order, and this one is the first
+                tag = struct.unpack_from(order + "H", data, first + entry * number)[0]
+                if tag == _SUBFILE:
+                    (kind,) = struct.unpack_from(order + "I", data, first + entry * number + value)
+                if tag >= _SUBFILE:
+                    break
+            pages += not kind & 0b101
+            (at,) = struct.unpack_from(order + offset, data, first + entry * entries)
+    except (struct.error, OverflowError):  # it is cut off or nonsense there
+        pass
+    return pages

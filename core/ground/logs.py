@@ -1,13 +1,15 @@
-"""Log lines, as text or as a JSON object each: they name the request and the job that they are about, and no secret."""
+"""Log lines, as text or as a JSON object each: they name the request and the job that they are about, and no secret. Those of a
+command that a person runs are plain."""
 
 import json
 import logging
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from datetime import UTC, datetime
+from functools import partial
 from types import TracebackType
 from typing import Any
 
@@ -50,12 +52,17 @@ def redacted(text: str) -> str:
 
 
 class _JsonLines(logging.Formatter):
+    def __init__(self, fields: Mapping[str, Any]) -> None:
+        super().__init__()
+        self._fields = fields
+
     def format(self, record: logging.LogRecord) -> str:
         line = {
             "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
             "level": record.levelname,
             "logger": record.name,
             "message": redacted(record.getMessage()),
+            **self._fields,
             **about(),
         }
         if record.exc_info:
@@ -69,23 +76,43 @@ class _Text(logging.Formatter):
         return redacted(super().format(record))
 
 
-def configure(format: str) -> None:
+class _Plain(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        prefix = {logging.WARNING: "warning: ", logging.ERROR: "error: "}.get(record.levelno, "")
+        return prefix + super().format(record)
+
+
+def configure(
+    format: str, program: str = "anchorhood", fields: Mapping[str, Any] | None = None, level: int = logging.INFO
+) -> None:
     """Send every record of this process, uncaught exceptions and warnings too, to stderr.
 
     Args:
         format: ``json`` or ``text``.
+        program: the logger of an uncaught exception.
+        fields: of every JSON line, whatever thread it comes from.
+        level: of loggers that have none of their own.
     """
     handler = logging.StreamHandler()
     text = _Text("%(asctime)s %(levelname)s %(name)s: %(message)s%(about)s")
-    handler.setFormatter(_JsonLines() if format == "json" else text)
-    logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
+    handler.setFormatter(_JsonLines(fields or {}) if format == "json" else text)
+    logging.basicConfig(level=level, handlers=[handler], force=True)
     logging.getLogger("alembic").setLevel(logging.WARNING)
     logging.captureWarnings(True)
-    sys.excepthook = _uncaught
+    sys.excepthook = partial(_uncaught, logging.getLogger(program))
 
 
-def _uncaught(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+def configure_plain(program: str) -> None:
+    """Send the records of one logger to stderr as a person reads them: a warning and an error say what they are."""
+    handler = logging.StreamHandler()
+    handler.setFormatter(_Plain())
+    log = logging.getLogger(program)
+    log.setLevel(logging.INFO)
+    log.handlers, log.propagate = [handler], False
+
+
+def _uncaught(log: logging.Logger, kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
     if issubclass(kind, KeyboardInterrupt):
         sys.__excepthook__(kind, error, trace)
         return
-    logging.getLogger("anchorhood").critical("uncaught exception", exc_info=(kind, error, trace))
+    log.critical("uncaught exception", exc_info=(kind, error, trace))

@@ -19,8 +19,8 @@ from sqlalchemy.exc import InterfaceError, OperationalError, SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from core.errors import BadSettings
-from core.files.artifacts import sync
 from core.ground import finite
+from core.ground.durable import sync
 
 BATCH = 1000  # rows in one write transaction
 # A database that does not answer, or has no room: as SQLAlchemy reports it, and the drivers themselves in ``look_up``.

@@ -9,11 +9,12 @@ import subprocess
 import sys
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import click
 
 from anchorhood.models import writing
+from core.ground.parameters import PRESETS
 from service.commands.console import (
     dataset_line,
     emit,
@@ -26,7 +27,7 @@ from service.commands.console import (
     service,
 )
 from service.commands.names import dataset_id, model_id
-from service.schemas.jobs import ParamsCheck, Preset
+from service.schemas.jobs import ParamsCheck
 
 _ID_OR_FILE = "IMAGE is an image file, or the id of a stored image."
 
@@ -55,7 +56,7 @@ def _parameters(given: tuple[str, ...]) -> dict[str, Any]:
 @click.option(
     "--eval", "held_out", type=click.Path(path_type=Path, exists=True), help="Labelled images to judge on, in class folders."
 )
-@click.option("--preset", type=click.Choice(get_args(Preset)), help="[default: by the device]")
+@click.option("--preset", type=click.Choice(PRESETS), help="[default: by the device]")
 @click.option("--pretrained", is_flag=True, help="Start from what photographs have taught already (init=imagenet).")
 @click.option(
     "--frozen", is_flag=True, help="Train nothing: make it searchable with those weights, or those of init, as they are."

@@ -8,7 +8,7 @@ import click
 from sqlalchemy.exc import SQLAlchemyError
 
 from anchorhood import ApiError, JobFailed, Unreachable
-from core.errors import DomainError, BadSettings
+from core.errors import BadSettings, DomainError
 from core.ground.processes import die_with_parent
 from core.settings import Settings
 from core.store import migrate as migrations

@@ -14,7 +14,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from core.errors import BadSettings
 from core.files import manifest
-from core.ground import pretrained
+from core.ground import parameters
 from core.jobs.bell import Bell, make_app
 from core.settings import Settings
 from core.store import keys, migrate
@@ -25,7 +25,7 @@ from service.local import is_loopback
 _LITTLE_DISK = 2 << 30  # bytes; a training job of some size needs about that
 _DEVICE = """
 import torch
-from trainer.config import gains_from_bfloat16
+from trainer.resolve import gains_from_bfloat16
 device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 name = torch.cuda.get_device_name() if device.type == "cuda" else f"{torch.get_num_threads()} threads"
 print(f"torch {torch.__version__}, {device.type} ({name}), trains in {'bfloat16' if gains_from_bfloat16(device) else 'float32'}")
@@ -93,9 +93,9 @@ def _device(settings: Settings) -> Finding:
 
 
 def _pretrained(_: Settings) -> Finding:
-    file = pretrained.weights_file()
+    file = parameters.weights_file()
     if file is None:
-        return Finding("pretrained", "warning", "no weights for init=imagenet", pretrained.MISSING)
+        return Finding("pretrained", "warning", "no weights for init=imagenet", parameters.WEIGHTS_MISSING)
     return Finding("pretrained", "ok", f"{file.name} for init=imagenet")
 
 

@@ -6,9 +6,10 @@ from fastapi import APIRouter, Request
 from starlette.concurrency import run_in_threadpool
 
 from core.collections import training
-from core.ground import pretrained
+from core.ground import parameters
 from service.context import Context, Ctx
-from service.schemas.jobs import CheckedParams, Params, ParamsCheck
+from service.schemas.jobs import CheckedParams, ParamsCheck
+from service.schemas.parameters import Params
 from service.uploads import json_value, validated
 
 router = APIRouter(tags=["jobs"])
@@ -28,9 +29,9 @@ async def check_job(request: Request, context: Ctx) -> CheckedParams:
 
 
 def _checked(context: Context, params: Params) -> CheckedParams:
-    given = params.model_dump(exclude_none=True, mode="json")
+    given = params.given()
     with context.db.read() as session:
-        backbone = training.backbone_of(session, context.settings, params.init)
+        backbone = training.backbone_of(session, context.settings, given.get("init"))
         training.require_init(session, given, backbone, "params.")
-    missing = pretrained.MISSING if pretrained.weights_file() is None else None
+    missing = parameters.WEIGHTS_MISSING if parameters.weights_file() is None else None
     return CheckedParams(params=params, pretrained_missing=missing)

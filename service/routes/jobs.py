@@ -105,7 +105,7 @@ def _submit(context: Context, response: Response, key: str | None, request: JobR
 def _backbone(context: Context, request: JobRequest) -> str | None:
     """Of the model that it starts from; a file is read, before the transaction that writes."""
     with context.db.read() as session:
-        return training.backbone_of(session, context.settings, request.params.init)
+        return training.backbone_of(session, context.settings, request.params.given().get("init"))
 
 
 def accepted(context: Context, response: Response, job: Job, new: bool) -> JobBody:

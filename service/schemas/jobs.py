@@ -1,86 +1,15 @@
-"""Bodies of jobs. Training parameters have the trainer's names and bounds (a test compares them)."""
+"""Bodies of jobs."""
 
 from datetime import datetime
-from typing import Annotated, Any, Literal, Self
+from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StrictBool, model_validator
+from pydantic import BaseModel, ConfigDict, Field
 
-from core.ground.pretrained import WITH_IMAGENET
+from core.ground.parameters import MOST_ROUNDS
 from core.search.votes import MIN_LABELS
 from core.store.kinds import JobKind
 from service.schemas.common import Error, Metadata, Page, Text
-
-Preset = Literal["paper", "released", "quick", "best"]
-
-
-class Params(BaseModel):
-    """Training parameters; what is left out comes from the preset. ``docs/presets.md`` explains each."""
-
-    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"preset": "quick", "seed": 0}]})
-
-    preset: Preset | None = Field(None, description="Default: quick without a GPU; with one paper, or best with init.")
-    method: Literal["and", "instance", "random_anchors", "all_anchors", "frozen"] | None = Field(
-        None, description="frozen trains nothing: the images are made searchable by the weights of init as they are."
-    )
-    backbone: Literal["resnet10", "resnet18", "resnet34", "resnet50", "efficientnet_lite0"] | None = None
-    image_size: int | None = Field(None, ge=8, le=512, description="Side in pixels; default: chosen from the data.")
-    crop_size: int | None = Field(
-        None, ge=8, le=512, description="Side of the random crops it learns from, in pixels; default: chosen from image_size."
-    )
-    dim: int | None = Field(None, ge=2, le=2048)
-    rounds: int | None = Field(None, ge=1, le=20)
-    epochs_first: int | None = Field(None, ge=0, le=10_000, description="0 needs init.")
-    epochs: int | None = Field(None, ge=1, le=10_000)
-    select_rate: float | None = Field(None, ge=0, le=1)
-    neighbours: int | None = Field(None, ge=1, le=100)
-    neighbour_loss: Literal["union", "mean"] | None = None
-    discovery_features: Literal["bank", "encoder"] | None = None
-    temperature: float | None = Field(None, ge=0.01, le=10)
-    temperature_next: float | None = Field(
-        None, ge=0.01, le=10, description="Of the loss of rounds after the first; default: the preset's, or that of the first."
-    )
-    memory_momentum: float | None = Field(None, ge=0, le=0.999)
-    batch_size: int | None = Field(None, ge=4, le=8192)
-    learning_rate: float | None = Field(None, ge=1e-6, le=10)
-    learning_rate_next: float | None = Field(None, ge=1e-6, le=10)
-    backbone_rate: float | None = Field(
-        None, ge=1e-6, le=1, description="Of all but the head, as a multiple of the learning rate."
-    )
-    trained_blocks: int | None = Field(
-        None, ge=0, le=100, description="Of the backbone, counted from its end; the others stay as they began. 0: the head alone."
-    )
-    schedule: Literal["step", "step-late", "cosine"] | None = None
-    weight_decay: float | None = Field(None, ge=0, le=1)
-    crop_scale: tuple[Annotated[float, Field(ge=0.01, le=1)], Annotated[float, Field(ge=0.01, le=1)]] | None = None
-    colour_jitter: Annotated[list[Annotated[float, Field(ge=0, le=1)]], Field(min_length=4, max_length=4)] | None = None
-    greyscale: float | None = Field(None, ge=0, le=1)
-    flip: StrictBool | None = None
-    seed: int | None = Field(None, ge=0, le=2**31 - 1)
-    precision: Literal["auto", "float32", "bfloat16"] | None = None
-    device: str | None = Field(None, pattern=r"^(auto|cpu|cuda(:\d+)?)$")
-    init: str | None = Field(
-        None,
-        pattern=r"^(random|imagenet|mdl_[0-9a-f]+)$",
-        description="What to start from: random (nothing, the default), imagenet (what photographs taught), or a model's id.",
-    )
-
-    @model_validator(mode="after")
-    def _fit_together(self) -> Self:
-        """What the trainer would refuse only when the job is running."""
-        if self.crop_scale and self.crop_scale[0] > self.crop_scale[1]:
-            raise ValueError(f"crop_scale: {self.crop_scale[0]} is larger than {self.crop_scale[1]}")
-        if self.init == "imagenet" and self.backbone not in (None, *WITH_IMAGENET):
-            raise ValueError(f"init: there are no ImageNet weights for {self.backbone}, only for {', '.join(WITH_IMAGENET)}")
-        starts = self.init not in (None, "random")
-        if self.method == "frozen" and not starts:
-            raise ValueError("method: frozen takes what is learned already as it is; set init to imagenet or to a model's id")
-        if self.method == "frozen" and (self.rounds not in (None, 1) or self.epochs_first not in (None, 0)):
-            raise ValueError("method: frozen trains nothing, so rounds is 1 and epochs_first 0; leave them out")
-        if self.epochs_first == 0 and not starts:
-            raise ValueError(
-                "epochs_first: 0 trains nothing in the first round, so it needs something to start from; set init, or 1 or more"
-            )
-        return self
+from service.schemas.parameters import Params
 
 
 class JobRequest(BaseModel):
@@ -155,7 +84,7 @@ class Continue(BaseModel):
     add_rounds: int | None = Field(
         None,
         ge=1,
-        le=20,
+        le=MOST_ROUNDS,
         description="More rounds for a job that succeeded; without it one that failed or was cancelled is resumed.",
     )
 

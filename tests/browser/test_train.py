@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Page, expect
 
-from core.ground import pretrained
+from core.ground import parameters
 from core.settings import Settings
 from core.store.db import Database
 from tests.browser.conftest import Site
@@ -67,7 +67,7 @@ def test_what_the_paper_published_starts_from_nothing_unless_asked(page: Page, s
 def test_where_nothing_is_learned_yet_the_form_says_how_to_get_it(
     page: Page, settings: Settings, db: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(sys.modules, pretrained.PACKAGE, None)  # as if it were not installed
+    monkeypatch.setitem(sys.modules, parameters.WEIGHTS_PACKAGE, None)  # as if it were not installed
     dataset = ready_dataset(db, settings)
     with serving(settings, db) as client:
         page.goto(f"{client.base_url}/#/train?dataset={dataset}")

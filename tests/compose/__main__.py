@@ -53,7 +53,7 @@ def check(system: Deployment, folder: Path) -> dict[str, Any]:
     others, few = write_digits(folder)  # 1,437 and 360 images
     dataset = system.ready(system.upload(few))
     first = system.finished(train(system, dataset, TINY))
-    weights = "python -c 'from core.ground import pretrained; print(pretrained.weights_file())'"
+    weights = "python -c 'from core.ground import parameters; print(parameters.weights_file())'"
     for service in ("api", "worker-training"):
         assert system.inside(service, weights).strip().endswith(".pth"), f"{service} has no pretrained weights"
     before = answers(system, dataset, others)

@@ -1,9 +1,11 @@
-import typing
-
 import pytest
 
-from service.schemas.jobs import Params
-from trainer.config import BOUNDS, CHOICES, PRESETS, ConfigError, TrainConfig, resolve
+from core.ground.parameters import PARAMETERS
+from service.schemas.parameters import Params
+from trainer.__main__ import main
+from trainer.config import ConfigError, TrainConfig
+from trainer.presets import PRESETS
+from trainer.resolve import resolve
 
 
 @pytest.mark.parametrize(
@@ -63,16 +65,51 @@ def test_too_few_images_and_missing_devices() -> None:
         resolve(TrainConfig.make({"device": "abacus"}), 100, 32)
 
 
-def test_the_service_and_the_trainer_have_the_same_parameters_and_bounds() -> None:
-    assert set(Params.model_fields) == set(TrainConfig.__dataclass_fields__)
-    for name, (low, high) in BOUNDS.items():
-        inside = {"crop_scale": [low, high], "colour_jitter": [low, high, low, high]}.get(name)
-        Params.model_validate({name: inside or low, "init": "imagenet"})  # which `epochs_first: 0` needs
-        Params.model_validate({name: inside or high})
-        for outside in (low - 1, high + 1):
-            with pytest.raises(ValueError, match=name):
-                Params.model_validate({name: {"crop_scale": [outside] * 2, "colour_jitter": [outside] * 4}.get(name, outside)})
-    for name, allowed in CHOICES.items():
-        literal, _ = typing.get_args(Params.model_fields[name].annotation)
-        assert typing.get_args(literal) == allowed
-    assert set(PRESETS) == {"paper", "released", "quick", "best"}
+@pytest.mark.parametrize("name", [name for name, parameter in PARAMETERS.items() if parameter.bounds])
+def test_the_service_and_the_trainer_keep_the_same_bounds(name: str) -> None:
+    low, high = PARAMETERS[name].bounds or (0, 0)
+    parts = len(PARAMETERS[name].parts)
+    base = {"preset": "quick", "init": "imagenet"}  # which `epochs_first: 0` needs
+    for inside in (low, high):
+        params = {**base, name: [inside] * parts if parts else inside}
+        assert getattr(TrainConfig.make(params), name) == (params[name] if not parts else tuple(params[name]))
+        assert Params.model_validate(params).model_dump(exclude_none=True) == params
+    for outside in (low - 1, high + 1):
+        params = {**base, name: [outside] * parts if parts else outside}
+        with pytest.raises(ConfigError, match=f"{name}: .* is outside"):
+            TrainConfig.make(params)
+        with pytest.raises(ValueError, match=name):
+            Params.model_validate(params)
+
+
+@pytest.mark.parametrize("name", [name for name, parameter in PARAMETERS.items() if parameter.choices])
+def test_the_service_and_the_trainer_have_the_same_choices(name: str) -> None:
+    for choice in PARAMETERS[name].choices:
+        params = {name: choice, **({} if name == "backbone" and choice == "resnet10" else {"init": "imagenet"})}
+        assert getattr(TrainConfig.make(params), name) == choice
+        assert Params.model_validate(params).model_dump(exclude_none=True) == params
+    with pytest.raises(ConfigError, match=f"{name}: 'other' is not one of"):
+        TrainConfig.make({name: "other"})
+    with pytest.raises(ValueError, match=name):
+        Params.model_validate({name: "other"})
+
+
+def test_every_preset_has_a_table_and_keeps_to_the_bounds() -> None:
+    assert tuple(PRESETS) == PARAMETERS["preset"].choices
+    for preset in PRESETS:
+        config = TrainConfig.make({"preset": preset})
+        given = {name: value for name, value in config.to_json().items() if value is not None}
+        assert TrainConfig.make(given) == config
+
+
+def test_the_command_line_says_what_each_parameter_may_be(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["run", "--help"])
+    help_ = " ".join(capsys.readouterr().out.split())
+    assert "PARAM_" not in help_
+    assert "--preset {paper,released,quick,best}" in help_
+    assert "--crop-scale LEAST MOST" in help_
+    for name, parameter in PARAMETERS.items():
+        assert f"--{name.replace('_', '-')} " in help_
+        assert parameter.help in help_
+        assert not parameter.bounds or f"{parameter.help} {parameter.allowed}." in help_

@@ -18,19 +18,20 @@ from PIL import Image
 from safetensors.torch import load_file
 
 from core.ground.imaging import decode, evaluation_array
-from core.ground.pretrained import weights_file
+from core.ground.parameters import weights_file
 from core.search.encoder import Encoder
 from core.search.index import build
 from tests.conftest import image_bytes, picture_zip, write_zip
 from trainer import checkpoints
 from trainer.__main__ import main
 from trainer.backbones.encoder import encode
-from trainer.config import InputError, TrainConfig, continued
+from trainer.config import InputError, TrainConfig
 from trainer.data.augment import crop_and_resize
 from trainer.data.pixels import evaluation_batches
 from trainer.data.sources import SourceError, open_source
 from trainer.evaluation.evaluate import Labelled, evaluate
 from trainer.export import export
+from trainer.resolve import continued
 from trainer.run import Run, require_same_run
 from trainer.train import Stopped, train
 

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torchvision.models import get_model_weights
 from torchvision.models.resnet import BasicBlock, Bottleneck
 
-from core.ground import pretrained
+from core.ground import parameters
 from trainer.backbones import efficientnet
 from trainer.backbones.encoder import Encoder
 from trainer.config import ConfigError, TrainConfig
@@ -136,13 +136,13 @@ def _read_weights(path: str) -> dict[str, Tensor]:
 
 def _imagenet(encoder: Encoder, backbone: str) -> dict[str, Tensor]:
     if backbone == "efficientnet_lite0":
-        file = pretrained.weights_file()
+        file = parameters.weights_file()
         if file is None:
-            raise ConfigError(f"init: {pretrained.MISSING}")
+            raise ConfigError(f"init: {parameters.WEIGHTS_MISSING}")
         encoder.set_moments(*efficientnet.MOMENTS)
         return efficientnet.published_weights(file)
-    if backbone not in pretrained.WITH_IMAGENET:
-        raise ConfigError(f"init: there are no ImageNet weights for {backbone}, only for {', '.join(pretrained.WITH_IMAGENET)}")
+    if reason := parameters.conflict({"init": "imagenet", "backbone": backbone}):
+        raise ConfigError(reason)
     weights = get_model_weights(backbone).DEFAULT
     try:
         found = dict(weights.get_state_dict(progress=False, check_hash=True))

@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image
 
 from core.ground import imaging
-from trainer.commands.run import open_and_report, read_json
+from trainer.commands.inputs import open_and_report, read_json
 from trainer.config import InputError
 from trainer.data.sources import ImageList, ImageRef, SourceError
 from trainer.evaluation.attention import Attention, Pair, attention, neighbours

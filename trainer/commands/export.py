@@ -6,10 +6,11 @@ from pathlib import Path
 import torch
 
 from trainer import checkpoints
-from trainer.commands.run import open_and_report, read_json
-from trainer.config import InputError, TrainConfig, resolve_device
+from trainer.commands.inputs import open_and_report, read_json
+from trainer.config import InputError, TrainConfig
 from trainer.progress import Progress
 from trainer.ranks import Ranks
+from trainer.resolve import resolve_device
 from trainer.run import Run
 
 

@@ -1,7 +1,7 @@
 """``python -m trainer run``: from the command line to a trained and exported run."""
 
 import argparse
-import json
+import logging
 import os
 import signal
 import sys
@@ -14,16 +14,18 @@ from typing import Any
 
 from tqdm import tqdm
 
-from core.ground import finite, notices
+from core.ground import finite
+from core.ground.reports import Position
 from trainer import checkpoints
-from trainer.checkpoints import Position
+from trainer.commands.inputs import open_and_report, read_json
 from trainer.config import InputError, TrainConfig
-from trainer.data.sources import ImageList, SourceError, open_source
-from trainer.logs import log
+from trainer.data.sources import SourceError
 from trainer.progress import Progress
 from trainer.ranks import Ranks, join, leave
 from trainer.run import Event
 from trainer.train import train
+
+log = logging.getLogger("trainer")
 
 
 def run_command(arguments: argparse.Namespace) -> int:
@@ -148,30 +150,3 @@ class _Bar:
 
     def close(self) -> None:
         self._bar.close()
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """The JSON object in a file.
-
-    Raises:
-        InputError: there is none.
-    """
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path}: cannot be read as JSON: {error}") from error
-    if not isinstance(content, dict):
-        raise InputError(f"{path}: is not a JSON object")
-    return content
-
-
-def open_and_report(source: str) -> ImageList:
-    """Open a source, and name and count on standard error what in it is no usable image."""
-    listed = open_source(source)
-    for path, reason in listed.rejected:
-        log.info("skipped %s: %s", path, reason)
-    if listed.rejected:
-        log.info("skipped %d files and folders in all; %d images are used", len(listed.rejected), len(listed.images))
-    for notice in notices.told(listed.noticed):
-        log.info("%s", notice["message"])
-    return listed

@@ -11,12 +11,13 @@ from core.ground.verdict import LEAST_JUDGED
 from trainer import checkpoints
 from trainer.backbones.encoder import Encoder, encode
 from trainer.backbones.resnet import build_encoder
-from trainer.config import InputError, TrainConfig, resolve_device
+from trainer.config import InputError, TrainConfig
 from trainer.data.pixels import evaluation_batches
 from trainer.data.sources import ImageList
 from trainer.evaluation.choice import SAMPLE, change, gains, is_sound
 from trainer.evaluation.judge import Judge, Labelled
 from trainer.evaluation.metrics import consistency, consistency_by_decile
+from trainer.resolve import resolve_device
 
 __all__ = ["Labelled", "evaluate"]
 

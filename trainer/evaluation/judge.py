@@ -1,5 +1,6 @@
 """Labelled images that judge one embedding after another: those that vote, and those that are asked."""
 
+import logging
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -11,12 +12,14 @@ from torch import Tensor
 from trainer.backbones.encoder import Encoder, encode, encode_blocks, encode_features
 from trainer.backbones.resnet import build_encoder, load_initial_weights
 from trainer.backbones.start import set_principal_head
-from trainer.config import ConfigError, InputError, TrainConfig, resolve
+from trainer.config import ConfigError, InputError, TrainConfig
 from trainer.data.pixels import MEMORY_BUDGET, evaluation_batches
 from trainer.data.sources import ImageList
 from trainer.evaluation.metrics import few_label_accuracy, knn_accuracy, linear_accuracy, retrieval
-from trainer.logs import log
 from trainer.ranks import Ranks
+from trainer.resolve import resolve
+
+log = logging.getLogger("trainer")
 
 PIXEL_SIDE = 32  # largest side at which raw pixels are compared
 FEW_VOTERS = 5000  # below this many labelled images 200 voters would be most of a class

@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 
 from core.collections import continuation, datasets, training
 from core.files import artifacts
-from core.ground import finite, pretrained
+from core.ground import finite, parameters
 from core.ground.folders import RunFolder
 from core.jobs import lifecycle, reporting
 from core.jobs.protocol import Claim
@@ -86,7 +86,7 @@ def _relay(db: Database, owner: Claim, job: Job, run: RunFolder) -> Relay:
         classes = datasets.get(session, job.dataset_id).classes
 
     def sizes(plan: dict[str, Any]) -> Work:
-        installed = pretrained.weights_file() is not None
+        installed = parameters.weights_file() is not None
         return Work(**plan, voters=voters, queries=queries, classes=classes, pretrained=installed)
 
     relay = Relay(db, owner, run, Estimate(job.progress, typical(filter(None, paces))), sizes)

@@ -15,7 +15,7 @@ import pytest
 
 from anchorhood import ApiError, Client, Unreachable
 from anchorhood.address import proxy_of
-from core.ground import pretrained
+from core.ground import parameters
 from core.settings import Settings
 from core.store.db import Database
 from tests.conftest import image_bytes, write_zip
@@ -353,9 +353,9 @@ def test_what_is_learned_already_is_one_option(served: httpx.Client, tmp_path: P
     )
     assert "frozen trains nothing" in run(["train", archive, "--frozen", "--param", "rounds=3"]).line
     assert "pretrained: is not a parameter" in run(["train", archive, "--param", "pretrained=true"]).line
-    monkeypatch.setitem(sys.modules, pretrained.PACKAGE, None)  # as if it were not installed
+    monkeypatch.setitem(sys.modules, parameters.WEIGHTS_PACKAGE, None)  # as if it were not installed
     for option in ("--pretrained", "--frozen"):
-        assert run(["train", archive, option]).line.startswith(f"error: params.init: {pretrained.MISSING}")
+        assert run(["train", archive, option]).line.startswith(f"error: params.init: {parameters.WEIGHTS_MISSING}")
     assert served.get("/datasets").json()["data"] == []
 
 

@@ -9,8 +9,9 @@ import pytest
 
 from core.collections import training
 from core.files import manifest
-from core.ground import pretrained
+from core.ground import parameters
 from core.ground.folders import ModelFile
+from core.ground.parameters import WITH_IMAGENET
 from core.jobs import lifecycle
 from core.settings import Settings
 from core.store.columns import now
@@ -19,7 +20,8 @@ from core.store.kinds import JobKind
 from core.store.tables import Model
 from tests.service.serving import pictures, ready_dataset, serving
 from trainer.backbones.resnet import build_encoder, load_initial_weights
-from trainer.config import PRESETS, ConfigError, TrainConfig
+from trainer.config import ConfigError, TrainConfig
+from trainer.presets import PRESETS
 
 
 @pytest.mark.parametrize(
@@ -92,14 +94,14 @@ def test_weights_that_are_not_installed_are_said_before_anything_is_sent(
     settings: Settings, db: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     dataset = ready_dataset(db, settings)
-    monkeypatch.setitem(sys.modules, pretrained.PACKAGE, None)  # as if it were not installed
+    monkeypatch.setitem(sys.modules, parameters.WEIGHTS_PACKAGE, None)  # as if it were not installed
     with serving(settings, db) as client:
-        assert client.post("/jobs/check", json={}).json() == {"params": {}, "pretrained_missing": pretrained.MISSING}
+        assert client.post("/jobs/check", json={}).json() == {"params": {}, "pretrained_missing": parameters.WEIGHTS_MISSING}
         for params in ({"init": "imagenet"}, {"method": "frozen", "init": "imagenet"}, {"init": "imagenet", "preset": "best"}):
             checked = client.post("/jobs/check", json={"params": params})
             named = client.post("/jobs", json={"dataset_id": dataset, "params": params})
-            assert checked.json()["detail"] == f"params.init: {pretrained.MISSING}"
-            assert (named.status_code, named.json()["detail"]) == (422, f"init: {pretrained.MISSING}")
+            assert checked.json()["detail"] == f"params.init: {parameters.WEIGHTS_MISSING}"
+            assert (named.status_code, named.json()["detail"]) == (422, f"init: {parameters.WEIGHTS_MISSING}")
         downloaded = {"params": {"init": "imagenet", "backbone": "resnet18"}}  # torchvision's own weights need no package
         assert client.post("/jobs/check", json=downloaded).json()["params"] == downloaded["params"]
         assert client.get("/jobs?kind=train").json()["data"] == []
@@ -107,10 +109,10 @@ def test_weights_that_are_not_installed_are_said_before_anything_is_sent(
 
 def test_imagenets_weights_go_where_the_trainer_puts_them() -> None:
     for preset in (None, *PRESETS):
-        for backbone in (None, *pretrained.WITH_IMAGENET):
+        for backbone in (None, *WITH_IMAGENET):
             params = {"preset": preset, "backbone": backbone, "init": "imagenet"}
             assert training.imagenet_backbone(params) == TrainConfig.make(params).backbone
-    with pytest.raises(ConfigError, match=re.escape(", ".join(pretrained.WITH_IMAGENET))):
+    with pytest.raises(ConfigError, match=re.escape(", ".join(WITH_IMAGENET))):
         load_initial_weights(build_encoder(TrainConfig.make({"backbone": "resnet10", "image_size": 32})), "imagenet", "resnet10")
 
 

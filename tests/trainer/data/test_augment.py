@@ -7,9 +7,10 @@ import torch
 from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional as tv
 
-from trainer.config import TrainConfig, resolve
+from trainer.config import TrainConfig
 from trainer.data import augment as ours
 from trainer.data.pixels import DecodedImages
+from trainer.resolve import resolve
 
 
 def images(count: int = 6, side: int = 20) -> torch.Tensor:

@@ -15,11 +15,11 @@ from trainer.data.sources import open_source
 NOBODY = 65534
 CHILD = f"""
 import os, sys
-from trainer.logs import configure
-from trainer.commands.run import open_and_report
+from core.ground.logs import configure_plain
+from trainer.commands.inputs import open_and_report
 if os.getuid() == 0:
     os.setgid({NOBODY}); os.setuid({NOBODY})
-configure(None)
+configure_plain("trainer")
 open_and_report(sys.argv[1])
 """
 

@@ -8,12 +8,13 @@ import torch
 from torchvision.transforms.v2 import functional as tv
 
 from tests.conftest import image_bytes, picture_zip, write_zip
-from trainer.config import TrainConfig, resolve
+from trainer.config import TrainConfig
 from trainer.data.augment import Augmentation
 from trainer.data.pixels import DecodedImages, StreamedImages, open_store
 from trainer.data.sources import ImageList, open_source
 from trainer.randomness import generator
 from trainer.ranks import Ranks
+from trainer.resolve import resolve
 
 CPU = torch.device("cpu")
 

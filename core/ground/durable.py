@@ -1,0 +1,23 @@
+"""Files that survive a power cut: on the disk for good before anybody relies on them."""
+
+import os
+from pathlib import Path
+
+
+def sync(path: Path) -> None:
+    """Put a file's data, or the names in a folder, on the disk for good."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a small file so that it is either wholly there or not at all."""
+    temporary = path.with_suffix(".tmp")
+    with open(temporary, "w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(temporary, path)

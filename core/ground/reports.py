@@ -1,0 +1,245 @@
+"""What a run of the trainer leaves in its folder for others: the names of its files, and the types of what JSON they hold.
+
+The trainer writes them, the worker reads them, and the job's row, the API and the client hand them on. A key that is
+``NotRequired`` is newer than others: files and rows of earlier versions lack it.
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, NotRequired, TypedDict, cast
+
+EVENTS = "events.jsonl"  # a line for each ``Event``
+PROGRESS = "progress.jsonl"  # a line for each ``ProgressLine`` of training and exporting
+EVALUATION = "evaluation.json"  # an ``Evaluation``
+EVALUATION_PROGRESS = "evaluation-progress.jsonl"
+CONFIG = "config.json"  # the resolved configuration
+CHECKPOINTS = "checkpoints"  # a folder of files named by ``checkpoint_name``
+MODEL = "model"  # the folder of what is exported
+
+_CHECKPOINT = re.compile(r"r(\d{2})-e(\d{5})-s(\d{6})-([0-9a-f]{16})\.pt")
+
+
+@dataclass(frozen=True, order=True)
+class Position:
+    """The next step to take: round, epoch within it, step within that. A round's end is epoch 0 of the next."""
+
+    round: int = 0
+    epoch: int = 0
+    step: int = 0
+
+    @property
+    def ends_round(self) -> bool:
+        return self.round > 0 and self.epoch == 0 and self.step == 0
+
+    def __str__(self) -> str:
+        return f"r{self.round:02}-e{self.epoch:05}-s{self.step:06}"
+
+
+def checkpoint_name(position: Position, digest: str) -> str:
+    """The file name of a checkpoint; names sort by position.
+
+    Args:
+        digest: the first 16 hexadecimal digits of its content's SHA-256.
+    """
+    return f"{position}-{digest}.pt"
+
+
+def parse_checkpoint_name(name: str) -> tuple[Position, str] | None:
+    """Position and digest, ``None`` of another file's name."""
+    match = _CHECKPOINT.fullmatch(name)
+    return (Position(*map(int, match.groups()[:3])), match.group(4)) if match else None
+
+
+class Started(TypedDict):
+    """Once for each attempt; ``config`` is resolved, ``data`` says how the images are kept, ``resumed_at`` is a
+    ``Position``."""
+
+    type: Literal["started"]
+    images: int
+    config: dict[str, Any]
+    data: str
+    resumed_at: dict[str, int] | None
+
+
+class Speed(TypedDict):
+    images_per_second: float
+    data_wait: NotRequired[float]  # share of the time spent waiting for loader processes
+
+
+class Epoch(Speed):
+    """``epochs`` are those of the round; ``anchors`` is the share of the images that are anchors."""
+
+    type: Literal["epoch"]
+    round: int
+    rounds: int
+    epoch: int
+    epochs: int
+    loss: float
+    learning_rate: float
+    anchors: float
+
+
+class LabelFree(TypedDict):
+    """Figures of an embedding that need no labels (``trainer/evaluation/diagnostics.py``)."""
+
+    mean_entropy: float | None
+    neighbour_agreement: float | None
+    effective_rank: float | None
+    alignment: float | None
+    uniformity: float | None
+
+
+class Round(LabelFree):
+    """At the end of a round."""
+
+    type: Literal["round"]
+    round: int
+    rounds: int
+    entropy_histogram: NotRequired[list[int]]
+
+
+class Warned(TypedDict):
+    type: Literal["warning"]
+    round: int
+    message: str
+
+
+class Passed(TypedDict):
+    """Training is over, or exporting."""
+
+    type: Literal["exporting", "finished"]
+
+
+Past = Epoch | Round | Warned  # what checkpoints keep
+Event = Started | Past | Passed
+
+RunStep = Literal["starting", "decoding", "epochs", "encoding", "mapping", "writing"]
+EvaluationStep = Literal["loading", "rounds", "last", "untrained", "frozen", "pixels"]
+PublishingStep = Literal["indexing", "publishing"]  # of the worker's own
+Step = Literal[RunStep, EvaluationStep, PublishingStep]  # in the order in which a job takes them
+Phase = Literal["preparing", "training", "exporting", "evaluating", "indexing", "publishing"]
+
+
+class Plan(TypedDict):
+    """What the time that everything takes depends on; ``epochs`` are those of all rounds, ``side`` is the images' median."""
+
+    backbone: str
+    image_size: int
+    crop_size: int
+    dim: int
+    rounds: int
+    as_loaded: bool
+    images: int
+    side: int
+    epochs: int
+
+
+class ProgressLine(TypedDict):
+    """``done`` of a step, 0 to 1; ``at`` is the machine's monotonic clock; ``plan`` is in the first line of a run."""
+
+    step: Step
+    done: float
+    at: float
+    plan: NotRequired[Plan]
+
+
+class JobProgress(TypedDict):
+    """How far a training job is, as its row holds it; fractions are 0 to 1, and what follows them is of its last epoch."""
+
+    phase: Phase
+    phase_fraction: float
+    fraction: float
+    eta_seconds: float | None
+    round: NotRequired[int]
+    rounds: NotRequired[int]
+    epoch: NotRequired[int]
+    epochs: NotRequired[int]
+    loss: NotRequired[float]
+    images_per_second: NotRequired[float]
+    anchors: NotRequired[float]
+
+
+class FewLabel(TypedDict):
+    """Accuracy with so many labels a class: the mean over draws, and between which two values 95 % of the draws lie."""
+
+    labels: int
+    mean: float
+    low: float
+    high: float
+
+
+class Votes(TypedDict):
+    few_label: NotRequired[list[FewLabel]]
+    knn_accuracy: float
+
+
+class Retrieval(TypedDict):
+    mean_average_precision: float | None
+    recall_at_1: float | None
+    recall_at_5: float | None
+    recall_at_10: float | None
+    ranked_queries: int
+
+
+class VotesAndRetrieval(Votes, Retrieval):
+    """By which is chosen between the start of a run and its end."""
+
+
+class Figures(VotesAndRetrieval):
+    """All figures of one embedding."""
+
+    linear_embedding: float | None
+    linear_last_block: float | None
+
+
+class Change(TypedDict):
+    """What training did to what it started from (``trainer/evaluation/choice.py``)."""
+
+    kept_neighbours: float
+    mutual_before: float
+    mutual_after: float
+    effective_rank_before: float
+    effective_rank_after: float
+
+
+class RoundJudged(LabelFree):
+    round: int
+    few_label: NotRequired[list[FewLabel]]
+    knn_accuracy: float | None
+    anchors: float
+    consistency: float | None
+    consistency_by_decile: NotRequired[list[float | None]]
+
+
+class Evaluation(TypedDict):
+    """What ``trainer.evaluation.evaluate`` finds, whose docstring explains each."""
+
+    k: int | None
+    held_out: bool
+    queries: int
+    classes: int
+    knn_accuracy: float | None
+    untrained_accuracy: float | None
+    raw_pixel_accuracy: float | None
+    anchors: float
+    consistency: float | None
+    rounds: list[RoundJudged]
+    warnings: list[str]
+    overlap: NotRequired[int]
+    init: NotRequired[Literal["random", "imagenet", "weights"]]
+    published_round: NotRequired[int]
+    chosen_by: NotRequired[Literal["labels", "neighbours"] | None]
+    change: NotRequired[Change | None]
+    as_it_was: NotRequired[bool]
+    frozen_accuracy: NotRequired[float | None]
+    trained: NotRequired[Figures | None]
+    adapted: NotRequired[Figures | None]
+    frozen: NotRequired[Figures | None]
+    untrained: NotRequired[Figures | None]
+    raw_pixels: NotRequired[Figures | None]
+
+
+def evaluation_of(stored: Mapping[str, Any] | None) -> Evaluation | None:
+    """The evaluation that a file or a row holds as JSON, of this version or an earlier one."""
+    return cast("Evaluation | None", stored or None)

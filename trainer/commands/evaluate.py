@@ -1,0 +1,63 @@
+"""``python -m trainer evaluate``: the figures of a finished run as JSON, and in a sentence what they say."""
+
+import argparse
+import logging
+from pathlib import Path
+
+from core.ground import finite
+from core.ground.depths import Depths
+from core.ground.label_text import label_text
+from core.ground.verdict import verdict
+from trainer.commands.inputs import open_and_report, read_json
+from trainer.data.sources import SourceError
+from trainer.evaluation.evaluate import Labelled, evaluate
+from trainer.progress import Progress
+
+log = logging.getLogger("trainer")
+
+
+def evaluate_command(arguments: argparse.Namespace) -> int:
+    """Judge a run; without ``--log-context`` the figures go to standard output, too."""
+    given = read_json(arguments.config) if arguments.config else {}
+    run, data = arguments.run or given.get("run"), arguments.data or given.get("data")
+    if not run or not data:
+        raise SourceError("name the run's folder and, with --data, the images it was trained on")
+    held_out = arguments.held_out or given.get("held_out")
+    progress = Progress(arguments.progress)
+
+    def tell(text: str, step: str, done: float) -> None:
+        log.info("evaluating %s", text)
+        progress.at(step, done)
+
+    train = _labelled(data, given.get("labels"))
+    result = evaluate(
+        Path(run),
+        train,
+        _labelled(held_out, given.get("held_out_labels"), train.images.depths) if held_out else None,
+        arguments.k,
+        arguments.device,
+        on_progress=tell,
+    )
+    if said := verdict(result):
+        log.info("%s", said.sentence)
+    if arguments.out:
+        arguments.out.write_text(finite.dumps(result, indent=2) + "\n")
+    if arguments.plot:
+        from trainer.evaluation.plots import plot_consistency
+
+        plot_consistency(result, arguments.plot)
+    if arguments.log_context is None:
+        print(finite.dumps(result))
+    return 0
+
+
+def _labelled(source: str, labels_file: str | None, depths: Depths | None = None) -> Labelled:
+    """Labels from a JSON file {id: label}, else each image's top folder; perhaps with the depths that an encoder has learned."""
+    images = open_and_report(source)
+    if depths is not None:
+        images = images.seen_by(depths)
+    if labels_file:
+        by_id = read_json(Path(labels_file))
+        return Labelled(images, [label_text(by_id.get(str(image.id)) or "") for image in images.images])
+    folders = [image.path.split("/") for image in images.images]
+    return Labelled(images, [label_text(parts[0]) if len(parts) > 1 else None for parts in folders])

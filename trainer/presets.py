@@ -1,0 +1,60 @@
+"""The presets: what each puts over the paper's settings (``core.ground.parameters``)."""
+
+from typing import Any
+
+import torch
+
+# Published settings; the paper's text and its released code differ in the schedule and the flip (docs/presets.md).
+_PAPER: dict[str, Any] = {}
+_RELEASED: dict[str, Any] = {**_PAPER, "schedule": "step-late", "flip": False}
+# Many images at half their side (docs/decisions/0026), told apart at a sharp temperature, then pulled towards fifty neighbours
+# at a warm one (0027): few labels and retrieval gain by far (docs/method.md).
+_QUICK: dict[str, Any] = {
+    "backbone": "resnet10",
+    "rounds": 3,
+    "epochs_first": None,
+    "epochs": None,
+    "select_rate": 0.5,
+    "neighbours": None,
+    "neighbour_loss": "mean",
+    "temperature": 0.2,
+    "temperature_next": 0.5,
+    "batch_size": 64,
+    "learning_rate": 0.03,
+    "learning_rate_next": 0.03,
+    "schedule": "cosine",
+    "colour_jitter": (0.4, 0.4, 0.4, 0.1),
+}
+_BEST: dict[str, Any] = {**_QUICK, "learning_rate": 0.04, "learning_rate_next": 0.04}
+PRESETS: dict[str, dict[str, Any]] = {"paper": _PAPER, "released": _RELEASED, "quick": _QUICK, "best": _BEST}
+# Over these two presets where training starts from weights that have learned already: round 0 is what they give as they are,
+# and large neighbourhoods at a warm temperature adapt them, where small ones would push them apart (docs/method.md).
+_ADAPTED: dict[str, Any] = {
+    "rounds": 2,
+    "select_rate": 1.0,
+    "neighbours": None,
+    "neighbour_loss": "mean",
+    "temperature": 0.1,
+    "temperature_next": None,
+    "epochs_first": 0,
+    "epochs": 6,
+    "learning_rate": 0.005,
+    "learning_rate_next": 0.005,
+    "trained_blocks": 0,
+    "weight_decay": 0.0,
+    "crop_scale": (0.25, 1.0),
+}
+
+
+def default_preset(pretrained: bool = False) -> str:
+    """``quick`` without a GPU; with one ``paper``, or ``best`` where training starts from weights that have learned already."""
+    if not torch.cuda.is_available():
+        return "quick"
+    return "best" if pretrained else "paper"
+
+
+def from_weights(preset: str, init: str) -> dict[str, Any]:
+    """What a start from weights changes in the presets that are not the paper's."""
+    if preset not in ("quick", "best"):
+        return {}
+    return {**_ADAPTED, **({"backbone": "efficientnet_lite0"} if init == "imagenet" else {})}
