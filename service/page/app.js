@@ -1,19 +1,19 @@
 // Which view is shown: the address after # says it, so that a reload and the browser's back button work.
 
-import { get } from "./api.js";
-import { h, sentence } from "./dom.js";
-import { may, openSession } from "./session.js";
-import { keepDrops } from "./uploads.js";
+import { get } from "./parts/api.js";
+import { h, sentence } from "./parts/dom.js";
+import { may, openSession } from "./parts/session.js";
+import { keepDrops } from "./uploads/uploads.js";
 
 const VIEWS = {  // loaded when first wanted
-  datasets: () => import("./datasets.js"),
-  dataset: () => import("./dataset.js"),
-  train: () => import("./train.js"),
-  jobs: () => import("./jobs.js"),
-  job: () => import("./job.js"),
-  look: () => import("./look.js"),
-  map: () => import("./map.js"),
-  label: () => import("./label.js"),
+  datasets: () => import("./views/datasets.js"),
+  dataset: () => import("./views/dataset.js"),
+  train: () => import("./views/train.js"),
+  jobs: () => import("./views/jobs.js"),
+  job: () => import("./views/job.js"),
+  look: () => import("./views/look.js"),
+  map: () => import("./views/map.js"),
+  label: () => import("./views/label.js"),
 };
 const TITLES = { datasets: "Datasets", train: "Train", jobs: "Jobs", look: "Look", map: "Map", label: "Label" };
 const BELONGS = { dataset: "datasets", job: "jobs" };  // views of one of them, which have to say which

@@ -1,11 +1,11 @@
 // One dataset: how its validation went, what was refused, and a wall of its images.
 
-import { get, picture, remove, rows } from "./api.js";
-import { bytes, confirmed, facts, guarded, h, number, sentence, when } from "./dom.js";
-import { repeat } from "./live.js";
+import { get, picture, remove, rows } from "../parts/api.js";
+import { bytes, confirmed, facts, guarded, h, number, sentence, when } from "../parts/dom.js";
+import { repeat } from "../parts/live.js";
 import { refused } from "./refused.js";
-import { may } from "./session.js";
-import { Wall } from "./wall.js";
+import { may } from "../parts/session.js";
+import { Wall } from "../parts/wall.js";
 
 const LOOK = 1000;  // milliseconds between two looks at a validation
 const COUNTED = { images: "images are in it", rejected: "files were refused", duplicates: "are there already" };

@@ -1,14 +1,14 @@
 // Labels for a few, classes for the rest: select, label, and see at once what the nearest labelled images vote for.
 
-import { Address, packed } from "./address.js";
-import { instead, labelOf, open, passing, read, selection } from "./collection.js";
-import { guarded, h, number, percent, select } from "./dom.js";
-import { filterForm, fold } from "./filters.js";
-import { labelForm } from "./label-form.js";
+import { Address, packed } from "../parts/address.js";
+import { instead, labelOf, open, passing, read, selection } from "../parts/collection.js";
+import { guarded, h, number, percent, select } from "../parts/dom.js";
+import { filterForm, fold } from "../parts/filters.js";
+import { labelForm } from "../parts/label-form.js";
 import { labelTable } from "./label-table.js";
-import { may } from "./session.js";
-import { ask, judge, predict, votingForm } from "./votes.js";
-import { Wall } from "./wall.js";
+import { may } from "../parts/session.js";
+import { ask, judge, predict, votingForm } from "../parts/votes.js";
+import { Wall } from "../parts/wall.js";
 
 const ORDERS = [["id", "as uploaded"], ["sure", "surest class first"], ["unsure", "least sure class first"], ["class", "by class"]];
 

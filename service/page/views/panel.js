@@ -1,11 +1,11 @@
 // One image: its file and its class, and behind «more» how it was learned.
 
-import { get, picture, thumbnail } from "./api.js";
+import { get, picture, thumbnail } from "../parts/api.js";
 import { attention } from "./attention.js";
-import { erase } from "./collection.js";
-import { guarded, h, number, percent } from "./dom.js";
-import { may } from "./session.js";
-import { judge } from "./votes.js";
+import { erase } from "../parts/collection.js";
+import { guarded, h, number, percent } from "../parts/dom.js";
+import { may } from "../parts/session.js";
+import { judge } from "../parts/votes.js";
 
 /** The side panel of an image of a dataset; `open` says whether «more» is, `turned(open)` is told, `gone()` after a deletion. */
 export async function panel(id, dataset, map, { open, turned, gone }, signal) {

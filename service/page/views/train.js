@@ -1,9 +1,9 @@
 // The form that starts a training.
 
-import { all, post } from "./api.js";
-import { field, guarded, h, number, select, sentence } from "./dom.js";
+import { all, post } from "../parts/api.js";
+import { field, guarded, h, number, select, sentence } from "../parts/dom.js";
 import { FROZEN, GROUPS, PRESETS, PUBLISHED } from "./presets.js";
-import { may } from "./session.js";
+import { may } from "../parts/session.js";
 
 export async function show(_id, query, signal) {
   const title = h("h1", {}, "Train");

@@ -1,7 +1,7 @@
 // Where each round's encoder looks in an image: computed by a job when it is first asked for, and then a strip of maps.
 
-import { at, get, post } from "./api.js";
-import { guarded, h } from "./dom.js";
+import { at, get, post } from "../parts/api.js";
+import { guarded, h } from "../parts/dom.js";
 
 let offered = null;  // the routes of this service
 

@@ -1,9 +1,9 @@
 // Jobs, newest first, and how far each is.
 
-import { all, get, path } from "./api.js";
-import { field, h, percent, select, sentence, table, when } from "./dom.js";
-import { repeat } from "./live.js";
-import { KINDS, PHASES } from "./words.js";
+import { all, get, path } from "../parts/api.js";
+import { field, h, percent, select, sentence, table, when } from "../parts/dom.js";
+import { repeat } from "../parts/live.js";
+import { KINDS, PHASES } from "../parts/words.js";
 
 const SHOWN = 100;
 const LOOK = 2000;  // milliseconds between two looks at the list

@@ -1,6 +1,6 @@
 // The public API: requests, pages of a list, uploads with progress.
 
-const BASE = new URL("..", import.meta.url);  // this file is `page/api.js` of the service, whatever path a proxy puts before it
+const BASE = new URL("../..", import.meta.url);  // this file is `page/parts/api.js` of the service, whatever path a proxy puts before it
 
 /** The address of one of the service's paths, such as `/datasets`, below the prefix that a proxy may serve it under. */
 export const at = (path) => new URL(`.${path}`, BASE).href;

@@ -1,8 +1,8 @@
 // Files that are not in a dataset, and why, in a person's words.
 
-import { get } from "./api.js";
-import { h, number, table } from "./dom.js";
-import { whyRefused } from "./words.js";
+import { get } from "../parts/api.js";
+import { h, number, table } from "../parts/dom.js";
+import { whyRefused } from "../parts/words.js";
 
 const SHOWN = 200;  // rows shown at once
 const OPEN = 20;  // of so few all are shown without a click

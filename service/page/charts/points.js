@@ -1,7 +1,7 @@
 // Points on a canvas with zoom, hover and a lasso. Plotly's own for so many points (scattergl) compiles code as it runs, which the
 // page's policy forbids.
 
-import { h } from "./dom.js";
+import { h } from "../parts/dom.js";
 
 const MARGIN = 14;
 const NEAR = 9;  // pixels around the pointer in which a point is meant

@@ -1,13 +1,13 @@
 // A wall of a dataset's images, searched by one of them, by a picture from outside, or by good and bad examples.
 
-import { get, post, postForm } from "./api.js";
-import { Address, packed } from "./address.js";
-import { instead, labelOf, open, passing, selection } from "./collection.js";
-import { guarded, h, notice, number } from "./dom.js";
-import { filterForm, fold } from "./filters.js";
+import { get, post, postForm } from "../parts/api.js";
+import { Address, packed } from "../parts/address.js";
+import { instead, labelOf, open, passing, selection } from "../parts/collection.js";
+import { guarded, h, notice, number } from "../parts/dom.js";
+import { filterForm, fold } from "../parts/filters.js";
 import { panel, unseen } from "./panel.js";
-import { kept, keep } from "./picture.js";
-import { Wall } from "./wall.js";
+import { kept, keep } from "../uploads/picture.js";
+import { Wall } from "../parts/wall.js";
 
 const FOUND = 100;  // neighbours shown
 const ids = (text) => (text ?? "").split(",").filter((id) => /^\d+$/.test(id)).map(Number);

@@ -1,12 +1,12 @@
 // One job, live: what has happened so far, and what happens while somebody looks.
 
-import { all, get, post } from "./api.js";
-import { clock, confirmed, facts, field, guarded, h, notice, number, sentence, table } from "./dom.js";
-import { jobCharts } from "./job-charts.js";
-import { details, figures, scores, told } from "./job-words.js";
-import { repeat } from "./live.js";
-import { may } from "./session.js";
-import { EVENTS, KINDS, PHASES } from "./words.js";
+import { all, get, post } from "../parts/api.js";
+import { clock, confirmed, facts, field, guarded, h, notice, number, sentence, table } from "../parts/dom.js";
+import { jobCharts } from "../charts/job-charts.js";
+import { details, figures, scores, told } from "../parts/job-words.js";
+import { repeat } from "../parts/live.js";
+import { may } from "../parts/session.js";
+import { EVENTS, KINDS, PHASES } from "../parts/words.js";
 
 const OVER = ["succeeded", "failed", "cancelled"];
 const LOOK = 1000;  // milliseconds between two looks at it

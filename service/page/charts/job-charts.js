@@ -1,8 +1,8 @@
 // What a training's figures look like: loss, anchors, entropy from round to round, accuracy.
 
 import { chart, layout, roundColour } from "./charts.js";
-import { h } from "./dom.js";
-import { fewLabel } from "./job-words.js";
+import { h } from "../parts/dom.js";
+import { fewLabel } from "../parts/job-words.js";
 
 function figure(title, about) {
   const place = h("div", { class: "plot", role: "img", "aria-label": `${title}: ${about}` });

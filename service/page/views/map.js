@@ -1,16 +1,16 @@
 // The stored 2-D projection: a point is an image, near ones are alike.
 
-import { Address } from "./address.js";
-import { thumbnail } from "./api.js";
-import { instead, labelOf, open, passing, read, selection } from "./collection.js";
-import { coloured, GREY, GREY_IS } from "./colours.js";
-import { guarded, h, number, percent } from "./dom.js";
-import { filterForm, fold } from "./filters.js";
-import { labelForm } from "./label-form.js";
-import { inside, lassoOf, lassoText } from "./lasso.js";
-import { Points } from "./points.js";
-import { ask, judge, predict, votingForm } from "./votes.js";
-import { Wall } from "./wall.js";
+import { Address } from "../parts/address.js";
+import { thumbnail } from "../parts/api.js";
+import { instead, labelOf, open, passing, read, selection } from "../parts/collection.js";
+import { coloured, GREY, GREY_IS } from "../charts/colours.js";
+import { guarded, h, number, percent } from "../parts/dom.js";
+import { filterForm, fold } from "../parts/filters.js";
+import { labelForm } from "../parts/label-form.js";
+import { inside, lassoOf, lassoText } from "../charts/lasso.js";
+import { Points } from "../charts/points.js";
+import { ask, judge, predict, votingForm } from "../parts/votes.js";
+import { Wall } from "../parts/wall.js";
 
 const BY = { label: "label", predicted: "voted label" };
 const MORE = { entropy: "how unsure its place is (entropy)", round: "when it was learned (anchor round)" };

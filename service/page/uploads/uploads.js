@@ -1,7 +1,7 @@
 // Uploads that run: they belong to no view, so that one may go elsewhere meanwhile, and a closing window asks first.
 
-import { get, upload } from "./api.js";
-import { bytes, duration, guarded, h, notice, number } from "./dom.js";
+import { get, upload } from "../parts/api.js";
+import { bytes, duration, guarded, h, notice, number } from "../parts/dom.js";
 import { packed } from "./pack.js";
 
 const NAMED = 5;  // files that were left out, named at once

@@ -1,11 +1,11 @@
 // All datasets, and the upload of another.
 
-import { all } from "./api.js";
-import { bytes, field, h, number, select, table, when } from "./dom.js";
-import { chosen, dropped } from "./gather.js";
-import { repeat } from "./live.js";
-import { may } from "./session.js";
-import { send } from "./uploads.js";
+import { all } from "../parts/api.js";
+import { bytes, field, h, number, select, table, when } from "../parts/dom.js";
+import { chosen, dropped } from "../uploads/gather.js";
+import { repeat } from "../parts/live.js";
+import { may } from "../parts/session.js";
+import { send } from "../uploads/uploads.js";
 
 const LOOK = 3000;  // milliseconds between two looks at the list
 

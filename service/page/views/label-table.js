@@ -1,9 +1,9 @@
 // Labels as a table: one that was made elsewhere is read, and those given here are saved.
 
-import { putFile, rows } from "./api.js";
-import { quoted } from "./collection.js";
-import { download, guarded, h, notice, number } from "./dom.js";
-import { may } from "./session.js";
+import { putFile, rows } from "../parts/api.js";
+import { quoted } from "../parts/collection.js";
+import { download, guarded, h, notice, number } from "../parts/dom.js";
+import { may } from "../parts/session.js";
 
 /** The buttons; `changed()` is called after a table was read. */
 export function labelTable(dataset, map, changed) {

@@ -1,7 +1,7 @@
 // Plotly, loaded when a view first plots, in the page's own colours.
 
-import { at } from "./api.js";
-import { h } from "./dom.js";
+import { at } from "../parts/api.js";
+import { h } from "../parts/dom.js";
 
 let loading = null;
 
