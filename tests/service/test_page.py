@@ -3,6 +3,7 @@
 import re
 import tomllib
 from collections.abc import Iterator
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import httpx
@@ -16,7 +17,7 @@ from tests.service.serving import serving
 
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "service/page"
-FILES = sorted(path for path in PAGE.rglob("*") if path.is_file())
+FILES = sorted(path for path in PAGE.rglob("*") if path.is_file() and path.suffix != ".ts")  # types are for `make check` alone
 MODULES = 15  # at most, in a folder
 
 
@@ -59,22 +60,51 @@ def test_plotly_comes_from_its_package(client: httpx.Client) -> None:
 
 
 def test_nothing_but_the_pages_files_is_sent(client: httpx.Client) -> None:
-    names = ("nothing.js", "look.js", "views", "views/", "views/nothing.js", "/app.js", "views//look.js", "__init__.py", "page.py")
+    names = (
+        "nothing.js",
+        "look.js",
+        "views",
+        "views/",
+        "views/nothing.js",
+        "/app.js",
+        "types.d.ts",
+        "views//look.js",
+        "__init__.py",
+        "page.py",
+    )
     out = ("%2e%2e%2fauth.py", "..%2f..%2fpyproject.toml", "views/%2e%2e/app.js", "views/..%2f..%2fapp.py", "%2fetc%2fpasswd")
     for name in (*names, *out):
         assert client.get(f"/page/{name}").status_code == 404, name
 
 
+def imported(file: Path) -> set[str]:
+    """Names of the modules that one imports, at once or later."""
+    paths = re.findall(r'(?:from|[^.]import\() ?"(\.\.?/[\w./-]+)"', file.read_text())
+    return {(file.parent / path).resolve().relative_to(PAGE).as_posix() for path in paths}
+
+
 def test_every_file_that_one_names_is_there(client: httpx.Client) -> None:
     named = set()
     for file in FILES:
-        imported = re.findall(r'(?:from|import\() ?"(\.\.?/[\w./-]+)"', text := file.read_text())
-        named |= {(file.parent / path).resolve().relative_to(PAGE).as_posix() for path in imported}
-        named |= set(re.findall(r'"/?page/([\w./-]+)"', text))
+        named |= imported(file) | set(re.findall(r'"/?page/([\w./-]+)"', text := file.read_text()))
         assert not re.findall(r'(?:href|src)="/', text), f"{file.name} names a path that a proxy's prefix would not precede"
-    assert {"parts/wall.js", "views/look.js", "plotly.min.js", "base.css"} <= named
+    assert {"graphics/wall.js", "views/look.js", "plotly.min.js", "base.css"} <= named
     for name in named:
         assert client.get(f"/page/{name}").status_code == 200, name
+
+
+def test_no_module_imports_itself_in_a_circle() -> None:
+    TopologicalSorter({file.relative_to(PAGE).as_posix(): imported(file) for file in FILES}).prepare()
+
+
+def test_folders_import_downward() -> None:
+    floors = ["", "views", "uploads", "graphics", "parts"]  # uploads and graphics know nothing of each other
+    for file in FILES:
+        own = floors.index(file.parent.name if file.parent != PAGE else "")
+        for name in imported(file):
+            other = floors.index(name.rpartition("/")[0])
+            assert other >= own, f"{file.name} imports {name}"
+            assert {own, other} != {2, 3}, f"{file.name} imports {name}"
 
 
 def test_a_folder_can_be_looked_through() -> None:

@@ -5,41 +5,63 @@ const LONGEST = 6000;  // characters of a selection in an address; a longer one 
 const KEPT = "anchorhood-selection:";
 
 export class Address {
-  /** `view` and `id` as in `#/view/id?query`. */
+  /**
+   * `view` and `id` as in `#/view/id?query`.
+   * @param {string} view
+   * @param {string} id
+   * @param {URLSearchParams} query
+   * @param {AbortSignal} signal
+   */
   constructor(view, id, query, signal) {
-    Object.assign(this, { path: `#/${view}/${id}`, now: new URLSearchParams(query), timer: 0 });
+    this.path = `#/${view}/${id}`;
+    this.now = new URLSearchParams(query);
+    this.timer = 0;
     document.addEventListener("click", () => this.settle(), { capture: true, signal });  // before a link is followed
     window.addEventListener("pagehide", () => this.settle(), { signal });
     signal.addEventListener("abort", () => clearTimeout(this.timer));
   }
 
-  /** The address with some values changed; those that are null, empty or false are taken out, and changed ones come last. */
+  /**
+   * The address with some values changed; those that are null, empty or false are taken out, and changed ones come last.
+   * @param {Changes} changes
+   */
   with(changes) {
     const wanted = new URLSearchParams(this.now);
     for (const [name, value] of Object.entries(changes)) {
       wanted.delete(name);
-      if (value !== null && value !== undefined && value !== "" && value !== false) wanted.set(name, value === true ? 1 : value);
+      if (value !== null && value !== undefined && value !== "" && value !== false) wanted.set(name, value === true ? "1" : String(value));
     }
     return wanted;
   }
 
+  /** @param {Changes} changes */
   href(changes = {}) {
     const query = this.with(changes).toString().replaceAll("%2C", ",");
     return query ? `${this.path}?${query}` : this.path;
   }
 
-  /** A step that a person took: Back undoes it. */
+  /** @param {Changes} changes A step that a person took: Back undoes it. */
   step(changes) {
     this.settle();
     this.now = this.with(changes);
     if (this.href() !== location.hash) history.pushState(null, "", this.href());
   }
 
-  /** What changes by and by, as a place in a wall does. */
+  /** @param {Changes} changes What changes by and by, as a place in a wall does. */
   drift(changes) {
     this.now = this.with(changes);
     clearTimeout(this.timer);
     this.timer = setTimeout(() => this.settle(), QUIET);
+  }
+
+  /** @param {number} place The place that a wall was scrolled to. */
+  scrolled(place) {
+    this.drift({ at: place.toFixed(2) === "0.00" ? null : place.toFixed(2) });
+  }
+
+  /** The place that a wall has to be scrolled to. */
+  get place() {
+    return this.number("at") ?? 0;
   }
 
   settle() {
@@ -49,23 +71,28 @@ export class Address {
     if (this.href() !== location.hash) history.replaceState(null, "", this.href());
   }
 
-  /** Shows another address as a view anew. */
+  /** @param {Changes} changes Shows another address as a view anew. */
   go(changes) {
     this.settle();
     location.hash = this.href(changes);
   }
 
+  /** @param {string} name */
   number(name) {
-    const value = Number.parseFloat(this.now.get(name));
+    const value = Number.parseFloat(this.now.get(name) ?? "");
     return Number.isFinite(value) ? value : null;
   }
 
+  /** @param {string} name */
   ids(name) {
     return unpacked(this.now.get(name));
   }
 }
 
-/** Ids as text: gaps and lengths of runs in base 36; many scattered ones are kept in the tab, and the text is their key. */
+/**
+ * Ids as text: gaps and lengths of runs in base 36; many scattered ones are kept in the tab, and the text is their key.
+ * @param {Iterable<number>} ids
+ */
 export function packed(ids) {
   const sorted = [...ids].sort((a, b) => a - b);
   const parts = [];
@@ -92,18 +119,22 @@ export function packed(ids) {
   return key;
 }
 
-/** The ids of a text; null where it is a key of another tab. */
+/**
+ * The ids of a text; null where it is a key of another tab.
+ * @param {string | null} text
+ */
 export function unpacked(text) {
   if (!text) return [];
   const kept = text.startsWith("_") ? sessionStorage.getItem(KEPT + text) : text;
   if (kept === null) return null;
+  /** @type {number[]} */
   const ids = [];
   let last = 0;
   for (const part of kept.split(".")) {
     const [gap, more] = part.split("-").map((number) => Number.parseInt(number, 36));
     if (Number.isNaN(gap)) continue;
     for (let step = 0; step <= Math.min(more ?? 0, 1e6); step += 1) ids.push(last + gap + step);
-    last = ids.at(-1);
+    last = ids[ids.length - 1];
   }
   return ids;
 }

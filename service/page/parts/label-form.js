@@ -4,7 +4,13 @@ import { erase, giveLabel } from "./collection.js";
 import { guarded, h, notice, number } from "./dom.js";
 import { may } from "./session.js";
 
-/** `selected()` gives the ids; `labelled()` and `erased()` are called when that is done. */
+/**
+ * `selected()` gives the ids; `labelled()` and `erased()` are called when that is done.
+ * @param {Dataset} dataset
+ * @param {Columns} map
+ * @param {() => Iterable<number>} selected
+ * @param {{ labelled: () => unknown, erased: () => unknown }} done
+ */
 export function labelForm(dataset, map, selected, { labelled, erased }) {
   const names = h("datalist", { id: "label-names" });
   const offer = () => names.replaceChildren(...[...map.names].sort().map((name) => h("option", { value: name })));
@@ -14,6 +20,7 @@ export function labelForm(dataset, map, selected, { labelled, erased }) {
     if (!ids.length) throw new Error("Select images first");
     return ids;
   };
+  /** @param {string} label */
   const give = async (label) => {
     const ids = chosen();
     await giveLabel(dataset, map, ids, label);
@@ -31,6 +38,7 @@ export function labelForm(dataset, map, selected, { labelled, erased }) {
     h("label", { for: "label" }, "Label"), input, names, h("button", { class: "primary" }, "Label the selection"),
     h("button", { type: "button", onclick: guarded(() => give("")) }, "Take labels away"),
     h("button", { type: "button", class: "danger", id: "erase", onclick: away }, "Delete the images"));
+  /** @param {number} count */
   const show = (count) => { element.hidden = !count || !may("write"); };
   offer();
   show(0);

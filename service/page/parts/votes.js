@@ -3,42 +3,45 @@
 import { get, getText, post } from "./api.js";
 import { csv, labelOf } from "./collection.js";
 import { field, h, percent } from "./dom.js";
+import { finished, underWay } from "./live.js";
 import { may } from "./session.js";
 
 const [TEMPERATURE, LABELS] = [0.1, 3];  // the API's own
 const RECENT = 50;  // classifications looked through for one that fits
+const SOON = 100;  // milliseconds
 const AT_ONCE = 6;  // questions, where each image is asked for by itself
-const BUSY = ["queued", "running"];
+/**
+ * @typedef {{ id: number, given: string | null, label: string | null, confidence: number }} Line
+ * @type {{ job: string | null, lines: Line[] }}
+ */
 let table = { job: null, lines: [] };  // the one read last
 
-/** `GET …/leave-one-out`; `abstained` says why there are no votes. `k` null: the best of some. */
+/**
+ * `GET …/leave-one-out`; `abstained` says why there are no votes. `k` null: the best of some.
+ * @type {(dataset: Dataset, k: number | null, signal: AbortSignal) => Promise<LeaveOneOut>}
+ */
 export const judge = (dataset, k, signal) => get(`/datasets/${dataset.id}/leave-one-out`, { k }, signal);
 
 /**
  * The classes of all images into `map.predicted`: from the newest classification that fits the model, the labels and `k`, or from a
  * new one. False: there is none, and this key may not ask for one.
+ * @type {(dataset: Dataset, map: Columns, k: number | null, signal: AbortSignal) => Promise<boolean>}
  */
 export async function predict(dataset, map, k, signal) {
   const known = await get("/jobs", { dataset_id: dataset.id, kind: "classify", order: "newest", limit: RECENT }, signal);
+  /** @type {(job: Job) => boolean} */
   const fits = ({ params, status }) => params.model_id === dataset.model_id && (params.k ?? null) === k && params.temperature === TEMPERATURE
-    && params.min_confidence === 0 && params.min_labels === LABELS && (status === "succeeded" || BUSY.includes(status));
+    && params.min_confidence === 0 && params.min_labels === LABELS && (status === "succeeded" || underWay(status));
   const newest = known.data.find(fits);
-  if (newest && take(map, await lines(await over(newest, signal)))) return true;
+  if (newest && take(map, await lines(await finished(newest, SOON, signal)))) return true;
   if (!may("write")) return false;
-  const job = await over(await post(`/datasets/${dataset.id}/classifications`, { k }), signal);
+  const job = await finished(await post(`/datasets/${dataset.id}/classifications`, { k }), SOON, signal);
   if (job.status !== "succeeded") throw new Error(job.error?.message ?? `the classification was ${job.status}`);
   take(map, await lines(job), true);
   return true;
 }
 
-async function over(job, signal) {
-  for (let wait = 100; BUSY.includes(job.status); wait = Math.min(wait * 1.5, 2000)) {
-    await new Promise((resolve) => setTimeout(resolve, wait));
-    job = await get(`/jobs/${job.id}`, {}, signal);
-  }
-  return job;
-}
-
+/** @param {Job} job */
 async function lines(job) {
   if (job.status !== "succeeded") return null;
   if (table.job !== job.id) {
@@ -51,7 +54,10 @@ async function lines(job) {
   return table.lines;
 }
 
-/** Puts a table into the map if it was made of the same images with the same labels. */
+/**
+ * Puts a table into the map if it was made of the same images with the same labels.
+ * @type {(map: Columns, found: Line[] | null, anyway?: boolean) => boolean}
+ */
 function take(map, found, anyway = false) {
   const same = found && found.length === map.ids.length && found.every(({ id, given }) => map.rowOf.has(id) && labelOf(map, id) === given);
   if (!same && !anyway) return false;
@@ -60,7 +66,10 @@ function take(map, found, anyway = false) {
   return true;
 }
 
-/** Asks for the classes of a few images, one by one. */
+/**
+ * Asks for the classes of a few images, one by one.
+ * @type {(dataset: Dataset, map: Columns, k: number | null, ids: number[], signal: AbortSignal) => Promise<void>}
+ */
 export async function ask(dataset, map, k, ids, signal) {
   const open = ids.filter((id) => !map.predicted.has(id)).values();  // shared: each takes the next
   const one = async () => {
@@ -72,8 +81,13 @@ export async function ask(dataset, map, k, ids, signal) {
   await Promise.all(Array.from({ length: AT_ONCE }, one));
 }
 
-/** How the votes are made: `k` null is «the best by leave-one-out», `sure` is the least confidence, 0 to 1. */
+/**
+ * How the votes are made: `k` null is «the best by leave-one-out», `sure` is the least confidence, 0 to 1.
+ * @param {URLSearchParams} query
+ * @param {(changes: { k: number | null, sure: number | null }) => unknown} onChange
+ */
 export function votingForm(query, onChange) {
+  /** @type {(name: string, most: number) => number | ""} */
   const given = (name, most) => {
     const value = Number(query.get(name));
     return value > 0 && value <= most ? value : "";
@@ -87,7 +101,7 @@ export function votingForm(query, onChange) {
   const element = h("form", { class: "filters", "aria-label": "How the votes are made", onchange: change, onsubmit: (event) => event.preventDefault() },
     field("Nearest ones that vote (K)", voters, "Empty: the number that is right most often."),
     field("Leave out votes below (%)", least, "What is less sure stays unknown."), tried);
-  /** Shows what leave-one-out found. */
+  /** @param {LeaveOneOut} one Shows what leave-one-out found. */
   const tell = (one) => {
     voters.placeholder = k() === null && one.k ? `automatic: ${one.k}` : "automatic";
     tried.textContent = one.by_k?.length ? `Right by K: ${one.by_k.map((row) => `${row.k}: ${percent(row.accuracy, 0)}`).join(", ")}.` : "";

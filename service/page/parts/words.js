@@ -2,6 +2,7 @@
 
 import { sentence } from "./dom.js";
 
+/** @type {{ [kind in Schemas["JobKind"]]: string }} */
 export const KINDS = {
   ingest: "checking an upload", train: "training", embed: "taking in new images", classify: "classes by votes",
   compact: "tidying up after deletions", attention: "where encoders look",
@@ -14,6 +15,7 @@ export const PHASES = [
   ["indexing", "Indexing", "the images are made searchable"], ["publishing", "Publishing", "the result is put in its place"],
 ];
 
+/** @type {{ [code: string]: string }} */
 const REFUSED = {
   not_an_image: "This is not a picture, or one of a kind that is not read here.",
   truncated: "The file is cut off: a part of the picture is missing.",
@@ -34,10 +36,16 @@ const REFUSED = {
   decoder_crashed: "This picture could not be opened.",
 };
 
-/** Why a file was refused; what has no words here is said as the service says it. */
+/**
+ * Why a file was refused; what has no words here is said as the service says it.
+ * @param {Schemas["RejectionBody"]} file
+ */
 export const whyRefused = ({ code, reason }) => REFUSED[code] ?? `${sentence(reason)}.`;
 
-/** What happened, of a job. */
+/**
+ * What happened, of a job.
+ * @type {{ [type: string]: string }}
+ */
 export const EVENTS = {
   queued: "waits", running: "begins", started: "has its images", epoch: "epoch", round: "round", warning: "warning",
   evaluating: "is judged", exporting: "is exported", finished: "has learned", publishing: "is published", succeeded: "succeeded",

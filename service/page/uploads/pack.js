@@ -3,9 +3,12 @@
 const BLOCK = 512;
 const text = new TextEncoder();
 
+/** @type {(name: Uint8Array, size: number, kind: string) => Uint8Array<ArrayBuffer>} */
 function header(name, size, kind) {
   const block = new Uint8Array(BLOCK);
+  /** @type {(offset: number, bytes: Uint8Array) => void} */
   const put = (offset, bytes) => block.set(bytes, offset);
+  /** @type {(offset: number, width: number, value: number) => void} */
   const octal = (offset, width, value) => put(offset, text.encode(value.toString(8).padStart(width - 1, "0")));
   put(0, name.subarray(0, 100));
   octal(100, 8, 0o644);
@@ -20,9 +23,10 @@ function header(name, size, kind) {
   return block;
 }
 
+/** @param {number} size */
 const padding = (size) => new Uint8Array((BLOCK - (size % BLOCK)) % BLOCK);
 
-/** The extended header (POSIX pax) of a name that is too long for 100 bytes, or not ASCII. */
+/** @param {string} name The extended header (POSIX pax) of one that is too long for 100 bytes, or not ASCII. */
 function extended(name) {
   const rest = ` path=${name}\n`;
   const length = text.encode(rest).length;
@@ -32,8 +36,9 @@ function extended(name) {
   return [header(text.encode("pax"), record.length, "x"), record, padding(record.length)];
 }
 
-/** The tar of `[{path, file}]`. */
+/** @param {Entry[]} entries The tar of them. */
 export function tar(entries) {
+  /** @type {BlobPart[]} */
   const parts = [];
   for (const { path, file } of entries) {
     const name = text.encode(path);
@@ -46,7 +51,11 @@ export function tar(entries) {
 
 const ARCHIVE = /\.(zip|tar|tgz|tar\.gz)$/i;
 
-/** What to upload of `[{path, file}]`: one archive as it is, all else packed but for paths that `ignored` fits; null: nothing. */
+/**
+ * What to upload: one archive as it is, all else packed but for paths that `ignored` fits; null: nothing.
+ * @typedef {{ name: string, blob: Blob, files?: number }} Archive
+ * @type {(entries: Entry[], ignored: RegExp) => Archive | null}
+ */
 export function packed(entries, ignored) {
   if (entries.length === 1 && ARCHIVE.test(entries[0].path)) return { name: entries[0].file.name, blob: entries[0].file };
   const tops = new Set(entries.map(({ path }) => (path.includes("/") ? path.split("/")[0] : "")));

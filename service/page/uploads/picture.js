@@ -2,9 +2,10 @@
 
 const KEPT = "anchorhood-picture:";
 const MOST = 3 << 20;  // characters that a browser surely keeps for a page
+/** @type {Map<string, File>} */
 const held = new Map();  // of this visit, of any size
 
-/** Keeps a file and gives its key. */
+/** @param {File} file Keeps it and gives its key. */
 export async function keep(file) {
   const key = `${Date.now().toString(36)}`;
   held.set(key, file);
@@ -20,10 +21,14 @@ export async function keep(file) {
   return key;
 }
 
-/** The file of a key; null where it was kept in another tab, or was too large to be kept over a reload. */
+/**
+ * The file of a key; null where it was kept in another tab, or was too large to be kept over a reload.
+ * @param {string | null} key
+ */
 export function kept(key) {
   if (key === null) return null;
-  if (held.has(key)) return held.get(key);
+  const here = held.get(key);
+  if (here) return here;
   const stored = sessionStorage.getItem(KEPT + key);
   if (stored === null) return null;
   const { name, type, data } = JSON.parse(stored);

@@ -1,21 +1,27 @@
 // Uploads that run: they belong to no view, so that one may go elsewhere meanwhile, and a closing window asks first.
 
 import { get, upload } from "../parts/api.js";
-import { bytes, duration, guarded, h, notice, number } from "../parts/dom.js";
+import { byId, bytes, duration, guarded, h, notice, number } from "../parts/dom.js";
+import { go, toDataset } from "../parts/links.js";
 import { packed } from "./pack.js";
 
 const NAMED = 5;  // files that were left out, named at once
 let running = 0;
 
+/** @param {Event} event */
 const asks = (event) => event.preventDefault();
 
+/** @param {number} by */
 function counted(by) {
   running += by;
   if (running) window.addEventListener("beforeunload", asks);
   else window.removeEventListener("beforeunload", asks);
 }
 
-/** Uploads what `gather(found, signal)` finds and goes to the dataset that it becomes, unless another view is open by then. */
+/**
+ * Uploads what `gather(found, signal)` finds and goes to the dataset that it becomes, unless another view is open by then.
+ * @type {(upload: { gather: Gather, labels: string }) => Promise<void>}
+ */
 export const send = guarded(async ({ gather, labels }) => {
   const stop = new AbortController();
   const before = location.hash;
@@ -24,7 +30,7 @@ export const send = guarded(async ({ gather, labels }) => {
   const told = h("span", {}, "");
   const row = h("section", { class: "sending", "aria-label": "Upload" }, title, bar, told,
     h("button", { type: "button", onclick: () => stop.abort() }, "Stop"));
-  document.getElementById("uploads").append(row);
+  byId("uploads").append(row);
   counted(1);
   try {
     const { entries, unread } = await gather((count) => { told.textContent = `${number(count)} files found`; }, stop.signal);
@@ -36,19 +42,21 @@ export const send = guarded(async ({ gather, labels }) => {
     title.textContent = archive.files ? `${archive.name}: ${number(archive.files)} files` : archive.name;
     const dataset = await upload("/datasets", form(archive, labels), telling(bar, told), stop.signal);
     if (missed.length) notice(`Left out, since it could not be read (${number(missed.length)}): ${named(missed)}`, true);
-    if (location.hash === before) location.hash = `#/dataset/${dataset.id}`;
-    else notice([`${dataset.name} has been uploaded: `, h("a", { href: `#/dataset/${dataset.id}` }, "look at it")]);
+    if (location.hash === before) go(toDataset(dataset.id));
+    else notice([`${dataset.name} has been uploaded: `, h("a", { href: toDataset(dataset.id) }, "look at it")]);
   } finally {
     counted(-1);
     row.remove();
   }
 });
 
+/** @param {string[]} paths */
 function named(paths) {
   const first = paths.slice(0, NAMED).join(", ");
   return paths.length > NAMED ? `${first} and ${number(paths.length - NAMED)} more` : first;
 }
 
+/** @type {(archive: import("./pack.js").Archive, labels: string) => FormData} */
 function form(archive, labels) {
   const made = new FormData();
   made.append("labels", labels);
@@ -57,6 +65,7 @@ function form(archive, labels) {
   return made;
 }
 
+/** @type {(bar: HTMLProgressElement, told: HTMLElement) => (sent: number, total: number) => void} */
 function telling(bar, told) {
   const started = performance.now();
   return (sent, total) => {
@@ -72,7 +81,7 @@ export function keepDrops() {
   window.addEventListener("dragover", (event) => {
     if (event.defaultPrevented) return;
     event.preventDefault();
-    event.dataTransfer.dropEffect = "none";
+    if (event.dataTransfer) event.dataTransfer.dropEffect = "none";
   });
   window.addEventListener("drop", (event) => event.preventDefault());
 }

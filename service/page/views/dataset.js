@@ -2,14 +2,17 @@
 
 import { get, picture, remove, rows } from "../parts/api.js";
 import { bytes, confirmed, facts, guarded, h, number, sentence, when } from "../parts/dom.js";
+import { button, DATASETS, go, JOBS, toImage, toTraining, viewButtons } from "../parts/links.js";
 import { repeat } from "../parts/live.js";
 import { refused } from "./refused.js";
 import { may } from "../parts/session.js";
-import { Wall } from "../parts/wall.js";
+import { Wall } from "../graphics/wall.js";
 
 const LOOK = 1000;  // milliseconds between two looks at a validation
+/** @type {{ [name: string]: string }} */
 const COUNTED = { images: "images are in it", rejected: "files were refused", duplicates: "are there already" };
 
+/** @type {(id: string, query: URLSearchParams, signal: AbortSignal) => Promise<Node[]>} */
 export async function show(id, _query, signal) {
   const dataset = await get(`/datasets/${id}`, {}, signal);
   const page = h("div", {});
@@ -18,7 +21,10 @@ export async function show(id, _query, signal) {
   return [h("h1", {}, dataset.name), page];
 }
 
-/** Follows the job that validates it. */
+/**
+ * Follows the job that validates it.
+ * @type {(dataset: Dataset, page: HTMLElement, signal: AbortSignal) => void}
+ */
 function watch(dataset, page, signal) {
   const bar = h("progress", { "aria-label": "Checking the upload" });
   const told = h("p", { id: "told" }, "Waiting for a worker…");
@@ -34,22 +40,24 @@ function watch(dataset, page, signal) {
     const { progress } = jobs.data[0] ?? {};
     const counts = Object.entries(COUNTED).filter(([name]) => progress?.[name] !== undefined);
     if (progress?.fraction !== null && progress?.fraction !== undefined) bar.value = progress.fraction;
-    const texts = counts.map(([name, words]) => `${number(progress[name])} ${words}`);
+    const texts = counts.map(([name, words]) => `${number(Number(progress?.[name]))} ${words}`);
     if (texts.length) told.textContent = `${texts.join(", ")}.`;
     return true;
   };
   repeat(LOOK, look, signal, (error) => { told.textContent = `${error.message}; trying again`; });
 }
 
+/** @type {(dataset: Dataset, page: HTMLElement, signal: AbortSignal) => Promise<void>} */
 async function result(dataset, page, signal) {
   const left = await refused(dataset, signal);
   const buttons = h("div", { class: "buttons" }, actions(dataset, signal));
   const notices = (dataset.notices ?? []).map(({ message }) => h("p", { class: "soft remark" }, message));
   if (dataset.status === "failed") {
-    const none = left && dataset.error?.code === "bad_archive";
-    const why = none ? "None of its files can be used; below it says why." : sentence(dataset.error?.message ?? "it failed");
-    const reason = none ? h("details", { class: "soft" }, h("summary", {}, "More"), dataset.error.message) : null;
-    page.replaceChildren(h("p", { class: "error", id: "why" }, why), buttons, ...notices, ...[left, reason].filter(Boolean));
+    const { code, message = "it failed" } = dataset.error ?? {};
+    const none = left && code === "bad_archive";
+    const why = none ? "None of its files can be used; below it says why." : sentence(message);
+    const reason = none ? h("details", { class: "soft" }, h("summary", {}, "More"), message) : null;
+    page.replaceChildren(h("p", { class: "error", id: "why" }, why), buttons, ...notices, left ?? "", reason ?? "");
     return;
   }
   const { wall, filling } = images(dataset, signal);
@@ -61,28 +69,36 @@ async function result(dataset, page, signal) {
   filling();
 }
 
-/** What may be done with it by whoever looks at it. */
+/**
+ * What may be done with it by whoever looks at it.
+ * @type {(dataset: Dataset, signal: AbortSignal) => Child[]}
+ */
 function actions(dataset, signal) {
   const erase = guarded(async () => {
     const text = "Its images, jobs and models are deleted with it. That cannot be taken back.";
     if (!(await confirmed({ title: `Delete ${dataset.name}?`, text, yes: "Delete", danger: true, signal }))) return;
     await remove(`/datasets/${dataset.id}`);
-    location.hash = "#/datasets";
+    go(DATASETS);
   });
-  const link = (href, text, primary) => h("a", { class: primary ? "button primary" : "button", href }, text);
   const trained = dataset.model_id !== null;
-  const views = [["look", "Look"], ["map", "Map"], ["label", "Label"]];
   return [
-    trained ? views.map(([view, text]) => link(`#/${view}/${dataset.id}`, text, true)) : null,
-    dataset.status === "ready" && may("write") ? link(`#/train?dataset=${dataset.id}`, "Train on it", !trained) : null,
-    link(`#/jobs?dataset=${dataset.id}`, "Its jobs"),
+    trained ? viewButtons(dataset.id) : null,
+    dataset.status === "ready" && may("write") ? button("Train on it", toTraining(dataset.id), !trained) : null,
+    button("Its jobs", `${JOBS}?dataset=${dataset.id}`),
     may("admin") ? h("button", { type: "button", class: "danger", onclick: erase }, "Delete") : null];
 }
 
-/** A wall that asks for the list of images as far as it is scrolled. */
+/**
+ * A wall that asks for the list of images as far as it is scrolled.
+ * @type {(dataset: Dataset, signal: AbortSignal) => { wall: Wall, filling: () => Promise<void> }}
+ */
 function images(dataset, signal) {
+  /** @type {number[]} */
   const ids = [];
-  const [labels, pictures] = [new Map(), new Map()];
+  /** @type {Map<number, string>} */
+  const labels = new Map();
+  /** @type {Map<number, string>} */
+  const pictures = new Map();
   let wanted = 0;
   let wake = () => {};
   const wall = new Wall({
@@ -93,7 +109,7 @@ function images(dataset, signal) {
       if (wanted >= ids.length) wake();
     },
     act: (id) => {
-      if (dataset.model_id) location.hash = `#/look/${dataset.id}?image=${id}`;
+      if (dataset.model_id) go(toImage(dataset.id, id));
       else window.open(pictures.get(id), "_blank", "noopener");
     },
   });
@@ -107,7 +123,7 @@ function images(dataset, signal) {
           if (image.label !== null) labels.set(image.id, image.label);
         }
         wall.refresh();
-        if (ids.length > wanted) await new Promise((resolve) => { wake = resolve; });
+        if (ids.length > wanted) await new Promise((resolve) => { wake = () => resolve(null); });
       }
       wall.show(ids);  // some may have been added or deleted in between
     } catch (error) {

@@ -1,14 +1,16 @@
 // All datasets, and the upload of another.
 
 import { all } from "../parts/api.js";
-import { bytes, field, h, number, select, table, when } from "../parts/dom.js";
+import { bytes, dropPlace, field, h, number, select, table, when } from "../parts/dom.js";
 import { chosen, dropped } from "../uploads/gather.js";
+import { toDataset } from "../parts/links.js";
 import { repeat } from "../parts/live.js";
 import { may } from "../parts/session.js";
 import { send } from "../uploads/uploads.js";
 
 const LOOK = 3000;  // milliseconds between two looks at the list
 
+/** @type {(id: null, query: URLSearchParams, signal: AbortSignal) => Promise<Node[]>} */
 export async function show(_id, _query, signal) {
   const list = h("div", {});
   let before = "";
@@ -29,9 +31,11 @@ const introduction = () => h("p", {},
 
 const reading = () => h("p", { class: "soft" }, "The key in use may read: uploading and training need one that may write.");
 
+/** @param {Dataset[]} datasets */
 function shown(datasets) {
+  /** @param {Dataset} dataset */
   const row = (dataset) => h("tr", {},
-    h("th", { scope: "row" }, h("a", { href: `#/dataset/${dataset.id}` }, dataset.name)),
+    h("th", { scope: "row" }, h("a", { href: toDataset(dataset.id) }, dataset.name)),
     h("td", {}, h("span", { class: `state ${dataset.status}` }, dataset.status)),
     h("td", { class: "figure" }, number(dataset.images)),
     h("td", { class: "figure" }, number(dataset.rejected)),
@@ -56,20 +60,10 @@ function uploader() {
       send({ gather, labels: labels.value });
     });
   }
-  const box = h("section", {
-    class: "drop", "aria-label": "Upload",
-    ondragover: (event) => { event.preventDefault(); box.classList.add("over"); },
-    ondragleave: () => box.classList.remove("over"),
-    ondrop: (event) => {
-      event.preventDefault();
-      box.classList.remove("over");
-      send({ gather: dropped(event.dataTransfer), labels: labels.value });
-    },
-  },
+  return dropPlace("Upload", (transfer) => send({ gather: dropped(transfer), labels: labels.value }),
   h("p", { class: "big" }, "Drop a folder, a zip or a tar of images here"),
   h("div", { class: "buttons" },
     file, h("label", { for: "archive", class: "button" }, "Choose a file"),
     folder, h("label", { for: "folder", class: "button" }, "Choose a folder")),
   field("Folders inside", labels, "Classes are never trained on: they serve to judge the result and to classify."));
-  return box;
 }

@@ -1,17 +1,27 @@
 // One job, live: what has happened so far, and what happens while somebody looks.
 
 import { all, get, post } from "../parts/api.js";
+import { rules } from "../parts/description.js";
 import { clock, confirmed, facts, field, guarded, h, notice, number, sentence, table } from "../parts/dom.js";
-import { jobCharts } from "../charts/job-charts.js";
+import { jobCharts } from "../graphics/job-charts.js";
 import { details, figures, scores, told } from "../parts/job-words.js";
+import { button, go, toDataset, toJob, toTraining, viewButtons } from "../parts/links.js";
 import { repeat } from "../parts/live.js";
 import { may } from "../parts/session.js";
 import { EVENTS, KINDS, PHASES } from "../parts/words.js";
+
+/**
+ * @typedef {{
+ *   job: Job, dataset: Dataset, metrics: Schemas["MetricBody"][], rounds: any[], evaluation: Job["evaluation"], images: number, last: number,
+ * }} State
+ * @typedef {{ elements: Node[], connected: (open: boolean) => void, happened: (event: JobEvent) => void, update: () => void }} Page
+ */
 
 const OVER = ["succeeded", "failed", "cancelled"];
 const LOOK = 1000;  // milliseconds between two looks at it
 const LOGGED = 400;  // lines of the log
 
+/** @type {(id: string, query: URLSearchParams, signal: AbortSignal) => Promise<Node[]>} */
 export async function show(id, _query, signal) {
   const [job, metrics, events] = await Promise.all([
     get(`/jobs/${id}`, {}, signal), get(`/jobs/${id}/metrics`, {}, signal), all(`/jobs/${id}/events`, {}, signal)]);
@@ -24,7 +34,10 @@ export async function show(id, _query, signal) {
   return page.elements;
 }
 
-/** Asks what is new until the job is over. */
+/**
+ * Asks what is new until the job is over.
+ * @type {(state: State, page: Page, signal: AbortSignal) => void}
+ */
 function follow(state, page, signal) {
   const { id } = state.job;
   const look = async () => {
@@ -40,6 +53,7 @@ function follow(state, page, signal) {
   repeat(LOOK, look, signal, () => page.connected(false));
 }
 
+/** @type {(state: State, signal: AbortSignal) => Page} */
 function layout(state, signal) {
   const { job, dataset } = state;
   const training = job.kind === "train";
@@ -55,11 +69,12 @@ function layout(state, signal) {
   const problem = h("p", { class: "error" });
   const log = h("ol", { class: "log", id: "log", tabindex: 0, "aria-label": "Log" });
   const charts = training ? jobCharts(state, signal) : { elements: [], update() {} };
-  const cameFrom = job.continues ? h("a", { href: `#/job/${job.continues}` }, "The job that it goes on from") : null;
+  const cameFrom = job.continues ? h("a", { href: toJob(job.continues) }, "The job that it goes on from") : null;
   const given = actions(state, signal, () => page.update());
+  /** @type {Page} */
   const page = {
     elements: [h("h1", {}, job.name ?? sentence(KINDS[job.kind])),
-      h("p", { class: "line" }, status, link, h("a", { href: `#/dataset/${job.dataset_id}` }, dataset.name), cameFrom),
+      h("p", { class: "line" }, status, link, h("a", { href: toDataset(job.dataset_id) }, dataset.name), cameFrom),
       bar, phases, short, verdict, measured, problem, next, ...charts.elements,
       h("details", {}, h("summary", {}, "More: figures and parameters"), long), h("h2", {}, "Log"), log],
     connected: (open) => { link.hidden = open; },
@@ -70,7 +85,7 @@ function layout(state, signal) {
       if (type === "round") state.rounds = [...state.rounds.filter(({ round }) => round !== data.round), data];
       const what = h("strong", {}, EVENTS[type] ?? type);
       log.prepend(h("li", { class: type }, h("time", {}, clock(at)), " ", what, " ", told(type, data)));
-      while (log.children.length > LOGGED) log.lastChild.remove();
+      while (log.children.length > LOGGED) log.lastChild?.remove();
     },
     update() {
       const now = state.job;
@@ -102,35 +117,45 @@ function layout(state, signal) {
 }
 
 /** The evaluation as a table, and what was judged. */
+/** @param {Job} job @returns {Node[]} */
 function judged({ evaluation }) {
   const { heads, rows } = scores(evaluation);
-  if (!rows.length) return [];
+  if (!evaluation || !rows.length) return [];
+  /** @param {string[]} texts */
   const row = ([name, ...cells]) => h("tr", {}, h("th", { scope: "row" }, name), cells.map((cell) => h("td", { class: "figure" }, cell)));
   const of = evaluation.held_out ? "held-out images" : "images of the dataset, each left out of its own vote";
-  const few = evaluation.trained?.few_label?.length ? " With few labels: the mean of 20 draws, and between what 95 % of them lie." : "";
+  const few = /** @type {any} */ (evaluation).trained?.few_label?.length ? " With few labels: the mean of 20 draws, and between what 95 % of them lie." : "";
   return [table("How well it did", heads, rows.map(row)),
-    h("p", {}, h("small", {}, `On ${number(evaluation.queries)} ${of}; kNN: a vote of ${evaluation.k}.${few}`))];
+    h("p", {}, h("small", {}, `On ${number(Number(evaluation.queries))} ${of}; kNN: a vote of ${evaluation.k}.${few}`))];
 }
 
-/** The parts of a training, which of them is being done, and how much of that. */
+/**
+ * The parts of a training, which of them is being done, and how much of that.
+ * @param {Job} job
+ */
 function steps({ progress }) {
   const at = PHASES.findIndex(([code]) => code === progress?.phase);
   const part = progress?.phase_fraction;
   return PHASES.map(([, title, about], step) => h("li", {
     class: step < at ? "done" : step === at ? "now" : "", "aria-current": step === at ? "step" : null, title: about,
-  }, title, step < at ? " ✓" : "", step === at && (part ?? null) !== null ? ` ${Math.floor(100 * part)} %` : ""));
+  }, title, step < at ? " ✓" : "", step === at && typeof part === "number" ? ` ${Math.floor(100 * part)} %` : ""));
 }
 
-/** What can be done with a job, as buttons; `given(job, over)` gives those that it allows now. */
+/**
+ * What can be done with a job, as buttons; the function that is returned gives those that a job allows now.
+ * @type {(state: State, signal: AbortSignal, changed: () => void) => (job: Job, over: boolean) => Node[]}
+ */
 function actions(state, signal, changed) {
   const { id } = state.job;
-  const button = (name, kind, text, action) =>
+  /** @type {(name: string, kind: string, text: string, action: () => Promise<void>) => HTMLElement} */
+  const press = (name, kind, text, action) =>
     h("button", { type: "button", id: name, class: kind, onclick: guarded(action) }, text);
+  /** @param {Schemas["Continue"]} request */
   const goOn = async (request) => {
     const made = await post(`/jobs/${id}/continue`, request);
-    location.hash = `#/job/${made.id}`;
+    go(toJob(made.id));
   };
-  const cancel = button("cancel", "danger", "Cancel", async () => {
+  const cancel = press("cancel", "danger", "Cancel", async () => {
     const text = state.job.kind === "train" && state.job.status === "running"
       ? "It stops within seconds. What it has learned until its last checkpoint is kept, and it can go on from there."
       : "It stops within seconds.";
@@ -140,16 +165,16 @@ function actions(state, signal, changed) {
     notice("The job is being cancelled");
     changed();
   });
-  const resume = button("resume", "primary", "Go on from its checkpoint", () => goOn({}));
-  const more = button("more", "", "More rounds", async () => {
-    const rounds = h("input", { type: "number", min: 1, max: 20, value: 2, required: true, autofocus: true });
-    const control = field("Rounds to add", rounds, "1 to 20. It starts from what has been learned, as a job of its own.");
+  const resume = press("resume", "primary", "Go on from its checkpoint", () => goOn({}));
+  const more = press("more", "", "More rounds", async () => {
+    const { min, max } = (await rules("Continue")).add_rounds;
+    const rounds = h("input", { type: "number", min, max, value: 2, required: true, autofocus: true });
+    const control = field("Rounds to add", rounds, `${min} to ${max}. It starts from what has been learned, as a job of its own.`);
     const sure = await confirmed({ title: "More rounds", yes: "Go on", control, signal });
     if (sure) await goOn({ add_rounds: Number(rounds.value) });
   });
-  const links = [["look", "Look"], ["map", "Map"], ["label", "Label"]].map(([view, text]) =>
-    h("a", { class: "button primary", href: `#/${view}/${state.job.dataset_id}` }, text));
-  const again = h("a", { class: "button", href: `#/train?dataset=${state.job.dataset_id}` }, "Train anew");
+  const links = viewButtons(state.job.dataset_id);
+  const again = button("Train anew", toTraining(state.job.dataset_id));
   return (job, over) => [
     ...(job.model_id ? links : []),
     ...(may("write") ? [

@@ -5,12 +5,15 @@ import { quoted } from "../parts/collection.js";
 import { download, guarded, h, notice, number } from "../parts/dom.js";
 import { may } from "../parts/session.js";
 
-/** The buttons; `changed()` is called after a table was read. */
+/**
+ * The buttons; `changed()` is called after a table was read.
+ * @type {(dataset: Dataset, map: Columns, changed: () => Promise<void>) => HTMLElement}
+ */
 export function labelTable(dataset, map, changed) {
   const wrong = h("p", { class: "error", role: "alert", id: "table-error", hidden: true });
   const input = h("input", { type: "file", accept: ".csv,.tsv,.txt,text/csv", id: "table", class: "hidden-input" });
   input.addEventListener("change", guarded(async () => {
-    const [file] = input.files;
+    const file = input.files?.[0];
     input.value = "";  // so that the same file, mended, can be chosen again
     if (!file) return;
     wrong.hidden = true;
@@ -32,11 +35,12 @@ export function labelTable(dataset, map, changed) {
     wrong);
 }
 
+/** @type {(dataset: Dataset, map: Columns) => Promise<void>} */
 async function saved(dataset, map) {
   const lines = ["path,label"];
   if (map.names.length) {
     for await (const page of rows(`/datasets/${dataset.id}/images`, { label: map.names })) {
-      for (const { path, label } of page) lines.push(`${quoted(path)},${quoted(label)}`);
+      for (const { path, label } of page) lines.push(`${quoted(path)},${quoted(label ?? "")}`);
     }
   }
   download(`${dataset.name}-labels.csv`, `${lines.join("\r\n")}\r\n`, "text/csv");

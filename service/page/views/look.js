@@ -2,40 +2,54 @@
 
 import { get, post, postForm } from "../parts/api.js";
 import { Address, packed } from "../parts/address.js";
-import { instead, labelOf, open, passing, selection } from "../parts/collection.js";
-import { guarded, h, notice, number } from "../parts/dom.js";
+import { labelOf, passing, selection } from "../parts/collection.js";
+import { collectionView } from "../parts/collection-view.js";
+import { dropPlace, guarded, h, notice, number } from "../parts/dom.js";
 import { filterForm, fold } from "../parts/filters.js";
+import { go, toLabels, toWall } from "../parts/links.js";
 import { panel, unseen } from "./panel.js";
 import { kept, keep } from "../uploads/picture.js";
-import { Wall } from "../parts/wall.js";
+import { Wall } from "../graphics/wall.js";
 
 const FOUND = 100;  // neighbours shown
+/** @param {string | null} text */
 const ids = (text) => (text ?? "").split(",").filter((id) => /^\d+$/.test(id)).map(Number);
 
-export async function show(id, query, signal) {
-  const { dataset, map } = id ? await open(id, signal) : {};
-  if (!map) return instead("Look", id, dataset, signal);
-  return new Look(dataset, map, query, signal).elements();
-}
+/** @type {(id: string | null, query: URLSearchParams, signal: AbortSignal) => Promise<Node[]>} */
+export const show = (id, query, signal) =>
+  collectionView("Look", id, signal, (dataset, map) => new Look(dataset, map, query, signal).elements());
 
 class Look {
+  /**
+   * @param {Dataset} dataset
+   * @param {Columns} map
+   * @param {URLSearchParams} query
+   * @param {AbortSignal} signal
+   */
   constructor(dataset, map, query, signal) {
-    Object.assign(this, { dataset, map, signal });
+    this.dataset = dataset;
+    this.map = map;
+    this.signal = signal;
+    /** @type {Schemas["NeighboursBody"] | null} */
+    this.found = null;
     this.address = new Address("look", dataset.id, query, signal);
     this.good = new Set(ids(query.get("good")));
     this.bad = new Set(ids(query.get("bad")));
     const image = query.get("image");
+    /** @type {any} */
     this.image = /^\d+$/.test(image ?? "") ? Number(image) : image;  // the service says what is wrong with another
     this.picture = query.get("picture");
     this.file = kept(this.picture);
-    this.mode = ["good", "bad"].includes(query.get("click")) ? query.get("click") : "open";
+    const click = query.get("click") ?? "";
+    this.mode = ["good", "bad"].includes(click) ? click : "open";
+    /** @type {Map<number, number>} */
     this.scores = new Map();
     this.wall = new Wall({
-      label: `Images of ${dataset.name}`, act: (image) => this.clicked(image), note: (image) => this.note(image),
+      label: `Images of ${dataset.name}`, act: (one) => this.clicked(one), note: (one) => this.note(one),
       changed: (chosen) => {
         Object.assign(selection, { dataset: dataset.id, ids: [...chosen] });
         this.selected();
-      }, moved: (place) => this.address.drift({ at: place.toFixed(2) === "0.00" ? null : place.toFixed(2) }),
+      }, moved: (place) => this.address.scrolled(place),
     });
     this.wall.selected = new Set(this.address.ids("selected") ?? []);
     this.filters = filterForm(map, query, guarded(async () => {
@@ -46,7 +60,7 @@ class Look {
     this.what = h("p", { role: "status", id: "what" });
     this.chosen = h("p", { class: "buttons", hidden: true });
     this.side = h("div", { class: "asked" });
-    this.back = h("a", { class: "button", href: `#/look/${dataset.id}` }, "Back to all images");
+    this.back = h("a", { class: "button", href: toWall(dataset.id) }, "Back to all images");
     this.refine = h("button", { type: "button", class: "primary", id: "refine", onclick: guarded(() => this.refined()) }, "Search by the marks");
   }
 
@@ -57,7 +71,7 @@ class Look {
       this.what.replaceChildren(h("span", { class: "error" }, error.message));
     });
     this.side.replaceChildren(...(await Promise.all([this.query(), searched]))[0]);
-    this.wall.to(this.address.number("at") ?? 0);
+    this.wall.to(this.address.place);
     this.selected();
     const parts = asks ? [this.side, this.wall.element] : [this.wall.element, this.side];
     return [h("h1", {}, `Look: ${this.dataset.name}`),
@@ -67,6 +81,7 @@ class Look {
   }
 
   marking() {
+    /** @type {(value: string, text: string) => HTMLElement} */
     const choice = (value, text) => h("label", {}, h("input", {
       type: "radio", name: "click", value, checked: value === this.mode, onchange: () => {
         this.mode = value;
@@ -77,7 +92,7 @@ class Look {
       choice("open", "shows its neighbours"), choice("good", "marks it good"), choice("bad", "marks it bad"));
   }
 
-  /** What is searched by, or how to. */
+  /** @returns {Promise<Node[]>} What is searched by, or how to. */
   async query() {
     if (this.file) {
       const url = URL.createObjectURL(this.file);
@@ -91,7 +106,7 @@ class Look {
       return [h("p", { class: "soft" }, "The picture that this address searched by is kept in the tab where it was chosen; choose it again."), this.invitation()];
     }
     if (this.image === null) return [this.invitation()];
-    const more = { open: this.address.now.has("more"), turned: (isOpen) => this.address.drift({ more: isOpen }), gone: () => { location.hash = this.back.hash; } };
+    const more = { open: this.address.now.has("more"), turned: (/** @type {boolean} */ isOpen) => this.address.drift({ more: isOpen }), gone: () => go(this.back.hash) };
     return [await panel(this.image, this.dataset, this.map, more, this.signal).catch((error) => {
       if (![404, 422].includes(error.status)) throw error;
       return h("p", { class: "error" }, `There is no image ${this.image} any more, or there never was one.`);
@@ -99,18 +114,14 @@ class Look {
   }
 
   invitation() {
-    const take = guarded((event) => this.byFile((event.dataTransfer ?? event.target).files[0]));
-    const input = h("input", { type: "file", accept: "image/*", id: "picture", class: "hidden-input", onchange: take });
-    const box = h("section", {
-      class: "drop", "aria-label": "Search by a picture",
-      ondragover: (event) => { event.preventDefault(); box.classList.add("over"); },
-      ondragleave: () => box.classList.remove("over"),
-      ondrop: (event) => { box.classList.remove("over"); take(event); },
-    }, h("p", { class: "big" }, "Drop a picture here to search by it"), input, h("label", { for: "picture", class: "button" }, "Choose a picture"),
+    const take = guarded((/** @type {FileList | null} */ files) => this.byFile(files?.[0]));
+    /** @type {HTMLInputElement} */
+    const input = h("input", { type: "file", accept: "image/*", id: "picture", class: "hidden-input", onchange: () => take(input.files) });
+    return dropPlace("Search by a picture", (transfer) => take(transfer.files), h("p", { class: "big" }, "Drop a picture here to search by it"), input, h("label", { for: "picture", class: "button" }, "Choose a picture"),
     h("p", { class: "soft" }, "Or click an image for its neighbours. Mark good and bad ones and search by the marks to refine."));
-    return box;
   }
 
+  /** @param {number} image */
   note(image) {
     const kind = this.good.has(image) ? "good" : this.bad.has(image) ? "bad" : "";
     const score = this.scores.get(image);
@@ -119,6 +130,7 @@ class Look {
     return { text: score === undefined ? `${mark}${label}` : `${mark}${score.toFixed(3)} ${label}`, kind };
   }
 
+  /** @param {number} image */
   clicked(image) {
     if (this.mode === "open") {
       this.address.go({ at: null, selected: null, pending: this.good.size > 0, picture: null, image });
@@ -137,6 +149,7 @@ class Look {
     this.address.go({ pending: null, image: null, picture: null, at: null, more: null });
   }
 
+  /** @param {File | undefined} file */
   async byFile(file) {
     if (!file) return;
     this.address.go({ picture: await keep(file), image: null, at: null, more: null });
@@ -148,10 +161,11 @@ class Look {
     const common = { k: FOUND, dataset_id: this.dataset.id };
     const label = filter.label.length ? filter.label : null;
     const given = Object.fromEntries(Object.entries({ ...common, ...filter, label }).filter(([, value]) => value !== null && value !== false));
+    /** @type {any} */  // of one query, not of several
     let found = null;
     if (this.file) {
       const form = new FormData();
-      for (const [name, value] of Object.entries(given)) form.append(name, value);
+      for (const [name, value] of Object.entries(given)) form.append(name, String(value));
       form.append("file", this.file);
       found = await postForm("/neighbours", form);
     } else if (this.image !== null) {
@@ -160,10 +174,11 @@ class Look {
       found = await post("/neighbours", { positive: [...this.good], negative: [...this.bad], ...given });
     }
     this.found = found;
-    this.scores = new Map(found?.neighbours.map(({ image_id, score }) => [image_id, score]));
-    this.wall.show(found ? found.neighbours.map(({ image_id }) => image_id) : passing(this.map, filter));
+    const near = this.found?.neighbours ?? [];
+    this.scores = new Map(near.map(({ image_id, score }) => [image_id, score]));
+    this.wall.show(found ? near.map(({ image_id }) => image_id) : passing(this.map, filter));
     this.tell();
-    if (found && !found.neighbours.length) notice("Nothing passes this filter");
+    if (found && !near.length) notice("Nothing passes this filter");
   }
 
   tell() {
@@ -181,7 +196,7 @@ class Look {
     const { size } = this.wall.selected;
     this.address.drift({ selected: packed(this.wall.selected) });
     this.chosen.hidden = !size;
-    this.chosen.replaceChildren(`${number(size)} selected.`, h("a", { class: "button", href: `#/label/${this.dataset.id}` }, "To their labels"),
+    this.chosen.replaceChildren(`${number(size)} selected.`, h("a", { class: "button", href: toLabels(this.dataset.id) }, "To their labels"),
       h("button", { type: "button", onclick: () => this.wall.choose([]) }, "Select none"));
   }
 }

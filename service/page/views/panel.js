@@ -4,12 +4,21 @@ import { get, picture, thumbnail } from "../parts/api.js";
 import { attention } from "./attention.js";
 import { erase } from "../parts/collection.js";
 import { guarded, h, number, percent } from "../parts/dom.js";
+import { toImage } from "../parts/links.js";
 import { may } from "../parts/session.js";
 import { judge } from "../parts/votes.js";
 
-/** The side panel of an image of a dataset; `open` says whether «more» is, `turned(open)` is told, `gone()` after a deletion. */
-export async function panel(id, dataset, map, { open, turned, gone }, signal) {
-  const image = await get(`/images/${id}`, {}, signal);
+/**
+ * The side panel of an image of a dataset; `open` says whether «more» is, `turned(open)` is told, `gone()` after a deletion.
+ * @param {number | string} asked its id
+ * @param {Dataset} dataset
+ * @param {Columns} map
+ * @param {{ open: boolean, turned: (open: boolean) => void, gone: () => void }} more
+ * @param {AbortSignal} signal
+ */
+export async function panel(asked, dataset, map, { open, turned, gone }, signal) {
+  const image = await get(`/images/${asked}`, {}, signal);
+  const { id } = image;
   const shown = picture(image);
   const whole = h("img", { class: "whole", src: shown, alt: `Image ${id}: ${image.path}` });
   whole.addEventListener("error", () => {
@@ -24,7 +33,8 @@ export async function panel(id, dataset, map, { open, turned, gone }, signal) {
     const learned = image.provenance;
     more.append(learned ? history(learned, dataset, map)
       : h("p", { class: "soft" }, "It was added after the training, so nothing is known of how it was learned."));
-    more.append(...[await attention(id, dataset.model_id, signal)].filter(Boolean));
+    const looks = dataset.model_id ? await attention(image.id, dataset.model_id, signal) : null;
+    if (looks) more.append(looks);
   };
   more.addEventListener("toggle", guarded(() => {
     turned(more.open);
@@ -46,7 +56,10 @@ export async function panel(id, dataset, map, { open, turned, gone }, signal) {
 /** In place of a picture that this browser cannot show. */
 export const unseen = () => h("p", { class: "unseen" }, "This browser cannot show this picture.");
 
-/** What the labelled images vote for; said when it is known. */
+/**
+ * What the labelled images vote for; said when it is known.
+ * @type {(id: number, dataset: Dataset, map: Columns, voted: HTMLElement, signal: AbortSignal) => Promise<void>}
+ */
 async function vote(id, dataset, map, voted, signal) {
   if (!map.names.length) return;
   try {
@@ -59,13 +72,15 @@ async function vote(id, dataset, map, voted, signal) {
   }
 }
 
+/** @type {(learned: Schemas["Provenance"], dataset: Dataset, map: Columns) => HTMLElement} */
 function history({ entropy, anchor_round: became, neighbours }, dataset, map) {
   const most = Math.log(Math.max(map.ids.length, 2));
   const bars = entropy.map((value, round) => [
     h("span", {}, `round ${round}`),
     h("meter", { min: 0, max: most, value, "aria-label": `Entropy at the end of round ${round}` }),
     h("span", {}, `${value.toFixed(2)} nats`)]);
-  const link = (id) => h("li", {}, h("a", { href: `#/look/${dataset.id}?more=1&image=${id}` },
+  /** @param {number} id */
+  const link = (id) => h("li", {}, h("a", { href: toImage(dataset.id, id, true) },
     h("img", { src: thumbnail(id), alt: `Image ${id}`, loading: "lazy" }), `image ${id}`));
   return h("div", { id: "history" },
     h("h3", {}, "Became an anchor"),

@@ -7,12 +7,16 @@ import { whyRefused } from "../parts/words.js";
 const SHOWN = 200;  // rows shown at once
 const OPEN = 20;  // of so few all are shown without a click
 
-/** What the upload, and what was added later, left out; null where that is nothing. */
+/**
+ * What the upload, and what was added later, left out; null where that is nothing.
+ * @type {(dataset: Dataset, signal: AbortSignal) => Promise<HTMLElement | null>}
+ */
 export async function refused(dataset, signal) {
   const { data, next } = await get(`/datasets/${dataset.id}/rejections`, { limit: SHOWN }, signal);
   if (!data.length) return null;
   const reasons = new Map();
   for (const file of data) reasons.set(whyRefused(file), (reasons.get(whyRefused(file)) ?? 0) + 1);
+  /** @param {Schemas["RejectionBody"]} file */
   const row = (file) => h("tr", {},
     h("th", { scope: "row" }, file.path),
     h("td", {}, whyRefused(file), h("details", {}, h("summary", {}, "More"), h("code", {}, file.code), ` ${file.reason}`)));

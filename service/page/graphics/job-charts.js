@@ -4,11 +4,15 @@ import { chart, layout, roundColour } from "./charts.js";
 import { h } from "../parts/dom.js";
 import { fewLabel } from "../parts/job-words.js";
 
+/** @typedef {import("../parts/job-words.js").Judged} Judged */
+
+/** @param {string} title @param {string} about */
 function figure(title, about) {
   const place = h("div", { class: "plot", role: "img", "aria-label": `${title}: ${about}` });
   return { place, element: h("figure", {}, h("figcaption", {}, h("strong", {}, title), ` ${about}`), place) };
 }
 
+/** @param {number} round */
 function swatch(round) {
   const square = h("span", { class: "swatch" });
   square.style.background = roundColour(round);
@@ -17,15 +21,22 @@ function swatch(round) {
 
 const LINE = { type: "scatter", mode: "lines+markers", marker: { size: 5 } };
 
-/** Charts of a job's `state` (`metrics, rounds, evaluation, images`); `update()` draws what has changed. */
+/**
+ * Charts of a job's state; `update()` draws what has changed.
+ * @typedef {{ round: number, entropy_histogram?: number[] }} Round
+ * @param {{ job: Job, metrics: Schemas["MetricBody"][], rounds: Round[], evaluation: { [name: string]: any } | null, images: number }} state
+ * @param {AbortSignal} signal
+ */
 export function jobCharts(state, signal) {
   const loss = figure("Loss", "how much it still gets wrong, epoch by epoch; it falls within a round");
   const anchors = figure("Anchors", "the share of the images that each round pulls to look-alikes");
   const entropy = figure("Entropy", "how many images are how sure of their place at the end of each round; left is sure");
   const accuracy = figure("Accuracy", "of a vote of labelled images, five of each class where there are as many; training sees no labels");
 
+  /** @param {number} rounds */
   const axis = (rounds) => (rounds > 10 ? {} : { dtick: 1 });
   const perRound = () => {
+    /** @type {Map<number, { x: number[], y: number[], anchors: number }>} */
     const rounds = new Map();
     state.metrics.forEach((row, at) => {
       const one = rounds.get(row.round) ?? { x: [], y: [], anchors: row.anchors };
@@ -35,7 +46,7 @@ export function jobCharts(state, signal) {
     });
     return rounds;
   };
-  const judged = () => (state.evaluation?.rounds ?? []).filter((row) => row.knn_accuracy !== null);
+  const judged = () => (/** @type {any[]} */ (state.evaluation?.rounds ?? [])).filter((row) => row.knn_accuracy !== null);
   const colours = h("ul", { class: "rounds", "aria-label": "Colours of the rounds" });
   const legend = { showlegend: true, legend: { orientation: "h", y: 1, yanchor: "bottom" } };
   const untold = state.job.params?.method === "frozen" ? "Nothing is trained." : "No epoch has ended yet.";
@@ -56,26 +67,28 @@ export function jobCharts(state, signal) {
       })];
     }),
     chart(entropy.place, signal, "No round has ended yet.", () => {
-      const told = state.rounds.filter((round) => round.entropy_histogram);
       const most = Math.log(Math.max(state.images, 2));
-      return [told.map(({ round, entropy_histogram: counts }) => ({
+      return [state.rounds.flatMap(({ round, entropy_histogram: counts }) => (counts ? [{
         type: "scatter", mode: "lines", fill: "tozeroy", fillcolor: `${roundColour(round)}22`, name: `round ${round}`,
         x: counts.map((_, bin) => ((bin + 0.5) * most) / counts.length), y: counts,
         line: { shape: "hvh", color: roundColour(round), width: 1.5 },
-      })), layout(["entropy, nats", "images"])];
+      }] : [])), layout(["entropy, nats", "images"])];
     }),
     chart(accuracy.place, signal, "It is judged at the end, where images have labels.", () => {
       const [rows, found] = [judged(), state.evaluation];
       const few = fewLabel(found?.trained) && rows.every((row) => fewLabel(row));
-      const score = (figures, accuracy) => (few ? fewLabel(figures)?.mean : accuracy);
+      /** @type {(figures: Judged, knn: number | null) => number | null | undefined} */
+      const score = (figures, knn) => (few ? fewLabel(figures)?.mean : knn);
+      /** @type {(value: number | null, name: string) => Trace} */
       const flat = (value, name) => ({
         ...LINE, name, x: rows.map((row) => row.round), y: rows.map(() => value), line: { dash: "dot" },
       });
-      const traces = rows.length ? [
+      const traces = rows.length && found ? [
         { ...LINE, name: "this encoder", x: rows.map((row) => row.round), y: rows.map((row) => score(row, row.knn_accuracy)) },
         ...[[found.frozen, found.frozen_accuracy, "pretrained"], [found.untrained, found.untrained_accuracy, "untrained"],
           [found.raw_pixels, found.raw_pixel_accuracy, "raw pixels"]]
-          .map(([figures, accuracy, name]) => flat(score(figures, accuracy) ?? null, name)).filter(({ y }) => y[0] !== null)] : [];
+          .map(([figures, knn, name]) => flat(score(figures, knn) ?? null, name))
+          .filter(({ y }) => /** @type {unknown[]} */ (y)[0] !== null)] : [];
       return [traces, layout(["round", "accuracy"], {
         ...legend, xaxis: axis(rows.length), yaxis: { tickformat: ".0%", rangemode: "tozero" },
       })];

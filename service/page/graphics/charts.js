@@ -3,13 +3,14 @@
 import { at } from "../parts/api.js";
 import { h } from "../parts/dom.js";
 
+/** @type {Promise<Plotly> | null} */
 let loading = null;
 
 export function plotly() {
   loading ??= new Promise((resolve, reject) => {
     const script = document.createElement("script");
     script.src = at("/page/plotly.min.js");
-    script.onload = () => resolve(window.Plotly);
+    script.onload = () => resolve(/** @type {Plotly} */ (window.Plotly));
     script.onerror = () => {
       loading = null;
       reject(new Error("Plotly could not be loaded"));
@@ -19,11 +20,18 @@ export function plotly() {
   return loading;
 }
 
+/** @param {string} name */
 const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 
-/** A layout of the page's colours; `axes` are the titles of x and y. */
+/**
+ * A layout of the page's colours, with the titles of x and y.
+ * @param {string[]} titles
+ * @param {{ xaxis?: object, yaxis?: object, [name: string]: unknown }} more
+ * @returns {Layout}
+ */
 export function layout([x, y], more = {}) {
   const [ink, faint] = [colour("--ink"), colour("--line")];
+  /** @param {string} title */
   const axis = (title) => ({ title: { text: title }, gridcolor: faint, zerolinecolor: faint, linecolor: faint, automargin: true });
   return {
     paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)", font: { color: ink, family: "system-ui, sans-serif", size: 12 },
@@ -38,20 +46,24 @@ const ROUNDS = [  // as far from each other, and from grey, as twenty can be tha
   "#3c91c3", "#cd8255", "#009173", "#c305a5", "#8c8700", "#7d4baf", "#c80032", "#007300", "#ff3c9b", "#005fd2",
   "#91551e", "#c869dc", "#00aa00", "#416982", "#ff3c1e", "#7878ff", "#af5f82", "#b900ff", "#6e2dff", "#ff00fa",
 ];
+/** @param {number} round */
 export const roundColour = (round) => ROUNDS[round % ROUNDS.length];
 
 /**
  * Draws `make()` (traces and a layout) into an element: on each call, when the element gets a size or another one, and when light
  * changes to dark. Without a single point in it `empty` is said instead of axes around nothing.
+ * @type {(element: HTMLElement, signal: AbortSignal, empty: string, make: () => [Trace[], Layout]) => () => Promise<void>}
  */
 export function chart(element, signal, empty, make) {
-  let [drawn, size] = [null, ""];
+  /** @type {string | null} */
+  let drawn = null;
+  let size = "";
   const draw = async (anew = false) => {
     const { clientWidth: width, clientHeight: height } = element;
     if (signal.aborted || !width) return;  // not on the page or hidden: the observer calls again
     const [traces, look] = make();
     if (!traces.some(({ x }) => x.length)) {
-      if (drawn) window.Plotly.purge(element);
+      if (drawn) window.Plotly?.purge(element);
       drawn = null;
       element.replaceChildren(h("p", { class: "empty" }, empty));
       return;

@@ -1,26 +1,53 @@
 // A wall of thumbnails of which only those in sight are elements: a listbox, so that one tab stop reaches it and arrows move in it.
 
-import { thumbnail } from "./api.js";
-import { h } from "./dom.js";
+import { h } from "../parts/dom.js";
+import { Tile } from "./tile.js";
 
 const SETTLED = 80;  // milliseconds without scrolling after which thumbnails that were only flown past load
 let walls = 0;
 
+/** @type {(ids: (number | undefined)[]) => number[]} */
+const known = (ids) => ids.filter((id) => id !== undefined);
+
 /**
- * `act(id, index, event)` is what a click or Enter does; `note(id)` gives `{text, kind}` under an image; `need(index)` is told
+ * `act(id, index, event)` is what a click or Enter does; `note(id)` gives what stands under an image; `need(index)` is told
  * of places whose id is not known yet; `selected` is a set of ids, which Space and (where `selects`) a click change; `moved(place)`
  * tells where it was scrolled to, as a place in the list and a part of it; `sight(ids)` which images came into sight.
+ * @typedef {{
+ *   label: string, act?: (id: number, index: number, event: MouseEvent | KeyboardEvent) => unknown, note?: (id: number) => Note | null,
+ *   need?: (index: number) => void, selects?: boolean, changed?: (selected: Set<number>) => void, moved?: (place: number) => void,
+ *   sight?: (ids: number[]) => unknown,
+ * }} Options
  */
 export class Wall {
-  constructor({ label, act = () => {}, note = () => null, need = () => {}, selects = false, changed = () => {}, moved = () => {}, sight = () => {} }) {
-    Object.assign(this, { act, note, need, selects, changed, moved, sight, wanted: null });
+  /** @param {Options} options */
+  constructor({
+    label, act = () => {}, note = () => null, need = () => {}, selects = false, changed = () => {}, moved = () => {}, sight = () => {},
+  }) {
+    this.does = { act, note, need, selects, changed, moved, sight };
     this.id = `wall${++walls}`;
+    /** @type {(number | undefined)[]} */
     this.ids = [];
     this.count = 0;
     this.active = 0;
+    /** @type {Set<number>} */
     this.selected = new Set();
+    /** @type {Map<number, Tile>} */
     this.tiles = new Map();
+    /** @type {Tile[]} */
     this.spare = [];
+    /** @type {number | null} */
+    this.wanted = null;
+    /** @type {number | null} */
+    this.anchor = null;
+    this.width = 0;
+    this.columns = 0;
+    this.side = 0;
+    this.row = 0;
+    this.due = 0;
+    this.timer = 0;
+    /** @type {number | null} */
+    this.seen = null;
     this.inner = h("div", { class: "wall-inner", role: "presentation" });
     this.element = h("div", {
       class: "wall", id: this.id, role: "listbox", tabindex: 0, "aria-label": label, "aria-multiselectable": "true",
@@ -29,7 +56,7 @@ export class Wall {
     new ResizeObserver(() => this.measure()).observe(this.element);
   }
 
-  /** Show these ids; of `count` the first may be unknown yet (undefined). */
+  /** @type {(ids: (number | undefined)[], count?: number) => void} Shows these ids; of `count` the last may be unknown yet. */
   show(ids, count = ids.length) {
     this.ids = ids;
     this.count = count;
@@ -50,7 +77,7 @@ export class Wall {
     return this.columns ? (this.element.scrollTop / this.row) * this.columns : 0;
   }
 
-  /** Scrolls to a place, at once or when there is room for it. */
+  /** @param {number} place Scrolls to it, at once or when there is room for it. */
   to(place) {
     this.wanted = place;
     this.measure();
@@ -73,7 +100,7 @@ export class Wall {
   later() {
     this.due ||= requestAnimationFrame(() => {
       this.draw(false);
-      this.moved(this.position);
+      this.does.moved(this.position);
     });
   }
 
@@ -83,6 +110,7 @@ export class Wall {
     this.draw(false);
   }
 
+  /** @param {boolean} moved whether the tiles in sight have another place */
   draw(moved) {
     this.due = 0;
     if (!this.columns) return;
@@ -97,8 +125,8 @@ export class Wall {
       } else if (moved) this.place(tile, index);
     }
     for (let index = first; index < last; index += 1) if (!this.tiles.has(index)) this.fill(index);
-    for (const tile of this.spare) tile.hidden = true;
-    if (last > first) this.need(last - 1);
+    for (const tile of this.spare) tile.element.hidden = true;
+    if (last > first) this.does.need(last - 1);
     const flying = Math.abs(top - (this.seen ?? top)) > height;
     this.seen = top;
     clearTimeout(this.timer);
@@ -107,61 +135,50 @@ export class Wall {
     this.element.setAttribute("aria-activedescendant", this.tiles.has(this.active) ? `${this.id}-${this.active}` : "");
   }
 
+  /** @param {number} index */
   fill(index) {
     let tile = this.spare.pop();
     if (!tile) {
-      tile = h("div", { role: "option", class: "tile" }, h("img", { alt: "", decoding: "async", draggable: "false" }), h("span"));
-      tile.firstChild.addEventListener("load", () => tile.classList.add("seen"));
-      tile.firstChild.addEventListener("error", () => tile.classList.add("broken"));
-      this.inner.append(tile);
+      tile = new Tile();
+      this.inner.append(tile.element);
     }
-    tile.hidden = false;
+    tile.element.hidden = false;
     this.tiles.set(index, tile);
     this.assign(tile, index);
   }
 
+  /** @param {Tile} tile @param {number} index */
   assign(tile, index) {
-    const id = this.ids[index];
-    tile.id = `${this.id}-${index}`;
-    tile.dataset.index = index;
-    tile.dataset.image = id ?? "";
-    tile.setAttribute("aria-posinset", index + 1);
-    tile.setAttribute("aria-setsize", this.count);
-    if (tile.firstChild.dataset.of !== String(id)) {
-      tile.firstChild.removeAttribute("src");  // what was still loading is not wanted any more
-      tile.firstChild.dataset.of = "";
-      tile.classList.remove("seen", "broken");
-    }
+    tile.assign(this.id, index, this.count, this.ids[index]);
     this.place(tile, index);
-    this.mark(tile, id);
+    this.mark(tile, this.ids[index]);
   }
 
+  /** @param {Tile} tile @param {number} index */
   place(tile, index) {
     const [row, column] = [Math.floor(index / this.columns), index % this.columns];
-    tile.style.transform = `translate(${column * this.side}px, ${row * this.row}px)`;
-    tile.style.width = `${this.side}px`;
-    tile.style.height = `${this.row}px`;
-    tile.classList.toggle("active", index === this.active);
+    tile.place(column * this.side, row * this.row, this.side, this.row, index === this.active);
   }
 
+  /** @param {Tile} tile @param {number | undefined} id */
   mark(tile, id) {
-    const note = id === undefined ? null : this.note(id);
-    tile.lastChild.textContent = note?.text ?? "";
-    tile.dataset.kind = note?.kind ?? "";
-    tile.setAttribute("aria-selected", this.selected.has(id));
-    tile.setAttribute("aria-label", `Image ${id ?? "not loaded yet"}${note?.text ? `, ${note.text}` : ""}`);
+    tile.mark(id, id === undefined ? null : this.does.note(id), id !== undefined && this.selected.has(id));
+  }
+
+  /** What stands under the images in sight, or which are selected, may have changed. */
+  remark() {
+    for (const [index, tile] of this.tiles) this.mark(tile, this.ids[index]);
   }
 
   load() {
-    this.sight([...this.tiles.keys()].map((index) => this.ids[index]).filter((id) => id !== undefined));
+    this.does.sight(known([...this.tiles.keys()].map((index) => this.ids[index])));
     for (const [index, tile] of this.tiles) {
       const id = this.ids[index];
-      if (id === undefined || tile.firstChild.dataset.of === String(id)) continue;
-      tile.firstChild.dataset.of = id;
-      tile.firstChild.src = thumbnail(id);
+      if (id !== undefined) tile.load(id);
     }
   }
 
+  /** @param {number} index */
   move(index) {
     this.active = Math.max(0, Math.min(this.count - 1, index));
     const row = Math.floor(this.active / this.columns) * this.row;
@@ -171,44 +188,49 @@ export class Wall {
     this.draw(true);
   }
 
+  /** @param {KeyboardEvent} event */
   key(event) {
     const page = Math.max(1, Math.floor(this.element.clientHeight / this.row)) * this.columns;
+    /** @type {{ [key: string]: number }} */
     const steps = { ArrowRight: 1, ArrowLeft: -1, ArrowDown: this.columns, ArrowUp: -this.columns, PageDown: page, PageUp: -page };
+    const here = this.ids[this.active];
     if (event.key in steps) this.move(this.active + steps[event.key]);
     else if (event.key === "Home") this.move(0);
     else if (event.key === "End") this.move(this.count - 1);
     else if (event.key === " ") this.toggle(this.active, event.shiftKey);
-    else if (event.key === "Enter" && this.ids[this.active] !== undefined) this.act(this.ids[this.active], this.active, event);
-    else if (event.key === "a" && (event.ctrlKey || event.metaKey)) this.choose(this.ids.filter((id) => id !== undefined));
+    else if (event.key === "Enter" && here !== undefined) this.does.act(here, this.active, event);
+    else if (event.key === "a" && (event.ctrlKey || event.metaKey)) this.choose(known(this.ids));
     else return;
     event.preventDefault();
   }
 
+  /** @param {MouseEvent} event */
   click(event) {
-    const tile = event.target.closest(".tile");
-    if (!tile || tile.dataset.image === "") return;
+    const tile = event.target instanceof Element ? event.target.closest(".tile") : null;
+    if (!(tile instanceof HTMLElement) || tile.dataset.image === "") return;
     this.active = Number(tile.dataset.index);
-    if (this.selects || event.shiftKey || event.ctrlKey || event.metaKey) this.toggle(this.active, event.shiftKey);
+    if (this.does.selects || event.shiftKey || event.ctrlKey || event.metaKey) this.toggle(this.active, event.shiftKey);
     else {
       this.draw(true);
-      this.act(Number(tile.dataset.image), this.active, event);
+      this.does.act(Number(tile.dataset.image), this.active, event);
     }
   }
 
-  /** Selects one, or takes it out; with a range all from the one before to it. */
+  /** @type {(index: number, range: boolean) => void} Selects one, or takes it out; with a range all from the one before to it. */
   toggle(index, range) {
     const start = range ? (this.anchor ?? index) : index;
-    const ids = this.ids.slice(Math.min(start, index), Math.max(start, index) + 1).filter((id) => id !== undefined);
-    const add = range || !this.selected.has(this.ids[index]);
+    const ids = known(this.ids.slice(Math.min(start, index), Math.max(start, index) + 1));
+    const add = range || !this.selected.has(this.ids[index] ?? NaN);
     for (const id of ids) this.selected[add ? "add" : "delete"](id);
     this.anchor = index;
     this.choose(this.selected);
   }
 
+  /** @param {Iterable<number>} ids */
   choose(ids) {
     this.selected = new Set(ids);
-    for (const [index, tile] of this.tiles) this.mark(tile, this.ids[index]);
+    this.remark();
     this.draw(true);
-    this.changed(this.selected);
+    this.does.changed(this.selected);
   }
 }
