@@ -6,12 +6,16 @@ SOURCES := anchorhood core service trainer worker migrations benchmarks tests
 
 .PHONY: setup demo serve test test-slow test-compose test-browser check openapi migrate bench-trainer bench-method bench-accuracy bench-augment bench-service bench-page bench-progress screenshots chaos
 
-setup: .venv/installed
+setup: .venv/installed node_modules/installed
 
 .venv/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[cpu,train,pretrained,dev]'
 	touch $@
+
+# What checks the page; without npm `make check` leaves the page out, and everything else works.
+node_modules/installed: package.json package-lock.json
+	! command -v npm >/dev/null || { npm ci --silent --no-audit --no-fund && touch $@; }
 
 demo: setup
 	$(BIN)/anchorhood demo $${DATA:+--data "$$DATA"} $${EVAL:+--eval "$$EVAL"} $${PRETRAINED:+--pretrained} $${FROZEN:+--frozen}
@@ -40,6 +44,7 @@ check: setup
 	$(BIN)/ruff check $(SOURCES)
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	if test -e node_modules/installed; then npm run --silent check; else echo "The page was not checked: npm is not installed."; fi
 	! test -x $(BIN)/hadolint || $(BIN)/hadolint Dockerfile
 	$(BIN)/pytest -m 'drift and not postgres' tests/test_drift.py
 

@@ -1,50 +1,59 @@
 // Which view is shown: the address after # says it, so that a reload and the browser's back button work.
 
-import { get } from "./api.js";
-import { h, sentence } from "./dom.js";
-import { may, openSession } from "./session.js";
-import { keepDrops } from "./uploads.js";
+import { get } from "./parts/api.js";
+import { byId, h, sentence } from "./parts/dom.js";
+import { button, DATASETS, JOBS } from "./parts/links.js";
+import { may, openSession } from "./parts/session.js";
+import { keepDrops } from "./uploads/uploads.js";
 
+/** @type {{ [name: string]: () => Promise<View> }} */
 const VIEWS = {  // loaded when first wanted
-  datasets: () => import("./datasets.js"),
-  dataset: () => import("./dataset.js"),
-  train: () => import("./train.js"),
-  jobs: () => import("./jobs.js"),
-  job: () => import("./job.js"),
-  look: () => import("./look.js"),
-  map: () => import("./map.js"),
-  label: () => import("./label.js"),
+  datasets: () => import("./views/datasets.js"),
+  dataset: () => import("./views/dataset.js"),
+  train: () => import("./views/train.js"),
+  jobs: () => import("./views/jobs.js"),
+  job: () => import("./views/job.js"),
+  look: () => import("./views/look.js"),
+  map: () => import("./views/map.js"),
+  label: () => import("./views/label.js"),
 };
+/** @type {{ [name: string]: string }} */
 const TITLES = { datasets: "Datasets", train: "Train", jobs: "Jobs", look: "Look", map: "Map", label: "Label" };
+/** @type {{ [name: string]: string }} */
 const BELONGS = { dataset: "datasets", job: "jobs" };  // views of one of them, which have to say which
 const OF_A_DATASET = ["look", "map", "label"];
 
 let leave = () => {};
 let shown = 0;
+/** @type {string | null} */
 let current = null;  // the dataset that was looked at last
 
-/** What an address asks for, or what is wrong with it. */
+/**
+ * What an address asks for, or what is wrong with it.
+ * @returns {{ name: string, id: string | null, query: URLSearchParams, wrong: string | null }}
+ */
 function address() {
   const text = location.hash.replace(/^#\/?/, "");
   const cut = text.indexOf("?");
   const [name, ...rest] = (cut < 0 ? text : text.slice(0, cut)).split("/");
   const query = new URLSearchParams(cut < 0 ? "" : text.slice(cut + 1));
-  const where = { name: name || "datasets", id: rest[0] || null, query, wrong: null };
+  const where = { name: name || "datasets", id: rest[0] || null, query };
   const one = Object.hasOwn(BELONGS, where.name);
   const takes = one || OF_A_DATASET.includes(where.name);
   if (!Object.hasOwn(VIEWS, where.name) || rest.length > (takes ? 1 : 0) || !/^\w*$/.test(where.id ?? "")) {
-    where.wrong = `The address ${location.hash} leads to no view of this page.`;
-  } else if (one && !where.id) where.wrong = `The address ${location.hash} does not say which ${where.name}.`;
-  return where;
+    return { ...where, wrong: `The address ${location.hash} leads to no view of this page.` };
+  }
+  return { ...where, wrong: one && !where.id ? `The address ${location.hash} does not say which ${where.name}.` : null };
 }
 
+/** @param {string} name */
 function navigation(name) {
   const links = Object.entries(TITLES).filter(([key]) => key !== "train" || may("write")).map(([key, title]) => {
     const id = current && (OF_A_DATASET.includes(key) ? `/${current}` : key === "train" ? `?dataset=${current}` : "");
     const here = key === (BELONGS[name] ?? name);
     return h("a", { href: `#/${key}${id || ""}`, "aria-current": here ? "page" : null }, title);
   });
-  document.getElementById("views").replaceChildren(...links);
+  byId("views").replaceChildren(...links);
 }
 
 /** The first dataset with a model, where a view of one is asked for without saying which. */
@@ -53,15 +62,15 @@ async function anyDataset() {
   return (data.find((dataset) => dataset.model_id) ?? data[0])?.id ?? null;
 }
 
+/** @param {string} name @param {string} message */
 function lost(name, message) {
-  const home = name === "job" ? "jobs" : "datasets";
   return [h("h1", {}, "There is nothing here"), h("p", { class: "error" }, message),
-    h("p", {}, h("a", { class: "button primary", href: `#/${home}` }, `To all ${home}`))];
+    h("p", {}, button(`To all ${name === "job" ? "jobs" : "datasets"}`, name === "job" ? JOBS : DATASETS, true))];
 }
 
 async function show() {
   const turn = ++shown;
-  const main = document.getElementById("main");
+  const main = byId("main");
   leave();
   leave = () => {};
   const where = address();

@@ -35,8 +35,9 @@ _POLICY = "; ".join(
 
 @lru_cache
 def _file(name: str) -> tuple[bytes, str, str] | None:
-    """Content, media type and ETag of one of the page's files."""
-    found = {path.name: path for path in _FOLDER.iterdir() if path.suffix in _TYPES}
+    """Content, media type and ETag of one of the page's files, named as ``views/look.js``. A name is looked up among those that are
+    there and never joined to a path, so that none leads out of the folder."""
+    found = {path.relative_to(_FOLDER).as_posix(): path for path in _FOLDER.rglob("*") if path.suffix in _TYPES}
     for module, folder, names in _OF_PACKAGES:
         package = find_spec(module)  # not imported, which would take longer than everything else here
         if package is not None and package.origin is not None:
@@ -53,7 +54,7 @@ def show_page(if_none_match: Annotated[str | None, Header()] = None) -> Response
     return answer("index.html", if_none_match)
 
 
-@router.get("/page/{name}")
+@router.get("/page/{name:path}")
 def get_file(name: str, if_none_match: Annotated[str | None, Header()] = None) -> Response:
     """One of its files; asked for again each time, and then 304 until an upgrade changes it."""
     return answer(name, if_none_match)

@@ -153,7 +153,7 @@ def test_selections_of_thousands_have_an_address(page: Page, site: Site) -> None
     page.goto("/#/datasets")
     found = page.evaluate(
         """async () => {
-            const { packed, unpacked } = await import(new URL("page/address.js", document.baseURI));
+            const { packed, unpacked } = await import(new URL("page/parts/address.js", document.baseURI));
             const sets = [[], [7], [...Array(50000).keys()], [...Array(3000).keys()].map((id) => 3 * id + (id % 2)),
                 [...Array(50000).keys()].filter((id) => (id * 7919) % 11 < 4)];
             return sets.map((ids) => [packed(ids).length, JSON.stringify(unpacked(packed(ids))) === JSON.stringify(ids)]);

@@ -131,7 +131,7 @@ def test_twenty_rounds_have_twenty_colours_and_no_class_is_grey(page: Page) -> N
     page.goto("/")
     rounds, series = page.evaluate(
         """async () => {
-            const { roundColour, SERIES } = await import(new URL("page/charts.js", document.baseURI));
+            const { roundColour, SERIES } = await import(new URL("page/graphics/charts.js", document.baseURI));
             return [Array.from({ length: 20 }, (_, round) => roundColour(round)), SERIES];
         }"""
     )

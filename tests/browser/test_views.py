@@ -109,7 +109,7 @@ def test_no_two_rounds_share_a_colour(page: Page, site: Site) -> None:
     page.goto("/#/datasets")
     colours: list[str] = page.evaluate(
         """async () => {
-            const { coloured } = await import(new URL("page/colours.js", document.baseURI));
+            const { coloured } = await import(new URL("page/graphics/colours.js", document.baseURI));
             const ids = [...Array(20).keys()];
             return coloured({ ids, rounds: 20, anchor_round: ids }, "round").map(({ colour }) => colour);
         }"""

@@ -1,9 +1,9 @@
 """The page's files: what they may load, that they are whole, and that they are in a wheel. What they do is for tests/browser."""
 
-import fnmatch
 import re
 import tomllib
 from collections.abc import Iterator
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import httpx
@@ -16,7 +16,9 @@ from core.store.keys import Scope
 from tests.service.serving import serving
 
 ROOT = Path(__file__).parents[2]
-FILES = sorted((ROOT / "service/page").iterdir())
+PAGE = ROOT / "service/page"
+FILES = sorted(path for path in PAGE.rglob("*") if path.is_file() and path.suffix != ".ts")  # types are for `make check` alone
+MODULES = 15  # at most, in a folder
 
 
 @pytest.fixture
@@ -58,22 +60,59 @@ def test_plotly_comes_from_its_package(client: httpx.Client) -> None:
 
 
 def test_nothing_but_the_pages_files_is_sent(client: httpx.Client) -> None:
-    for name in ("nothing.js", "%2e%2e%2fauth.py", "..%2f..%2fpyproject.toml", "__init__.py", "page.py"):
+    names = (
+        "nothing.js",
+        "look.js",
+        "views",
+        "views/",
+        "views/nothing.js",
+        "/app.js",
+        "types.d.ts",
+        "views//look.js",
+        "__init__.py",
+        "page.py",
+    )
+    out = ("%2e%2e%2fauth.py", "..%2f..%2fpyproject.toml", "views/%2e%2e/app.js", "views/..%2f..%2fapp.py", "%2fetc%2fpasswd")
+    for name in (*names, *out):
         assert client.get(f"/page/{name}").status_code == 404, name
+
+
+def imported(file: Path) -> set[str]:
+    """Names of the modules that one imports, at once or later."""
+    paths = re.findall(r'(?:from|[^.]import\() ?"(\.\.?/[\w./-]+)"', file.read_text())
+    return {(file.parent / path).resolve().relative_to(PAGE).as_posix() for path in paths}
 
 
 def test_every_file_that_one_names_is_there(client: httpx.Client) -> None:
     named = set()
     for file in FILES:
-        named |= set(re.findall(r'(?:from|import\() ?"\./([\w.-]+)"', text := file.read_text()))
-        named |= set(re.findall(r'"/?page/([\w.-]+)"', text))
+        named |= imported(file) | set(re.findall(r'"/?page/([\w./-]+)"', text := file.read_text()))
         assert not re.findall(r'(?:href|src)="/', text), f"{file.name} names a path that a proxy's prefix would not precede"
-    assert {"wall.js", "look.js", "plotly.min.js", "base.css"} <= named
+    assert {"graphics/wall.js", "views/look.js", "plotly.min.js", "base.css"} <= named
     for name in named:
         assert client.get(f"/page/{name}").status_code == 200, name
 
 
-@pytest.mark.parametrize("file", FILES, ids=lambda file: file.name)
+def test_no_module_imports_itself_in_a_circle() -> None:
+    TopologicalSorter({file.relative_to(PAGE).as_posix(): imported(file) for file in FILES}).prepare()
+
+
+def test_folders_import_downward() -> None:
+    floors = ["", "views", "uploads", "graphics", "parts"]  # uploads and graphics know nothing of each other
+    for file in FILES:
+        own = floors.index(file.parent.name if file.parent != PAGE else "")
+        for name in imported(file):
+            other = floors.index(name.rpartition("/")[0])
+            assert other >= own, f"{file.name} imports {name}"
+            assert {own, other} != {2, 3}, f"{file.name} imports {name}"
+
+
+def test_a_folder_can_be_looked_through() -> None:
+    for folder in (PAGE, *(path for path in PAGE.iterdir() if path.is_dir())):
+        assert len(list(folder.glob("*.js"))) <= MODULES, folder
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: file.relative_to(PAGE).as_posix())
 def test_no_file_asks_anybody_else_and_each_can_be_read(file: Path) -> None:
     text = file.read_text()
     assert not re.findall(r"(?:https?:)?//(?!www\.w3\.org/2000/svg)\w+\.\w+", text)
@@ -83,7 +122,7 @@ def test_no_file_asks_anybody_else_and_each_can_be_read(file: Path) -> None:
 def test_a_wheel_has_every_file() -> None:
     globs = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["package-data"]["service"]
     for file in FILES:
-        assert any(fnmatch.fnmatch(f"page/{file.name}", glob) for glob in globs), file.name
+        assert any(Path("page", file.relative_to(PAGE)).match(glob) for glob in globs), file
 
 
 def test_the_documentation_asks_nobody_else_and_has_the_pages_policy(client: httpx.Client) -> None:
