@@ -16,3 +16,18 @@ def test_the_trainer_loads_neither_celery_nor_sqlalchemy() -> None:
         "import trainer.__main__, trainer.export, sys; assert not {'celery', 'sqlalchemy', 'fastapi', 'redis'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", check], check=True)
+
+
+def test_a_decoder_loads_neither_torch_nor_the_database_while_it_works() -> None:
+    work = """
+import io, sys
+from PIL import Image
+from core.untrusted import decoder
+file = io.BytesIO()
+Image.new("RGB", (64, 48)).save(file, "PNG")
+for each in decoder.WORK.values():
+    each(file.getvalue(), 32, 10_000, {})
+loaded = {"torch", "torchvision", "sqlalchemy", "core.store", "core.settings"} & set(sys.modules)
+assert not loaded, loaded
+"""
+    subprocess.run([sys.executable, "-c", work], check=True)
