@@ -15,7 +15,7 @@ from torchvision.transforms import v2
 
 from trainer.config import TrainConfig
 from trainer.data.augment import Augmentation
-from trainer.data.pixels import DecodedImages
+from trainer.data.decoded import DecodedImages
 from trainer.randomness import generator
 from trainer.resolve import resolve
 

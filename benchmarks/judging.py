@@ -11,8 +11,8 @@ from trainer import checkpoints
 from trainer.backbones.encoder import encode
 from trainer.backbones.resnet import build_encoder
 from trainer.config import TrainConfig
-from trainer.data.pixels import evaluation_batches
-from trainer.data.sources import ImageList
+from trainer.data.decoded import evaluation_batches
+from trainer.data.images import ImageList
 from trainer.evaluation.judge import FEW_VOTERS
 from trainer.evaluation.metrics import consistency, few_label_accuracy, knn_accuracy, retrieval
 

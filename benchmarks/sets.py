@@ -15,7 +15,8 @@ from torch import Tensor, tensor
 
 from service.operations.demo import write_digits
 from trainer.data.benchmark_sets import write_zip
-from trainer.data.sources import ImageList, open_source
+from trainer.data.images import ImageList
+from trainer.data.sources import open_source
 
 DATA = Path(__file__).parents[2] / "shared/data"
 SETS = ("digits", "fashion", "clothing", "cifar10_10k", "cifar10")

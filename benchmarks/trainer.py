@@ -22,7 +22,8 @@ from torch import Tensor
 
 from benchmarks.textbook import TextbookLoop
 from trainer.config import TrainConfig
-from trainer.data.pixels import DecodedImages, PixelStore, open_store
+from trainer.data.decoded import DecodedImages
+from trainer.data.pixels import PixelStore, open_store
 from trainer.data.sources import open_source
 from trainer.loss import neighbourhood_loss
 from trainer.neighbourhoods import TILES, MemoryBank, discover

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from core.ground.durable import sync
-from core.ground.reports import Position, checkpoint_name, parse_checkpoint_name
+from core.ground.folders import Position, checkpoint_name, parse_checkpoint_name
 
 KEEP = 2  # newest within the round under way; the end of every round is always kept
 

@@ -12,11 +12,11 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from core.ground import finite
-from core.ground.reports import Position
+from core.ground.folders import Position
 from trainer.backbones.encoder import Encoder, as_input, encode
 from trainer.config import TrainConfig
-from trainer.data.pixels import evaluation_batches
-from trainer.data.sources import ImageList
+from trainer.data.decoded import evaluation_batches
+from trainer.data.images import ImageList
 from trainer.progress import Progress
 from trainer.run import Run
 

@@ -10,7 +10,7 @@ from typing import TypeVar
 
 import torch
 import torch.distributed as dist
-from torch import Tensor
+from torch import Tensor, nn
 
 T = TypeVar("T")
 
@@ -79,6 +79,16 @@ class Ranks:
         if self.size > 1:
             dist.all_reduce(values, dist.ReduceOp.MAX)
         return values
+
+    def agree(self, device: torch.device, *flags: bool) -> list[bool]:
+        """Whether any rank says so, for each flag: all must stop and save at the same step."""
+        if self.size == 1:
+            return list(flags)
+        return [bool(flag) for flag in self.max(torch.tensor(flags, dtype=torch.int32, device=device)).tolist()]
+
+    def parallel(self, module: nn.Module) -> nn.Module:
+        """The module with gradients averaged over the ranks."""
+        return module if self.size == 1 else nn.parallel.DistributedDataParallel(module)
 
     def once(self, make: Callable[[], T]) -> T:
         """What ``make`` returns or raises on the first rank, on every rank; it must be picklable."""

@@ -1,5 +1,6 @@
 """A training run: everything that a checkpoint holds, and what a resumed run must agree in."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -7,14 +8,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from core.ground.reports import Position
+from core.ground.folders import Position
+from core.ground.reports import Past
 from trainer.backbones.encoder import Encoder
 from trainer.backbones.resnet import build_encoder
 from trainer.config import InputError, TrainConfig
 from trainer.neighbourhoods import MemoryBank
 from trainer.ranks import Ranks
 
-Event = dict[str, Any]
 _SHAPES = ("backbone", "image_size", "dim", "trained_blocks", "backbone_rate")  # what a checkpoint's tensors depend on
 
 
@@ -33,7 +34,7 @@ class Run:
     anchor_round: Tensor = field(default_factory=lambda: torch.empty(0))  # int64 (N,), -1 while no anchor
     trained_towards: Tensor = field(default_factory=lambda: torch.empty(0))  # int64 (N, k), -1 while no anchor
     entropy: list[Tensor] = field(default_factory=list)  # (N,) at the end of each round
-    history: list[Event] = field(default_factory=list)  # one event for each finished epoch and round
+    history: list[Past] = field(default_factory=list)  # one event for each finished epoch and round
 
     @classmethod
     def start(cls, config: TrainConfig, fingerprint: str, count: int, device: torch.device, ranks: Ranks) -> "Run":
@@ -126,3 +127,16 @@ def require_same_run(saved: Mapping[str, Any], config: TrainConfig, fingerprint:
     changed += ["the images"] if saved["images"] != fingerprint else []
     if changed:
         raise InputError(f"cannot resume: {', '.join(changed)} differ from those of the checkpoint; use another --out")
+
+
+def set_rate(optimiser: torch.optim.Optimizer, config: TrainConfig, round_: int, epoch: int, epochs: int, part: float) -> None:
+    """The learning rate starts anew in each round. Steps divide it by 10 at 40, 60 and 80 % of the round's epochs
+    (the paper: 80, 120, 160 of 200), ``step-late`` at 60 and 80 % only (the released code)."""
+    base = config.learning_rate if round_ == 0 else config.learning_rate_next
+    if config.schedule == "cosine":
+        rate = base * 0.5 * (1 + math.cos(math.pi * (epoch + part) / epochs))
+    else:
+        milestones = (0.4, 0.6, 0.8) if config.schedule == "step" else (0.6, 0.8)
+        rate = base * 0.1 ** sum(epoch >= share * epochs for share in milestones)
+    for group in optimiser.param_groups:
+        group["lr"] = rate * group.get("share", 1.0)

@@ -13,23 +13,23 @@ import torch
 from torch import Tensor, nn
 
 from core.ground.durable import write_text
-from core.ground.reports import Position
+from core.ground.folders import Position, RunFolder
+from core.ground.reports import Epoch, Event, Plan, Round, Speed, Warned
 from trainer import checkpoints
-from trainer.backbones.encoder import encode
+from trainer.anchors import choose_anchors, find_neighbours
 from trainer.backbones.resnet import load_initial_weights
 from trainer.backbones.start import begin_as_loaded
 from trainer.config import TrainConfig
 from trainer.data.augment import Augmentation
-from trainer.data.pixels import PixelStore, evaluation_batches, open_store
-from trainer.data.sources import ImageList
+from trainer.data.images import ImageList
+from trainer.data.pixels import PixelStore, open_store
 from trainer.evaluation.diagnostics import collapse_warning, diagnose, entropy_histogram
 from trainer.loss import neighbourhood_loss
-from trainer.neighbourhoods import MemoryBank, discover, neighbourhoods, select_anchors
 from trainer.progress import Progress
 from trainer.randomness import generator
 from trainer.ranks import Ranks
 from trainer.resolve import continued, resolve
-from trainer.run import Event, Run, require_same_run
+from trainer.run import Run, require_same_run, set_rate
 
 
 class Stopped(Exception):
@@ -76,7 +76,7 @@ def train(
     """
     ranks = Ranks.current()
     count = len(images.images)
-    folders = [folder / "checkpoints" for folder in (out_dir, *resume_from)]
+    folders = [RunFolder(folder).checkpoints for folder in (out_dir, *resume_from)]
     newest = ranks.once(lambda: checkpoints.newest(folders))
     saved = checkpoints.load(newest[1]) if newest else None
     config = resolve(continued(config, saved["config"]) if saved else config, count, images.median_side)
@@ -86,7 +86,7 @@ def train(
     tell = on_event if ranks.leads else lambda event: None
     if ranks.leads:
         out_dir.mkdir(parents=True, exist_ok=True)
-        write_text(out_dir / "config.json", json.dumps(config.to_json(), indent=2) + "\n")
+        write_text(RunFolder(out_dir).config, json.dumps(config.to_json(), indent=2) + "\n")
         checkpoints.adopt_round_ends(folders[1:], folders[0])
     ranks.wait()
 
@@ -104,7 +104,7 @@ def train(
         loaded = [] if config.init == "random" else load_initial_weights(run.encoder, config.init, config.backbone)
         if config.epochs_first == 0:
             begin_as_loaded(run, config, images, loaded, progress)
-    forward = _parallel(run.encoder, ranks)
+    forward = ranks.parallel(run.encoder)
     resumed_at = asdict(run.position) if saved else None
     tell({"type": "started", "images": count, "config": config.to_json(), "data": store.choice, "resumed_at": resumed_at})
     for event in run.history:
@@ -121,7 +121,7 @@ def train(
         epochs = config.epochs_first if round_ == 0 else config.epochs
         before = 0 if round_ == 0 else config.epochs_first + (round_ - 1) * config.epochs
         if round_ and run.position == Position(round_):
-            _choose_anchors(run, config, round_, images)
+            choose_anchors(run, config, round_, images)
         for epoch in range(run.position.epoch, epochs):
             order = torch.randperm(count, generator=generator(config.seed, "order", round_, epoch))
             first = run.position.step
@@ -130,18 +130,18 @@ def train(
             started, waited = time.monotonic(), store.waited
             for step, (rows, x) in enumerate(zip(steps, store.augmented(plan, config.crop_size, device), strict=True), first):
                 due = time.monotonic() - saved_at > checkpoint_seconds
-                stop, due = _agree(ranks, device, should_stop(), due and step > first)
+                stop, due = ranks.agree(device, should_stop(), due and step > first)
                 if stop or due:
                     save()
                     saved_at = time.monotonic()
                 if stop:
                     raise Stopped
                 progress.at("epochs", (before + epoch + step / batches) / epochs_in_all)
-                _set_rate(run.optimiser, config, round_, epoch, epochs, step / batches)
+                set_rate(run.optimiser, config, round_, epoch, epochs, step / batches)
                 _step(config, run, forward, rows, x)
                 run.position = Position(round_, epoch, step + 1)
             seconds = time.monotonic() - started
-            speed = {"images_per_second": sum(map(len, steps)) / seconds, "data_wait": (store.waited - waited) / seconds}
+            speed: Speed = {"images_per_second": sum(map(len, steps)) / seconds, "data_wait": (store.waited - waited) / seconds}
             _finish_epoch(run, config, round_, epoch, epochs, speed, tell)
         _finish_round(run, config, images, store, round_, tell)
         save()
@@ -149,12 +149,20 @@ def train(
     return config, run
 
 
-def _sizes(config: TrainConfig, images: ImageList, epochs: int) -> dict[str, Any]:
+def _sizes(config: TrainConfig, images: ImageList, epochs: int) -> Plan:
     """What the time that everything takes depends on."""
-    names = ("backbone", "image_size", "crop_size", "dim", "rounds")
-    chosen = {name: getattr(config, name) for name in names}
-    as_loaded = config.epochs_first == 0
-    return {**chosen, "as_loaded": as_loaded, "images": len(images.images), "side": images.median_side, "epochs": epochs}
+    assert config.image_size and config.crop_size
+    return {
+        "backbone": config.backbone,
+        "image_size": config.image_size,
+        "crop_size": config.crop_size,
+        "dim": config.dim,
+        "rounds": config.rounds,
+        "as_loaded": config.epochs_first == 0,
+        "images": len(images.images),
+        "side": images.median_side,
+        "epochs": epochs,
+    }
 
 
 def _plan(
@@ -190,21 +198,8 @@ def _step(config: TrainConfig, run: Run, forward: nn.Module, rows: Tensor, image
     run.epoch_loss += loss.detach() * len(rows)
 
 
-def _parallel(encoder: nn.Module, ranks: Ranks) -> nn.Module:
-    if ranks.size == 1:
-        return encoder
-    return nn.parallel.DistributedDataParallel(encoder)
-
-
-def _agree(ranks: Ranks, device: torch.device, *flags: bool) -> list[bool]:
-    """Whether any rank says so, for each flag: all must stop and save at the same step."""
-    if ranks.size == 1:
-        return list(flags)
-    return [bool(flag) for flag in ranks.max(torch.tensor(flags, dtype=torch.int32, device=device)).tolist()]
-
-
 def _finish_epoch(
-    run: Run, config: TrainConfig, round_: int, epoch: int, epochs: int, speed: dict[str, float], tell: Callable[[Event], None]
+    run: Run, config: TrainConfig, round_: int, epoch: int, epochs: int, speed: Speed, tell: Callable[[Event], None]
 ) -> None:
     count = run.bank.count
     loss = float(run.epoch_loss) / count
@@ -212,7 +207,7 @@ def _finish_epoch(
         raise FloatingPointError(
             f"the loss became {loss} in round {round_}, epoch {epoch}: lower learning_rate or set precision float32"
         )
-    event = {
+    event: Epoch = {
         "type": "epoch",
         "round": round_,
         "rounds": config.rounds,
@@ -229,77 +224,26 @@ def _finish_epoch(
     tell(event)
 
 
-def _discovery_bank(run: Run, config: TrainConfig, images: ImageList) -> MemoryBank:
-    """What neighbours are sought in: the memory bank, or every image encoded anew."""
-    if config.discovery_features == "bank":
-        return run.bank
-    assert config.image_size is not None
-    ranks = run.bank.ranks
-    start, end = ranks.bounds(run.bank.count)
-    mine = ImageList(images.images[start:end])
-    device = run.bank.rows.device
-    features = encode(run.encoder, evaluation_batches(mine, config.image_size), device).to(device)
-    return MemoryBank(features, ranks=ranks, count=run.bank.count)
-
-
 def _finish_round(
     run: Run, config: TrainConfig, images: ImageList, store: PixelStore, round_: int, tell: Callable[[Event], None]
 ) -> None:
     """Entropy and nearest others of every image, and figures of the embedding that need no labels."""
     before = run.nearest
-    assert config.neighbours is not None
-    discovery = discover(_discovery_bank(run, config, images), config.neighbours, config.temperature)
+    discovery = find_neighbours(run, config, images)
     run.entropy.append(discovery.entropy.cpu())
     run.nearest = discovery.nearest
     figures = diagnose(run, config, store, round_, before)
     histogram = entropy_histogram(run.entropy[-1])
-    event = {"type": "round", "round": round_, "rounds": config.rounds, **figures, "entropy_histogram": histogram}
+    event: Round = {"type": "round", "round": round_, "rounds": config.rounds, **figures, "entropy_histogram": histogram}
     run.history.append(event)
     run.position = Position(round_ + 1)
     tell(event)
     trained = round_ > 0 or config.epochs_first != 0
     warning = collapse_warning(figures, min(config.dim, run.bank.count), trained)
     if warning:
-        run.history.append({"type": "warning", "round": round_, "message": warning})
-        tell(run.history[-1])
-
-
-def _choose_anchors(run: Run, config: TrainConfig, round_: int, images: ImageList) -> None:
-    """The coming round's anchors, those of lowest entropy for AND, each with the nearest others found in the last round.
-
-    The other methods are what AND is compared with: none at all, as many chosen at random, or every sample.
-    """
-    count, device = run.bank.count, run.bank.rows.device
-    if config.method == "instance":
-        run.neighbours = None
-        return
-    assert config.neighbours is not None
-    if run.nearest is None or run.nearest.shape[1] != config.neighbours:  # an extended run may look for more of them
-        discovery = discover(_discovery_bank(run, config, images), config.neighbours, config.temperature)
-        run.entropy[-1], run.nearest = discovery.entropy.cpu(), discovery.nearest
-    if config.method == "and":
-        anchors = select_anchors(run.entropy[-1], config.select_rate, round_)
-    elif config.method == "random_anchors":
-        chance = torch.rand(count, generator=generator(config.seed, "anchors"))
-        anchors = select_anchors(chance, config.select_rate, round_)
-    else:
-        anchors = torch.arange(count)
-    run.neighbours = neighbourhoods(run.nearest, anchors.to(device))
-    run.anchor_round[anchors[run.anchor_round[anchors] < 0]] = round_
-    run.trained_towards[anchors] = run.nearest[anchors.to(device)].cpu()
-
-
-def _set_rate(optimiser: torch.optim.Optimizer, config: TrainConfig, round_: int, epoch: int, epochs: int, part: float) -> None:
-    """The learning rate starts anew in each round. Steps divide it by 10 at 40, 60 and 80 % of the round's epochs
-    (the paper: 80, 120, 160 of 200), ``step-late`` at 60 and 80 % only (the released code)."""
-    base = config.learning_rate if round_ == 0 else config.learning_rate_next
-    if config.schedule == "cosine":
-        rate = base * 0.5 * (1 + math.cos(math.pi * (epoch + part) / epochs))
-    else:
-        milestones = (0.4, 0.6, 0.8) if config.schedule == "step" else (0.6, 0.8)
-        rate = base * 0.1 ** sum(epoch >= share * epochs for share in milestones)
-    for group in optimiser.param_groups:
-        group["lr"] = rate * group.get("share", 1.0)
+        warned: Warned = {"type": "warning", "round": round_, "message": warning}
+        run.history.append(warned)
+        tell(warned)
 
 
 def precision(config: TrainConfig, device: torch.device) -> AbstractContextManager[Any]:

@@ -25,8 +25,9 @@ from trainer.backbones.encoder import Encoder, encode_blocks
 from trainer.backbones.resnet import build_encoder
 from trainer.config import TrainConfig
 from trainer.data.augment import Augmentation
-from trainer.data.pixels import PixelStore, evaluation_batches, open_store
-from trainer.data.sources import ImageList
+from trainer.data.decoded import evaluation_batches
+from trainer.data.images import ImageList
+from trainer.data.pixels import PixelStore, open_store
 from trainer.randomness import generator
 from trainer.ranks import Ranks
 from trainer.resolve import resolve

@@ -16,10 +16,10 @@ from benchmarks import sets
 from benchmarks.judging import judge
 from benchmarks.method.trials import LATER
 from benchmarks.results import Result
-from core.ground.reports import Position
+from core.ground.folders import Position
 from trainer import checkpoints
 from trainer.config import TrainConfig
-from trainer.data.sources import ImageList
+from trainer.data.images import ImageList
 from trainer.randomness import generator
 from trainer.resolve import resolve
 from trainer.train import train

@@ -11,9 +11,8 @@ from sqlalchemy.orm import Session
 
 from core.collections import datasets
 from core.errors import BadParameters, CannotContinue, DatasetNotReady
-from core.ground.folders import RunFolder
+from core.ground.folders import RunFolder, parse_checkpoint_name
 from core.ground.parameters import MOST_ROUNDS
-from core.ground.reports import parse_checkpoint_name
 from core.jobs import lifecycle
 from core.jobs.uses import continued_by
 from core.settings import Settings

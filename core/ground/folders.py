@@ -1,5 +1,6 @@
 """Folders that the trainer writes and the worker and the service read: the names of all files in them stand here alone."""
 
+import re
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -99,3 +100,35 @@ class RunFolder:
 
 
 MAPS = "maps.npz"  # in a folder of attention maps
+_CHECKPOINT = re.compile(r"r(\d{2})-e(\d{5})-s(\d{6})-([0-9a-f]{16})\.pt")
+
+
+@dataclass(frozen=True, order=True)
+class Position:
+    """The next step to take: round, epoch within it, step within that. A round's end is epoch 0 of the next."""
+
+    round: int = 0
+    epoch: int = 0
+    step: int = 0
+
+    @property
+    def ends_round(self) -> bool:
+        return self.round > 0 and self.epoch == 0 and self.step == 0
+
+    def __str__(self) -> str:
+        return f"r{self.round:02}-e{self.epoch:05}-s{self.step:06}"
+
+
+def checkpoint_name(position: Position, digest: str) -> str:
+    """The file name of a checkpoint; names sort by position.
+
+    Args:
+        digest: the first 16 hexadecimal digits of its content's SHA-256.
+    """
+    return f"{position}-{digest}.pt"
+
+
+def parse_checkpoint_name(name: str) -> tuple[Position, str] | None:
+    """Position and digest, ``None`` of another file's name."""
+    match = _CHECKPOINT.fullmatch(name)
+    return (Position(*map(int, match.groups()[:3])), match.group(4)) if match else None

@@ -1,54 +1,11 @@
-"""What a run of the trainer leaves in its folder for others: the names of its files, and the types of what JSON they hold.
+"""What a run of the trainer tells others in the files of its folder (``core.ground.folders.RunFolder``), as types of the JSON.
 
 The trainer writes them, the worker reads them, and the job's row, the API and the client hand them on. A key that is
 ``NotRequired`` is newer than others: files and rows of earlier versions lack it.
 """
 
-import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any, Literal, NotRequired, TypedDict, cast
-
-EVENTS = "events.jsonl"  # a line for each ``Event``
-PROGRESS = "progress.jsonl"  # a line for each ``ProgressLine`` of training and exporting
-EVALUATION = "evaluation.json"  # an ``Evaluation``
-EVALUATION_PROGRESS = "evaluation-progress.jsonl"
-CONFIG = "config.json"  # the resolved configuration
-CHECKPOINTS = "checkpoints"  # a folder of files named by ``checkpoint_name``
-MODEL = "model"  # the folder of what is exported
-
-_CHECKPOINT = re.compile(r"r(\d{2})-e(\d{5})-s(\d{6})-([0-9a-f]{16})\.pt")
-
-
-@dataclass(frozen=True, order=True)
-class Position:
-    """The next step to take: round, epoch within it, step within that. A round's end is epoch 0 of the next."""
-
-    round: int = 0
-    epoch: int = 0
-    step: int = 0
-
-    @property
-    def ends_round(self) -> bool:
-        return self.round > 0 and self.epoch == 0 and self.step == 0
-
-    def __str__(self) -> str:
-        return f"r{self.round:02}-e{self.epoch:05}-s{self.step:06}"
-
-
-def checkpoint_name(position: Position, digest: str) -> str:
-    """The file name of a checkpoint; names sort by position.
-
-    Args:
-        digest: the first 16 hexadecimal digits of its content's SHA-256.
-    """
-    return f"{position}-{digest}.pt"
-
-
-def parse_checkpoint_name(name: str) -> tuple[Position, str] | None:
-    """Position and digest, ``None`` of another file's name."""
-    match = _CHECKPOINT.fullmatch(name)
-    return (Position(*map(int, match.groups()[:3])), match.group(4)) if match else None
 
 
 class Started(TypedDict):

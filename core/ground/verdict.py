@@ -3,7 +3,9 @@
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Literal
+
+from core.ground.reports import Evaluation, FewLabel, Figures, RoundJudged, Votes
 
 LEAST_JUDGED = 100  # with fewer, the 95 % interval of an accuracy is wider than 10 points to either side
 _DEVIATIONS = 1.96  # of the difference of two accuracies: 95 %
@@ -13,7 +15,8 @@ _UNLIKE = {  # where what started from weights is worse than, or no better than,
     0: "; these images may be unlike those it knows: try training from nothing",
 }
 # Of an evaluation: what each is called, and where its kNN accuracy stands in those of earlier versions, too.
-BASELINES = {
+Baseline = Literal["frozen", "untrained", "raw_pixels"]
+BASELINES: dict[Baseline, tuple[str, Literal["frozen_accuracy", "untrained_accuracy", "raw_pixel_accuracy"]]] = {
     "frozen": ("the pretrained encoder as it is", "frozen_accuracy"),
     "untrained": ("an untrained encoder", "untrained_accuracy"),
     "raw_pixels": ("raw pixels", "raw_pixel_accuracy"),
@@ -38,14 +41,15 @@ class _Measured:
     variance: float = 0.0
 
 
-def verdict(evaluation: Mapping[str, Any] | None) -> Verdict | None:
+def verdict(evaluation: Evaluation | None) -> Verdict | None:
     """The verdict on a model; ``None`` without an evaluation. It rests on one measure, so that chance is asked once: accuracy
     with five labels a class where they could be drawn, else kNN accuracy."""
     if not evaluation:
         return None
-    if evaluation.get("knn_accuracy") is None:
+    accuracy = evaluation.get("knn_accuracy")
+    if accuracy is None:
         return Verdict(_without_labels(evaluation) + _choice(evaluation))
-    own, others, measure = _measured(evaluation)
+    own, others, measure = _measured(evaluation, accuracy)
     judged = int(evaluation.get("queries") or 0)
     known = [f"{BASELINES[name][0]} {_percent(found.accuracy)}" for name, found in others.items() if found]
     figures = measure + ", ".join([_percent(own.accuracy), *known])
@@ -58,12 +62,13 @@ def verdict(evaluation: Mapping[str, Any] | None) -> Verdict | None:
     return Verdict(sentence, *(None if signs[name] is None else signs[name] == 1 for name in BASELINES))
 
 
-def few_label(figures: Mapping[str, Any] | None, labels: int = LABELS) -> Mapping[str, Any] | None:
+def few_label(figures: Votes | RoundJudged | None, labels: int = LABELS) -> FewLabel | None:
     """Accuracy with so many labels a class, ``{labels, mean, low, high}``, of the figures of one embedding."""
-    return next((one for one in (figures or {}).get("few_label") or [] if one["labels"] == labels), None)
+    found = figures.get("few_label") if figures else None
+    return next((one for one in found or [] if one["labels"] == labels), None)
 
 
-def _measured(evaluation: Mapping[str, Any]) -> tuple[_Measured, dict[str, _Measured | None], str]:
+def _measured(evaluation: Evaluation, knn_accuracy: float) -> tuple[_Measured, dict[Baseline, _Measured | None], str]:
     """What is published, its baselines, and the words for what was measured. What is published as it was is its own baseline."""
     own = _few(evaluation.get("trained"))
     if own:
@@ -73,10 +78,10 @@ def _measured(evaluation: Mapping[str, Any]) -> tuple[_Measured, dict[str, _Meas
         others = {name: None if accuracy is None else _Measured(accuracy) for name, accuracy in accuracies.items()}
     if evaluation.get("as_it_was"):
         others["frozen"] = None
-    return own or _Measured(evaluation["knn_accuracy"]), others, f"with {LABELS} labels a class " if own else ""
+    return own or _Measured(knn_accuracy), others, f"with {LABELS} labels a class " if own else ""
 
 
-def _few(figures: Mapping[str, Any] | None) -> _Measured | None:
+def _few(figures: Figures | None) -> _Measured | None:
     found = few_label(figures)
     if found is None:
         return None
@@ -93,7 +98,7 @@ def _compare(own: _Measured, baseline: _Measured, judged: int) -> int:
     return int(math.copysign(1, difference))
 
 
-def _words(signs: Mapping[str, int | None]) -> str:
+def _words(signs: Mapping[Baseline, int | None]) -> str:
     known = [sign for sign in signs.values() if sign is not None]
     better, worse, equal = ([BASELINES[name][0] for name, sign in signs.items() if sign == wanted] for wanted in (1, -1, 0))
     if not known:
@@ -116,7 +121,7 @@ def _joined(names: list[str], word: str) -> str:
     return f" {word} ".join(names)
 
 
-def _advice(evaluation: Mapping[str, Any], signs: Mapping[str, int | None]) -> str:
+def _advice(evaluation: Evaluation, signs: Mapping[Baseline, int | None]) -> str:
     plain = [sign for name, sign in signs.items() if name != "frozen" and sign is not None]
     frozen = signs["frozen"]
     if evaluation.get("init", "random") != "random":
@@ -130,7 +135,7 @@ def _advice(evaluation: Mapping[str, Any], signs: Mapping[str, int | None]) -> s
     return "; train longer" if frozen == 1 else "; train longer or start from pretrained weights"
 
 
-def _choice(evaluation: Mapping[str, Any]) -> str:
+def _choice(evaluation: Evaluation) -> str:
     """Where adapting was given up, that it was, and why."""
     if not evaluation.get("as_it_was") or evaluation.get("chosen_by") is None:
         return ""
@@ -142,14 +147,14 @@ def _choice(evaluation: Mapping[str, Any]) -> str:
     return f"; {why}: what is published is the pretrained encoder as it was"
 
 
-def _without_labels(evaluation: Mapping[str, Any]) -> str:
+def _without_labels(evaluation: Evaluation) -> str:
     """What figures without labels can say: whether the embedding collapsed and still changes, never whether it is useful."""
-    rounds = evaluation.get("rounds") or [{}]
-    last = rounds[0] if evaluation.get("as_it_was") else rounds[-1]
+    rounds = evaluation.get("rounds")
+    last = rounds[0 if evaluation.get("as_it_was") else -1] if rounds else None
     said = []
-    if (rank := last.get("effective_rank")) is not None:
+    if last and (rank := last.get("effective_rank")) is not None:
         said.append(f"the embedding uses about {rank:.0f} dimensions")
-    if (agreement := last.get("neighbour_agreement")) is not None:
+    if last and (agreement := last.get("neighbour_agreement")) is not None:
         said.append(f"{_percent(agreement)} of the nearest neighbours stayed the same in the last round")
     collapsed = [text for text in evaluation.get("warnings") or [] if "collapsed" in text]
     figures = said if evaluation.get("as_it_was") else collapsed[-1:] or said

@@ -13,6 +13,7 @@ import click
 from anchorhood import ApiError, Client, Dataset, Job, JobFailed, LeftOut, Rejection, Unreachable
 from anchorhood.packing import shown
 from core.ground import finite
+from core.ground.reports import evaluation_of
 from core.ground.verdict import BASELINES, verdict
 
 UNREACHABLE = 3  # exit code where no service answers
@@ -138,7 +139,7 @@ def _percent(fraction: float | None) -> str:
 
 def evaluation_lines(judged: dict[str, Any] | None) -> list[str]:
     """What a training's evaluation found, or why there is none."""
-    found = verdict(judged)
+    found = verdict(evaluation_of(judged))
     said = [found.sentence] if found else []
     if not judged or judged.get("knn_accuracy") is None:
         return ["no labels, so no accuracy: upload with --labels folders, or label some images", *said]

@@ -153,7 +153,7 @@ class _Demo:
             print(f"warning: {warning}")
         print("\nround  anchors  5 labels    kNN  consistency of the neighbours")
         for entry in judged["rounds"]:
-            few = _percent((few_label(entry) or {}).get("mean"))
+            few = _percent(found["mean"] if (found := few_label(entry)) else None)
             knn, consistency = _percent(entry["knn_accuracy"]), _percent(entry["consistency"])
             print(f"{entry['round']:5}  {entry['anchors']:7.1%}  {few:>8}  {knn:>5}  {consistency}")
 

@@ -14,6 +14,7 @@ from starlette.concurrency import run_in_threadpool
 
 from core.collections import continuation, datasets, training
 from core.errors import BadParameters, BadRequest, DatasetNotReady, NoTable
+from core.ground.reports import evaluation_of
 from core.ground.verdict import verdict
 from core.jobs import idempotency, lifecycle, scheduling
 from core.store.kinds import DatasetStatus, JobKind, JobStatus, Queue
@@ -242,7 +243,7 @@ def body(job: Job, way: continuation.Way | None = None) -> JobBody:
     """A row as the API shows it; ``way`` is how it can be continued."""
     made = ("metadata", "estimated_finish", "verdict", "continuation")
     columns = {name: getattr(job, name) for name in JobBody.model_fields if name not in made}
-    said = verdict(job.evaluation) if job.kind == JobKind.TRAIN else None
+    said = verdict(evaluation_of(job.evaluation)) if job.kind == JobKind.TRAIN else None
     return JobBody.model_validate(
         {
             **columns,

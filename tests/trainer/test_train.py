@@ -27,7 +27,7 @@ from trainer.__main__ import main
 from trainer.backbones.encoder import encode
 from trainer.config import InputError, TrainConfig
 from trainer.data.augment import crop_and_resize
-from trainer.data.pixels import evaluation_batches
+from trainer.data.decoded import evaluation_batches
 from trainer.data.sources import SourceError, open_source
 from trainer.evaluation.evaluate import Labelled, evaluate
 from trainer.export import export

@@ -7,8 +7,8 @@ from torch import Tensor
 
 from trainer.backbones.encoder import Encoder, encode_features
 from trainer.config import ConfigError, TrainConfig
-from trainer.data.pixels import evaluation_batches
-from trainer.data.sources import ImageList
+from trainer.data.decoded import evaluation_batches
+from trainer.data.images import ImageList
 from trainer.progress import Progress
 from trainer.ranks import Ranks
 from trainer.run import Run

@@ -13,7 +13,8 @@ from PIL import Image
 from core.ground import imaging
 from trainer.commands.inputs import open_and_report, read_json
 from trainer.config import InputError
-from trainer.data.sources import ImageList, ImageRef, SourceError
+from trainer.data.images import ImageList, ImageRef
+from trainer.data.sources import SourceError
 from trainer.evaluation.attention import Attention, Pair, attention, neighbours
 
 SIDE, GAP = 80, 4  # pixels of the picture

@@ -7,6 +7,7 @@ from pathlib import Path
 from core.ground import finite
 from core.ground.depths import Depths
 from core.ground.label_text import label_text
+from core.ground.reports import EvaluationStep
 from core.ground.verdict import verdict
 from trainer.commands.inputs import open_and_report, read_json
 from trainer.data.sources import SourceError
@@ -25,7 +26,7 @@ def evaluate_command(arguments: argparse.Namespace) -> int:
     held_out = arguments.held_out or given.get("held_out")
     progress = Progress(arguments.progress)
 
-    def tell(text: str, step: str, done: float) -> None:
+    def tell(text: str, step: EvaluationStep, done: float) -> None:
         log.info("evaluating %s", text)
         progress.at(step, done)
 

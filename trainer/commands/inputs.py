@@ -7,7 +7,8 @@ from typing import Any
 
 from core.ground import notices
 from trainer.config import InputError
-from trainer.data.sources import ImageList, open_source
+from trainer.data.images import ImageList
+from trainer.data.sources import open_source
 
 log = logging.getLogger("trainer")
 

@@ -15,14 +15,14 @@ from typing import Any
 from tqdm import tqdm
 
 from core.ground import finite
-from core.ground.reports import Position
+from core.ground.folders import Position, RunFolder
+from core.ground.reports import Event
 from trainer import checkpoints
 from trainer.commands.inputs import open_and_report, read_json
 from trainer.config import InputError, TrainConfig
 from trainer.data.sources import SourceError
 from trainer.progress import Progress
 from trainer.ranks import Ranks, join, leave
-from trainer.run import Event
 from trainer.train import train
 
 log = logging.getLogger("trainer")
@@ -56,8 +56,9 @@ def _train_and_export(arguments: argparse.Namespace, given: dict[str, Any], conf
         arguments.out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise InputError(f"--out {arguments.out}: {error.strerror}") from error
-    with open(arguments.out / "events.jsonl" if ranks.leads else os.devnull, "w", encoding="utf-8") as events:
-        bar, progress = _Bar(), Progress(arguments.out / "progress.jsonl" if ranks.leads else None)
+    out = RunFolder(arguments.out)
+    with open(out.events if ranks.leads else os.devnull, "w", encoding="utf-8") as events:
+        bar, progress = _Bar(), Progress(out.progress if ranks.leads else None)
 
         def on_event(event: Event) -> None:
             events.write(finite.dumps(event) + "\n")
@@ -83,7 +84,7 @@ def _train_and_export(arguments: argparse.Namespace, given: dict[str, Any], conf
             on_event({"type": "exporting"})
             from trainer.export import export
 
-            export(config, run, images, arguments.out / "model", progress)
+            export(config, run, images, out.model, progress)
             on_event({"type": "finished"})
         ranks.wait()
     return 0
@@ -99,7 +100,7 @@ def _configuration(arguments: argparse.Namespace, given: dict[str, Any]) -> Trai
     }
     if not (arguments.resume or arguments.add_rounds):
         return TrainConfig.make(params, run=_earlier([arguments.out, *map(Path, given.get("resume", []))]))
-    newest = checkpoints.newest([arguments.out / "checkpoints"])
+    newest = checkpoints.newest([RunFolder(arguments.out).checkpoints])
     if newest is None:
         raise InputError(f"--out {arguments.out}: no intact checkpoint to go on from")
     before = dict(checkpoints.load(newest[1])["config"])
@@ -120,10 +121,10 @@ def _earlier(folders: Sequence[Path]) -> dict[str, Any]:
     """The configuration of the run that is continued, but the device, which is chosen anew. One that has no checkpoint yet has
     nothing to be true to."""
     for folder in folders:
-        if checkpoints.newest([folder / "checkpoints"]) is None:
+        if checkpoints.newest([RunFolder(folder).checkpoints]) is None:
             continue
         with suppress(InputError):
-            params = read_json(folder / "config.json")
+            params = read_json(RunFolder(folder).config)
             params.pop("device", None)
             return params
     return {}

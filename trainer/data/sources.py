@@ -12,20 +12,17 @@ import tempfile
 import zipfile
 import zlib
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
-from functools import lru_cache
+from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any, Protocol
-
-import numpy as np
-from PIL import Image
+from typing import IO, Any
 
 from core.ground import imaging, names, notices
-from core.ground.depths import Depths, joined
+from core.ground.depths import Depths
 from core.ground.formats import is_ignored
 from trainer.config import InputError
+from trainer.data.images import FileRange, ImageList, ImageRef, Location, ZipEntry, cpus, open_zip
 
 _UNREADABLE = (OSError, RuntimeError, zipfile.BadZipFile, tarfile.TarError, EOFError, zlib.error, lzma.LZMAError)
 _unpacked: list[IO[bytes]] = []  # temporary copies of compressed tar archives; they go with the process
@@ -33,43 +30,6 @@ _unpacked: list[IO[bytes]] = []  # temporary copies of compressed tar archives; 
 
 class SourceError(InputError):
     """A data source that cannot be read or holds no usable image."""
-
-
-class Location(Protocol):
-    """Where the bytes of an image are; loader processes receive it by value."""
-
-    def read(self) -> bytes: ...
-
-
-@dataclass(frozen=True)
-class FileRange:
-    """``length`` bytes of a file from ``offset``; all of them for -1."""
-
-    file: str
-    offset: int = 0
-    length: int = -1
-
-    def read(self) -> bytes:
-        with open(self.file, "rb") as file:
-            file.seek(self.offset)
-            return file.read(self.length)
-
-
-@dataclass(frozen=True)
-class ZipEntry:
-    """Entry number ``index`` of a zip archive."""
-
-    file: str
-    index: int
-
-    def read(self) -> bytes:
-        archive = _open_zip(self.file)
-        return archive.read(archive.infolist()[self.index])  # ZipFile locks its own reads
-
-
-@lru_cache(maxsize=8)
-def _open_zip(file: str) -> names.ZipFile:
-    return names.ZipFile(file)
 
 
 @dataclass(frozen=True)
@@ -80,57 +40,6 @@ class _Unreadable:
 
     def read(self) -> bytes:
         raise OSError(self.reason)
-
-
-@dataclass(frozen=True)
-class ImageRef:
-    """One image: an id, the path it is known by, its content's SHA-256, its size in pixels, where its bytes are, and what black
-    and white are should it be a deep one."""
-
-    id: int
-    path: str
-    sha256: str
-    width: int
-    height: int
-    location: Location
-    depths: Depths = field(default_factory=dict, hash=False)
-
-    def decode(self) -> Image.Image:
-        """The image upright in RGB. Its size was accepted when it was listed, perhaps under a larger limit."""
-        return imaging.decode(self.location.read(), max(imaging.MAX_PIXELS, self.width * self.height), self.depths)
-
-
-@dataclass(frozen=True)
-class ImageList:
-    """Distinct images in the order of their SHA-256, so that names and folders cannot matter.
-
-    ``rejected`` holds (path, reason) for each file that is no usable image, ``duplicates`` counts further files with the
-    content of an image in the list, ``noticed`` what else a person should know (``core.ground.notices``).
-    """
-
-    images: Sequence[ImageRef]
-    rejected: Sequence[tuple[str, str]] = ()
-    duplicates: int = 0
-    noticed: Mapping[str, int] = field(default_factory=dict)
-
-    @property
-    def depths(self) -> Depths:
-        """What black and white are in deep images of the collection."""
-        return joined(image.depths for image in self.images)
-
-    def seen_by(self, depths: Depths) -> "ImageList":
-        """The images as an encoder sees them that was trained on a collection of those ``depths``."""
-        return replace(self, images=[replace(image, depths=depths) for image in self.images])
-
-    @property
-    def fingerprint(self) -> str:
-        """SHA-256 over the contents' hashes: equal for equal images, whatever their names."""
-        return hashlib.sha256("".join(image.sha256 for image in self.images).encode()).hexdigest()
-
-    @property
-    def median_side(self) -> int:
-        """Median over the images of the shorter side in pixels."""
-        return int(np.median([min(image.width, image.height) for image in self.images]))
 
 
 def open_source(path: str | os.PathLike[str]) -> ImageList:
@@ -165,11 +74,6 @@ def open_source(path: str | os.PathLike[str]) -> ImageList:
     return listed
 
 
-def cpus() -> int:
-    """Processors that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
 def _folder_files(root: Path) -> Iterator[tuple[str, Location | None]]:
     """Every file below a folder; ``None`` for what is passed over."""
     unread: list[tuple[str, Location]] = []
@@ -196,8 +100,8 @@ def _folder_files(root: Path) -> Iterator[tuple[str, Location | None]]:
 
 
 def _zip_files(path: Path) -> Iterator[tuple[str, Location | None]]:
-    _open_zip.cache_clear()  # another archive may have come under the same name
-    written = names.zip_names(_open_zip(str(path)))
+    open_zip.cache_clear()  # another archive may have come under the same name
+    written = names.zip_names(open_zip(str(path)))
     for index, name in enumerate(map(names.slashed, written)):
         if name and not name.endswith("/"):
             yield name, None if is_ignored(name) else ZipEntry(str(path), index)

@@ -14,8 +14,8 @@ from trainer import checkpoints
 from trainer.backbones.encoder import Encoder, as_input
 from trainer.backbones.resnet import build_encoder
 from trainer.config import InputError, TrainConfig
-from trainer.data.pixels import evaluation_batches
-from trainer.data.sources import ImageList, ImageRef
+from trainer.data.decoded import evaluation_batches
+from trainer.data.images import ImageList, ImageRef
 from trainer.resolve import resolve_device
 
 FINEST = 7  # positions a side, as the last stage of a residual network has them at 224 pixels

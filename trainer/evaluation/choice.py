@@ -1,12 +1,11 @@
 """Whether a run that started from weights is better at its end than these weights were as they are. Ties go to the start."""
 
 import math
-from collections.abc import Mapping
-from typing import Any
 
 import torch
 from torch import Tensor
 
+from core.ground.reports import Change, VotesAndRetrieval
 from core.ground.verdict import few_label
 from trainer.evaluation.diagnostics import effective_rank, neighbour_agreement
 
@@ -19,7 +18,7 @@ LEAST_RANK = 0.1  # of the effective rank of the start
 _NEAREST = 20  # and at most a tenth of the images
 
 
-def gains(frozen: Mapping[str, Any], adapted: Mapping[str, Any], judged: int) -> bool:
+def gains(frozen: VotesAndRetrieval, adapted: VotesAndRetrieval, judged: int) -> bool:
     """By labels: whether few-label accuracy, mean average precision and kNN accuracy together rise, and neither of the first two
     falls by more than a standard error of the difference of two accuracies. kNN counts in the sum alone: it asks for hundreds
     of labels, and rises where look-alikes are pushed apart (docs/method.md).
@@ -38,7 +37,7 @@ def gains(frozen: Mapping[str, Any], adapted: Mapping[str, Any], judged: int) ->
     return bool(rise > 0 and all(within))
 
 
-def change(before: Tensor, after: Tensor) -> dict[str, float]:
+def change(before: Tensor, after: Tensor) -> Change:
     """What training did to the embedding, without labels.
 
     Args:
@@ -60,7 +59,7 @@ def change(before: Tensor, after: Tensor) -> dict[str, float]:
     }
 
 
-def is_sound(changed: Mapping[str, float]) -> bool:
+def is_sound(changed: Change) -> bool:
     """Without labels: whether the end still knows what the start knew, has not collapsed, and has not pushed look-alikes apart,
     after which each image is alone with those few that are nearest to it."""
     least = LEAST_RANK * changed["effective_rank_before"]

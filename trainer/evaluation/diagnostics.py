@@ -1,11 +1,11 @@
 """Figures of an embedding that need no labels, taken at the end of every round."""
 
 import math
-from typing import Any
 
 import torch
 from torch import Tensor
 
+from core.ground.reports import LabelFree
 from trainer.config import TrainConfig
 from trainer.data.augment import Augmentation
 from trainer.data.pixels import PixelStore
@@ -19,7 +19,7 @@ ENTROPY_BINS = 40
 _POINT = -0.2  # uniformity of vectors whose cosine is 0.95
 
 
-def diagnose(run: Run, config: TrainConfig, store: PixelStore, round_: int, before: Tensor | None) -> dict[str, float | None]:
+def diagnose(run: Run, config: TrainConfig, store: PixelStore, round_: int, before: Tensor | None) -> LabelFree:
     """Entropy, agreement of neighbours with the round before, effective rank, alignment and uniformity.
 
     Args:
@@ -54,7 +54,7 @@ def entropy_histogram(entropy: Tensor) -> list[int]:
     return counts
 
 
-def collapse_warning(figures: dict[str, float | None], largest: int, trained: bool) -> str | None:
+def collapse_warning(figures: LabelFree, largest: int, trained: bool) -> str | None:
     """Plain words if the embedding has collapsed to a point or to few of the largest possible number of dimensions (d, or
     N where there are fewer images), else ``None``; what to do about it depends on whether it was ``trained``."""
     rank, spread = figures["effective_rank"] or 0.0, figures["uniformity"] or 0.0
@@ -92,7 +92,7 @@ def neighbour_agreement(before: Tensor, after: Tensor) -> float:
 
 
 @torch.no_grad()
-def _views(run: Run, config: TrainConfig, store: PixelStore, round_: int) -> Any:
+def _views(run: Run, config: TrainConfig, store: PixelStore, round_: int) -> tuple[Tensor, Tensor]:
     """Two augmented views of a sample, encoded in evaluation mode: float32 (B, d) each, on the CPU."""
     assert config.crop_size is not None
     device = run.bank.rows.device

@@ -2,26 +2,26 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Literal
 
 import torch
 from torch import Tensor
 
+from core.ground.folders import RunFolder
+from core.ground.reports import Change, Evaluation, EvaluationStep, Figures, Round, RoundJudged, Votes
 from core.ground.verdict import LEAST_JUDGED
 from trainer import checkpoints
 from trainer.backbones.encoder import Encoder, encode
 from trainer.backbones.resnet import build_encoder
 from trainer.config import InputError, TrainConfig
-from trainer.data.pixels import evaluation_batches
-from trainer.data.sources import ImageList
+from trainer.data.decoded import evaluation_batches
+from trainer.data.images import ImageList
 from trainer.evaluation.choice import SAMPLE, change, gains, is_sound
 from trainer.evaluation.judge import Judge, Labelled
 from trainer.evaluation.metrics import consistency, consistency_by_decile
 from trainer.resolve import resolve_device
 
 __all__ = ["Labelled", "evaluate"]
-
-LABEL_FREE = ("mean_entropy", "neighbour_agreement", "effective_rank", "alignment", "uniformity")
 
 
 def evaluate(
@@ -30,8 +30,8 @@ def evaluate(
     held_out: Labelled | None,
     k: int | None = None,
     device: str = "auto",
-    on_progress: Callable[[str, str, float], None] = lambda text, step, done: None,
-) -> dict[str, Any]:
+    on_progress: Callable[[str, EvaluationStep, float], None] = lambda text, step, done: None,
+) -> Evaluation:
     """Judge a finished run with labels that it never saw: votes for every round; retrieval and linear classifiers, too, for what
     is to be published and for what it is compared with.
 
@@ -63,25 +63,31 @@ def evaluate(
         ``chosen_by``, ``labels`` or ``neighbours``, ``None`` where there was no choice; ``change``, what ``choice.change`` gives,
         where neighbours chose; ``as_it_was``, whether what is published is what the run started from; ``init``, which is
         ``random``, ``imagenet`` or ``weights``;
-        ``rounds``, a list of ``{round, few_label, knn_accuracy, anchors, consistency, consistency_by_decile}`` and
-        ``LABEL_FREE``; ``anchors, consistency`` of the last one; ``warnings``.
+        ``rounds``, a list of ``{round, few_label, knn_accuracy, anchors, consistency, consistency_by_decile}`` and the
+        figures without labels; ``anchors, consistency`` of the last one; ``warnings``.
 
     Raises:
         InputError: not a finished run, or one of other images; held-out images that were all trained on; a bad ``k``.
     """
     if k is not None and k < 1:
         raise InputError(f"k: {k} is not a number of voters, 1 or more")
-    ends = checkpoints.round_ends(run_dir / "checkpoints")
+    ends = checkpoints.round_ends(RunFolder(run_dir).checkpoints)
     if not ends:
         raise InputError(f"{run_dir}: no checkpoint of a finished round in it")
     judge = Judge.of(train, held_out, k, resolve_device(device))
-    rounds: list[dict[str, Any]] = []
-    figures, frozen, config = None, None, None
+    rounds: list[RoundJudged] = []
+    votes: Votes | None = None  # of the round
+    figures: Figures | None = None  # of the last one
+    frozen: Figures | None = None
+    config: TrainConfig | None = None
     start: Tensor | None = None  # memory bank of a round 0 that trained nothing
     end: Tensor | None = None  # the labelled images' embeddings after the last round
     for number, path in ends:
         before_last = len(rounds) < len(ends) - 1
-        on_progress(f"round {number}", *(("rounds", len(rounds) / (len(ends) - 1)) if before_last else ("last", 0.0)))
+        if before_last:
+            on_progress(f"round {number}", "rounds", len(rounds) / (len(ends) - 1))
+        else:
+            on_progress(f"round {number}", "last", 0.0)
         state = checkpoints.load(path)
         config = TrainConfig.make(run=state["config"])
         if state["images"] != train.images.fingerprint:
@@ -91,28 +97,36 @@ def evaluate(
         omega = state["neighbours"]  # what this round was trained towards
         if number == 0 and config.epochs_first == 0:
             start = state["bank"]
-            figures = frozen = judge.as_loaded(encoder, start) if judge else None
+            votes = figures = frozen = judge.as_loaded(encoder, start) if judge else None
         elif judge and number == config.rounds - 1:
             figures, end = judge.encoder(encoder)
+            votes = figures
         elif judge:
-            figures = judge.briefly(encoder)
-        label_free = next(event for event in state["history"] if event["type"] == "round" and event["round"] == number)
+            votes = judge.briefly(encoder)
+        told: Round = next(event for event in state["history"] if event["type"] == "round" and event["round"] == number)
         rounds.append(
             {
                 "round": number,
-                "few_label": figures["few_label"] if figures else [],
-                "knn_accuracy": figures["knn_accuracy"] if figures else None,
+                "few_label": votes["few_label"] if votes else [],
+                "knn_accuracy": _accuracy(votes),
                 "anchors": 0.0 if omega is None else float((omega[:, 0] >= 0).float().mean()),
                 "consistency": None if omega is None else consistency(omega, train.labels),
                 "consistency_by_decile": consistency_by_decile(state["entropy"][number], state["nearest"], train.labels),
-                **{name: label_free[name] for name in LABEL_FREE},
+                "mean_entropy": told["mean_entropy"],
+                "neighbour_agreement": told["neighbour_agreement"],
+                "effective_rank": told["effective_rank"],
+                "alignment": told["alignment"],
+                "uniformity": told["uniformity"],
             }
         )
     assert config is not None
     if len(rounds) < config.rounds:
         raise InputError(f"{run_dir}: only {len(rounds)} of {config.rounds} rounds are finished; run it to its end first")
     last = rounds[-1]
-    published, chosen_by, changed, adapted = last["round"], None, None, None
+    published = last["round"]
+    chosen_by: Literal["labels", "neighbours"] | None = None
+    changed: Change | None = None
+    adapted: Figures | None = None
     if start is not None and len(rounds) > 1:
         if judge and end is not None and judge.classes > 1 and len(judge.labels) >= LEAST_JUDGED:
             before, after = [judge.left_out(bank) for bank in (start[judge.rows], end)] if held_out else (frozen, figures)
@@ -136,7 +150,7 @@ def evaluate(
         "queries": len(judge.targets) if judge else 0,
         "overlap": judge.overlap if judge else 0,
         "classes": judge.classes if judge else 0,
-        "init": config.init if config.init in ("random", "imagenet") else "weights",
+        "init": "random" if config.init == "random" else "imagenet" if config.init == "imagenet" else "weights",
         "published_round": published,
         "chosen_by": chosen_by,
         "change": changed,
@@ -146,7 +160,10 @@ def evaluate(
         "frozen": frozen,
         "untrained": untrained,
         "raw_pixels": pixels,
-        **{name: found["knn_accuracy"] if found else None for name, found in _accuracies(figures, frozen, untrained, pixels)},
+        "knn_accuracy": _accuracy(figures),
+        "frozen_accuracy": _accuracy(frozen),
+        "untrained_accuracy": _accuracy(untrained),
+        "raw_pixel_accuracy": _accuracy(pixels),
         "anchors": last["anchors"],
         "consistency": last["consistency"],
         "rounds": rounds,
@@ -154,7 +171,7 @@ def evaluate(
     }
 
 
-def _changed(start: Tensor, encoder: Encoder, images: ImageList, device: torch.device) -> dict[str, float]:
+def _changed(start: Tensor, encoder: Encoder, images: ImageList, device: torch.device) -> Change:
     """What became of the start's memory bank (N, d): of a part of the images, evenly spaced."""
     rows = torch.arange(0, len(start), -(-len(start) // SAMPLE))
     some = ImageList([images.images[row] for row in rows.tolist()])
@@ -162,6 +179,5 @@ def _changed(start: Tensor, encoder: Encoder, images: ImageList, device: torch.d
     return change(start[rows], encode(encoder, evaluation_batches(some, int(encoder.image_size)), device))
 
 
-def _accuracies(*figures: dict[str, Any] | None) -> list[tuple[str, dict[str, Any] | None]]:
-    names = ("knn_accuracy", "frozen_accuracy", "untrained_accuracy", "raw_pixel_accuracy")
-    return list(zip(names, figures, strict=True))
+def _accuracy(votes: Votes | None) -> float | None:
+    return votes["knn_accuracy"] if votes else None

@@ -3,18 +3,19 @@
 import logging
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from core.ground.reports import Figures, Votes, VotesAndRetrieval
 from trainer.backbones.encoder import Encoder, encode, encode_blocks, encode_features
 from trainer.backbones.resnet import build_encoder, load_initial_weights
 from trainer.backbones.start import set_principal_head
 from trainer.config import ConfigError, InputError, TrainConfig
-from trainer.data.pixels import MEMORY_BUDGET, evaluation_batches
-from trainer.data.sources import ImageList
+from trainer.data.decoded import evaluation_batches
+from trainer.data.images import ImageList
+from trainer.data.pixels import MEMORY_BUDGET
 from trainer.evaluation.metrics import few_label_accuracy, knn_accuracy, linear_accuracy, retrieval
 from trainer.ranks import Ranks
 from trainer.resolve import resolve
@@ -82,32 +83,32 @@ class Judge:
         judged = (voters, labels, queries, targets, held_out is not None, k, len(set(names)), overlap, device)
         return cls(train.images, torch.tensor(rows), *judged)
 
-    def encoder(self, encoder: Encoder) -> tuple[dict[str, Any], Tensor]:
+    def encoder(self, encoder: Encoder) -> tuple[Figures, Tensor]:
         """All figures of an encoder that encodes voters and queries, and the voters' embeddings (V, d)."""
         bank, blocks, queries, query_blocks = self._encoded(encoder)
-        return {**self._figures(bank, queries), "linear_last_block": self._linear(blocks, query_blocks)}, bank
+        return self._figures(bank, queries, self._linear(blocks, query_blocks)), bank
 
-    def briefly(self, encoder: Encoder) -> dict[str, Any]:
+    def briefly(self, encoder: Encoder) -> Votes:
         """As ``encoder``, but only the figures that take no time beside encoding."""
         bank, _, queries, _ = self._encoded(encoder)
         return self._votes(bank, queries)
 
-    def left_out(self, bank: Tensor) -> dict[str, Any]:
+    def left_out(self, bank: Tensor) -> VotesAndRetrieval:
         """Figures by which is chosen: of the voters' embeddings (V, d), each left out of its own vote, so that held-out images
         have no part in the choice that they judge."""
         alone = replace(self, queries=self.voters, targets=self.labels, held_out=False, k=min(self.k, len(bank) - 1))
         return {**alone._votes(bank, bank), **retrieval(bank, self.labels, bank, self.labels, leave_one_out=True)}
 
-    def as_loaded(self, encoder: Encoder, bank: Tensor) -> dict[str, Any]:
+    def as_loaded(self, encoder: Encoder, bank: Tensor) -> Figures:
         """All figures of a round that trained nothing, so that its memory bank (N, d) is what the encoder gives; what would take
         encoding the voters anew, the linear classifier on the last block, is ``None``."""
         voters = queries = bank[self.rows]
         if self.held_out:
             self._move(encoder)
             queries = encode(encoder, self._batches(self.queries, int(encoder.image_size)), self.device)
-        return {**self._figures(voters, queries), "linear_last_block": None}
+        return self._figures(voters, queries, None)
 
-    def pretrained(self, median_side: int) -> dict[str, Any] | None:
+    def pretrained(self, median_side: int) -> Figures | None:
         """All figures of the installed ImageNet weights as they are, with the head that a job with ``method: frozen`` gives them,
         fitted on the voters and, where these are few, on other images that were trained on. ``None``, and a line in the log,
         where the weights cannot be had or there are too many images for a baseline."""
@@ -132,9 +133,9 @@ class Judge:
             bank = encoder.project(blocks.to(self.device)).cpu()
             query_blocks = self._features(encoder, self.queries) if self.held_out else blocks
             queries = encoder.project(query_blocks.to(self.device)).cpu() if self.held_out else bank
-        return {**self._figures(bank, queries), "linear_last_block": self._linear(blocks, query_blocks)}
+        return self._figures(bank, queries, self._linear(blocks, query_blocks))
 
-    def untrained(self, config: TrainConfig, trained: Encoder, median_side: int) -> dict[str, Any]:
+    def untrained(self, config: TrainConfig, trained: Encoder, median_side: int) -> Figures:
         """All figures of the encoder before any training. EfficientNet gives nearly one vector for all images then, so that
         what stands for it is the network that training from nothing takes, that of ``quick``."""
         if config.backbone != "efficientnet_lite0":
@@ -147,7 +148,7 @@ class Judge:
         encoder.set_moments(*self._moments(int(encoder.image_size)))
         return self.encoder(encoder)[0]
 
-    def raw_pixels(self, config: TrainConfig) -> dict[str, Any]:
+    def raw_pixels(self, config: TrainConfig) -> Figures:
         """Cosine of the evaluation images' pixels, the mean image of the voters subtracted; at a side of at most
         ``PIXEL_SIDE``, where raw pixels do best and fit in memory."""
         assert config.image_size is not None
@@ -156,7 +157,7 @@ class Judge:
         mean = bank.mean(dim=0)
         bank = F.normalize(bank.sub_(mean), dim=1)
         queries = F.normalize(self._pixels(self.queries, side).sub_(mean), dim=1) if self.held_out else bank
-        return {**self._figures(bank, queries), "linear_last_block": None}
+        return self._figures(bank, queries, None)
 
     def _unlabelled(self) -> ImageList:
         """Images beside the voters, evenly spaced, as many as let ``_FITTED`` be fitted on."""
@@ -202,16 +203,17 @@ class Judge:
             self.decoded[key] = list(evaluation_batches(images, side))
         return self.decoded[key]
 
-    def _votes(self, bank: Tensor, queries: Tensor) -> dict[str, Any]:
+    def _votes(self, bank: Tensor, queries: Tensor) -> Votes:
         alone = not self.held_out
         return {
             "few_label": few_label_accuracy(bank, self.labels, queries, self.targets, leave_one_out=alone),
             "knn_accuracy": knn_accuracy(bank, self.labels, queries, self.targets, self.k, leave_one_out=alone),
         }
 
-    def _figures(self, bank: Tensor, queries: Tensor) -> dict[str, Any]:
+    def _figures(self, bank: Tensor, queries: Tensor, last_block: float | None) -> Figures:
         found = retrieval(bank, self.labels, queries, self.targets, leave_one_out=not self.held_out)
-        return {**self._votes(bank, queries), **found, "linear_embedding": self._linear(bank, queries)}
+        linear = self._linear(bank, queries)
+        return {**self._votes(bank, queries), **found, "linear_embedding": linear, "linear_last_block": last_block}
 
     def _linear(self, features: Tensor, queries: Tensor) -> float | None:
         if self.classes < 2:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from core.ground.reports import FewLabel, Retrieval
 from trainer.randomness import generator
 
 BLOCK = 1024  # queries at a time
@@ -80,7 +81,7 @@ def few_label_accuracy(
     temperature: float = 0.1,
     *,
     leave_one_out: bool = False,
-) -> list[dict[str, float | int]]:
+) -> list[FewLabel]:
     """How well few labels a class, drawn at random, classify the queries by the vote that the product holds with them: of as many
     voters as let the drawn images predict each other best, of equally good numbers the largest. The draws are the same for every
     embedding of the same images. Of many queries an evenly spaced part is asked.
@@ -99,7 +100,7 @@ def few_label_accuracy(
     names, classes, counts = torch.unique(labels, return_inverse=True, return_counts=True)
     known = torch.searchsorted(names, targets).clamp(max=len(names) - 1)
     wanted = torch.where(names[known] == targets, known, -1)  # a class that has no label cannot be guessed
-    result: list[dict[str, float | int]] = []
+    result: list[FewLabel] = []
     for shot in shots:
         if len(names) < 2 or int(counts.min()) < shot + leave_one_out:
             continue
@@ -143,9 +144,7 @@ def _best_voters(bank: Tensor, classes: Tensor, temperature: float) -> int:
     return max(found)[1]
 
 
-def retrieval(
-    bank: Tensor, labels: Tensor, queries: Tensor, targets: Tensor, *, leave_one_out: bool = False
-) -> dict[str, float | int | None]:
+def retrieval(bank: Tensor, labels: Tensor, queries: Tensor, targets: Tensor, *, leave_one_out: bool = False) -> Retrieval:
     """How well the bank, ranked by similarity, shows each query's class; images of the class are the relevant ones.
 
     Average precision is the mean of the precision at each relevant rank (Manning et al. 2008, section 8.4); recall@k is
@@ -176,11 +175,14 @@ def retrieval(
         precisions.append(precision.sum(dim=1) / found[:, -1])
         hits.append(torch.stack([ranked[:, :k].any(dim=1) for k in RECALL_AT], dim=1))
     precision, found_at = torch.cat(precisions).double(), torch.cat(hits).double()
-    names = ("mean_average_precision", *(f"recall_at_{k}" for k in RECALL_AT))
-    means: list[float | None] = (
-        [float(values.mean()) for values in (precision, *found_at.T)] if len(precision) else [None] * len(names)
-    )
-    return {**dict(zip(names, means, strict=True)), "ranked_queries": len(precision)}
+    means = [float(values.mean()) if len(precision) else None for values in (precision, *found_at.T)]
+    return {
+        "mean_average_precision": means[0],
+        "recall_at_1": means[1],
+        "recall_at_5": means[2],
+        "recall_at_10": means[3],
+        "ranked_queries": len(precision),
+    }
 
 
 def linear_accuracy(features: Tensor, labels: Tensor, queries: Tensor, targets: Tensor) -> float:

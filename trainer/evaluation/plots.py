@@ -1,17 +1,17 @@
 """Pictures of an evaluation."""
 
 from pathlib import Path
-from typing import Any
 
 import matplotlib as mpl
 
 mpl.use("Agg")
 from matplotlib import pyplot as plt
 
+from core.ground.reports import Evaluation
 from core.ground.verdict import LABELS, few_label
 
 
-def plot_consistency(evaluation: dict[str, Any], path: Path) -> None:
+def plot_consistency(evaluation: Evaluation, path: Path) -> None:
     """Draw how often the nearest others share a class, by decile of entropy and by round, as a PNG.
 
     Args:
@@ -26,7 +26,7 @@ def plot_consistency(evaluation: dict[str, Any], path: Path) -> None:
     left.set(xlabel="decile of entropy, lowest first", ylabel="neighbours of the same class, %", xticks=range(1, 11))
     left.legend()
     numbers = [entry["round"] for entry in rounds]
-    few = [(few_label(entry) or {}).get("mean") for entry in rounds]
+    few = [found["mean"] if (found := few_label(entry)) else None for entry in rounds]
     curves = {f"accuracy with {LABELS} labels a class": few, "kNN accuracy": [entry["knn_accuracy"] for entry in rounds]}
     curves["consistency of the anchors' neighbours"] = [entry["consistency"] for entry in rounds]
     for label, values in curves.items():

@@ -21,7 +21,7 @@ from trainer.backbones.efficientnet import EfficientNetLite0, published_weights
 from trainer.backbones.encoder import as_input, encode, encode_features
 from trainer.backbones.resnet import build_encoder, load_initial_weights
 from trainer.config import ConfigError, TrainConfig
-from trainer.data.pixels import evaluation_batches
+from trainer.data.decoded import evaluation_batches
 from trainer.data.sources import open_source
 from trainer.resolve import resolve
 from trainer.run import Run

@@ -9,7 +9,7 @@ from torchvision.transforms.v2 import functional as tv
 
 from trainer.config import TrainConfig
 from trainer.data import augment as ours
-from trainer.data.pixels import DecodedImages
+from trainer.data.decoded import DecodedImages
 from trainer.resolve import resolve
 
 

@@ -10,8 +10,11 @@ from torchvision.transforms.v2 import functional as tv
 from tests.conftest import image_bytes, picture_zip, write_zip
 from trainer.config import TrainConfig
 from trainer.data.augment import Augmentation
-from trainer.data.pixels import DecodedImages, StreamedImages, open_store
-from trainer.data.sources import ImageList, open_source
+from trainer.data.decoded import DecodedImages
+from trainer.data.images import ImageList
+from trainer.data.pixels import open_store
+from trainer.data.sources import open_source
+from trainer.data.streamed import StreamedImages
 from trainer.randomness import generator
 from trainer.ranks import Ranks
 from trainer.resolve import resolve

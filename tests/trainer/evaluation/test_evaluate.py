@@ -11,7 +11,8 @@ from core.ground import parameters
 from core.ground.verdict import verdict
 from tests.conftest import picture_zip
 from trainer.config import TrainConfig
-from trainer.data.sources import ImageList, open_source
+from trainer.data.images import ImageList
+from trainer.data.sources import open_source
 from trainer.evaluation import judge
 from trainer.evaluation.evaluate import Labelled, evaluate
 from trainer.train import train
