@@ -12,7 +12,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from core.ground import finite
-from core.ground.folders import Position
+from core.ground.folders import ModelFile, Position
 from trainer.backbones.encoder import Encoder, as_input, encode
 from trainer.config import TrainConfig
 from trainer.data.decoded import evaluation_batches
@@ -49,24 +49,24 @@ def export(config: TrainConfig, run: Run, images: ImageList, folder: Path, progr
     if not bool(torch.isfinite(embeddings).all()):
         raise RuntimeError("the encoder gives embeddings that are not finite: lower learning_rate or set precision float32")
     ids = np.array([image.id for image in images.images], dtype=np.int64)
-    np.save(folder / "embeddings.npy", embeddings.numpy())
-    np.save(folder / "ids.npy", ids)
+    np.save(folder / ModelFile.EMBEDDINGS, embeddings.numpy())
+    np.save(folder / ModelFile.IDS, ids)
     towards = run.trained_towards.numpy()
     np.savez(
-        folder / "neighbourhoods.npz",
+        folder / ModelFile.NEIGHBOURHOODS,
         entropy=torch.stack(run.entropy).numpy(),
         anchor_round=run.anchor_round.numpy(),
         neighbours=np.where(towards >= 0, ids[towards], -1),
     )
     progress.at("mapping", 0.0)
-    np.save(folder / "projection.npy", project(embeddings.numpy(), progress))
-    with open(folder / "metrics.jsonl", "w", encoding="utf-8") as file:
+    np.save(folder / ModelFile.PROJECTION, project(embeddings.numpy(), progress))
+    with open(folder / ModelFile.METRICS, "w", encoding="utf-8") as file:
         file.writelines(finite.dumps(event) + "\n" for event in run.history if event["type"] == "epoch")
     progress.at("writing", 0.0)
     encoder = run.encoder.to("cpu").eval()
-    save_file({name: value.contiguous() for name, value in encoder.state_dict().items()}, folder / "encoder.safetensors")
+    save_file({name: value.contiguous() for name, value in encoder.state_dict().items()}, folder / ModelFile.WEIGHTS)
     sample = next(iter(evaluation_batches(images, config.image_size)))[:8]
-    export_onnx(encoder, sample, embeddings[:8], folder / "encoder.onnx")
+    export_onnx(encoder, sample, embeddings[:8], folder / ModelFile.ENCODER)
 
 
 class _FromBytes(nn.Module):

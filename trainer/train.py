@@ -18,7 +18,6 @@ from core.ground.reports import Epoch, Event, Plan, Round, Speed, Warned
 from trainer import checkpoints
 from trainer.anchors import choose_anchors, find_neighbours
 from trainer.backbones.resnet import load_initial_weights
-from trainer.backbones.start import begin_as_loaded
 from trainer.config import TrainConfig
 from trainer.data.augment import Augmentation
 from trainer.data.images import ImageList
@@ -30,6 +29,7 @@ from trainer.randomness import generator
 from trainer.ranks import Ranks
 from trainer.resolve import continued, resolve
 from trainer.run import Run, require_same_run, set_rate
+from trainer.start import begin_as_loaded
 
 
 class Stopped(Exception):
@@ -141,7 +141,7 @@ def train(
                 _step(config, run, forward, rows, x)
                 run.position = Position(round_, epoch, step + 1)
             seconds = time.monotonic() - started
-            speed: Speed = {"images_per_second": sum(map(len, steps)) / seconds, "data_wait": (store.waited - waited) / seconds}
+            speed = Speed(images_per_second=sum(map(len, steps)) / seconds, data_wait=(store.waited - waited) / seconds)
             _finish_epoch(run, config, round_, epoch, epochs, speed, tell)
         _finish_round(run, config, images, store, round_, tell)
         save()
@@ -241,9 +241,8 @@ def _finish_round(
     trained = round_ > 0 or config.epochs_first != 0
     warning = collapse_warning(figures, min(config.dim, run.bank.count), trained)
     if warning:
-        warned: Warned = {"type": "warning", "round": round_, "message": warning}
-        run.history.append(warned)
-        tell(warned)
+        run.history.append(Warned(type="warning", round=round_, message=warning))
+        tell(run.history[-1])
 
 
 def precision(config: TrainConfig, device: torch.device) -> AbstractContextManager[Any]:

@@ -177,7 +177,7 @@ def conflict(values: Mapping[str, object]) -> str | None:
         if values.get("rounds") not in (None, 1) or values.get("epochs_first") not in (None, 0):
             return "method: frozen trains nothing, so rounds is 1 and epochs_first 0; leave them out"
     if values.get("epochs_first") == 0 and not starts:
-        return "epochs_first: 0 trains nothing in the first round, so it needs something to start from; set init, or 1 or more"
+        return "epochs_first: 0 trains nothing in the first round, which takes weights to start from; set init, or 1 or more"
     return None
 
 

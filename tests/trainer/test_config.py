@@ -2,7 +2,6 @@ import pytest
 
 from core.ground.parameters import PARAMETERS
 from service.schemas.parameters import Params
-from trainer.__main__ import main
 from trainer.config import ConfigError, TrainConfig
 from trainer.presets import PRESETS
 from trainer.resolve import resolve
@@ -100,16 +99,3 @@ def test_every_preset_has_a_table_and_keeps_to_the_bounds() -> None:
         config = TrainConfig.make({"preset": preset})
         given = {name: value for name, value in config.to_json().items() if value is not None}
         assert TrainConfig.make(given) == config
-
-
-def test_the_command_line_says_what_each_parameter_may_be(capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit):
-        main(["run", "--help"])
-    help_ = " ".join(capsys.readouterr().out.split())
-    assert "PARAM_" not in help_
-    assert "--preset {paper,released,quick,best}" in help_
-    assert "--crop-scale LEAST MOST" in help_
-    for name, parameter in PARAMETERS.items():
-        assert f"--{name.replace('_', '-')} " in help_
-        assert parameter.help in help_
-        assert not parameter.bounds or f"{parameter.help} {parameter.allowed}." in help_

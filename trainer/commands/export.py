@@ -5,6 +5,7 @@ from pathlib import Path
 
 import torch
 
+from core.ground.folders import RunFolder
 from trainer import checkpoints
 from trainer.commands.inputs import open_and_report, read_json
 from trainer.config import InputError, TrainConfig
@@ -21,7 +22,7 @@ def export_command(arguments: argparse.Namespace) -> int:
     number = arguments.round if arguments.round is not None else given.get("round")
     if not folder or not data or number is None:
         raise InputError("name the run's folder, its images (--data) and the round (--round)")
-    ends = dict(checkpoints.round_ends(Path(folder) / "checkpoints"))
+    ends = dict(checkpoints.round_ends(RunFolder(Path(folder)).checkpoints))
     if number not in ends:
         finished = ", ".join(map(str, sorted(ends))) or "none"
         raise InputError(f"--round {number}: is no finished round of {folder}; finished: {finished}")

@@ -23,10 +23,15 @@ def parser() -> argparse.ArgumentParser:
     run.add_argument(
         "--config",
         type=Path,
+        metavar="FILE",
         help='JSON: {"data": ..., "params": {...}, "resume": [folders], "extend": true where these had fewer rounds}',
     )
-    run.add_argument("--out", type=Path, required=True, help="the run's folder; an unfinished run in it is continued")
-    run.add_argument("--checkpoint-seconds", type=float, default=15.0)
+    run.add_argument(
+        "--out", type=Path, metavar="FOLDER", required=True, help="the run's folder; an unfinished run in it is continued"
+    )
+    run.add_argument(
+        "--checkpoint-seconds", type=float, default=15.0, metavar="S", help="between checkpoints within a round; default 15"
+    )
     again = run.add_mutually_exclusive_group()
     again.add_argument("--resume", action="store_true", help="go on with the run in --out, with its own parameters")
     again.add_argument("--add-rounds", type=_positive, metavar="N", help="train the finished run in --out for N more rounds")
@@ -37,31 +42,43 @@ def parser() -> argparse.ArgumentParser:
 
     judge = commands.add_parser("evaluate", help="judge a finished run with labels")
     judge.add_argument("run", type=Path, nargs="?", help="the run's folder")
-    judge.add_argument("--data", help="the images it was trained on; their top folders are the classes")
-    judge.add_argument("--held-out", help="images to judge on; without them each training image is judged by the others")
-    judge.add_argument("--k", type=int, help="voters; default 200, or 20 with fewer than 5,000 labelled images")
+    judge.add_argument("--data", metavar="IMAGES", help="the images it was trained on; their top folders are the classes")
+    judge.add_argument(
+        "--held-out", metavar="IMAGES", help="images to judge on; without them each training image is judged by the others"
+    )
+    judge.add_argument("--k", type=int, metavar="N", help="voters; default 200, or 20 with fewer than 5,000 labelled images")
     judge.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
-    judge.add_argument("--config", type=Path, help='JSON: {"run", "data", "labels", "held_out", "held_out_labels"}')
-    judge.add_argument("--out", type=Path, help="also write the result here")
+    judge.add_argument(
+        "--config", type=Path, metavar="FILE", help='JSON: {"run", "data", "labels", "held_out", "held_out_labels"}'
+    )
+    judge.add_argument("--out", type=Path, metavar="FILE", help="also write the result here")
     judge.add_argument("--progress", type=Path, help=argparse.SUPPRESS)
-    judge.add_argument("--plot", type=Path, help="draw the neighbours' consistency by round and by entropy here, as a PNG")
+    judge.add_argument(
+        "--plot", type=Path, metavar="FILE", help="draw the neighbours' consistency by round and by entropy here, as a PNG"
+    )
     judge.set_defaults(command=evaluate_command)
 
     look = commands.add_parser("attention", help="where the encoder of each finished round looks")
     look.add_argument("run", type=Path, nargs="?", help="the run's folder")
-    look.add_argument("--data", help="the images it was trained on")
+    look.add_argument("--data", metavar="IMAGES", help="the images it was trained on")
     look.add_argument("--images", nargs="+", default=[], metavar="PATH", help="paths in the data")
-    look.add_argument("--config", type=Path, help='JSON: {"run", "data", "pairs": [[image id, neighbour\'s id], ...]}')
-    look.add_argument("--out", type=Path, required=True, help="an .npz file of maps, or a .png with the rounds side by side")
+    look.add_argument(
+        "--config", type=Path, metavar="FILE", help='JSON: {"run", "data", "pairs": [[image id, neighbour\'s id], ...]}'
+    )
+    look.add_argument(
+        "--out", type=Path, metavar="FILE", required=True, help="an .npz file of maps, or a .png with the rounds side by side"
+    )
     look.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
     look.set_defaults(command=attention_command)
 
     result = commands.add_parser("export", help="write the encoder and embeddings of a finished round")
     result.add_argument("run", type=Path, nargs="?", help="the run's folder")
-    result.add_argument("--data", help="the images it was trained on")
-    result.add_argument("--round", type=int, help="0 is the first; that of a start from weights is these weights as they were")
-    result.add_argument("--config", type=Path, help='JSON: {"run", "data", "round"}')
-    result.add_argument("--out", type=Path, required=True, help="the folder to write")
+    result.add_argument("--data", metavar="IMAGES", help="the images it was trained on")
+    result.add_argument(
+        "--round", type=int, metavar="N", help="0 is the first; that of a start from weights is these weights as they were"
+    )
+    result.add_argument("--config", type=Path, metavar="FILE", help='JSON: {"run", "data", "round"}')
+    result.add_argument("--out", type=Path, metavar="FOLDER", required=True, help="the folder to write")
     result.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
     result.add_argument("--progress", type=Path, help=argparse.SUPPRESS)
     result.set_defaults(command=export_command)
@@ -71,7 +88,7 @@ def parser() -> argparse.ArgumentParser:
     sets.add_argument("folder", type=Path)
     sets.set_defaults(command=fetch_command, threads=0, parent_pipe=None, log_context=None)
     for command in (run, judge, look, result):
-        command.add_argument("--threads", type=int, default=0, help="CPU threads (0: torch's own choice)")
+        command.add_argument("--threads", type=int, default=0, metavar="N", help="CPU threads (0: torch's own choice)")
         command.add_argument(
             "--log-context", type=json.loads, metavar="JSON", help="say everything as JSON lines with these fields"
         )

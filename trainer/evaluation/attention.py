@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from core.ground.folders import RunFolder
 from trainer import checkpoints
 from trainer.backbones.encoder import Encoder, as_input
 from trainer.backbones.resnet import build_encoder
@@ -140,7 +141,7 @@ def _of_pairs(encoder: Encoder, pairs: Sequence[Pair], device: torch.device) -> 
 
 
 def _ends(run_dir: Path) -> list[tuple[int, Path]]:
-    ends = checkpoints.round_ends(run_dir / "checkpoints")
+    ends = checkpoints.round_ends(RunFolder(run_dir).checkpoints)
     if not ends:
         raise InputError(f"{run_dir}: no checkpoint of a finished round in it")
     return ends

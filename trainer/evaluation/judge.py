@@ -11,7 +11,6 @@ from torch import Tensor
 from core.ground.reports import Figures, Votes, VotesAndRetrieval
 from trainer.backbones.encoder import Encoder, encode, encode_blocks, encode_features
 from trainer.backbones.resnet import build_encoder, load_initial_weights
-from trainer.backbones.start import set_principal_head
 from trainer.config import ConfigError, InputError, TrainConfig
 from trainer.data.decoded import evaluation_batches
 from trainer.data.images import ImageList
@@ -19,6 +18,7 @@ from trainer.data.pixels import MEMORY_BUDGET
 from trainer.evaluation.metrics import few_label_accuracy, knn_accuracy, linear_accuracy, retrieval
 from trainer.ranks import Ranks
 from trainer.resolve import resolve
+from trainer.start import set_principal_head
 
 log = logging.getLogger("trainer")
 

@@ -120,3 +120,9 @@ def test_every_image_has_parameters_of_its_own_and_the_generator_decides_them() 
     again = augmented(x, config, 1)
     assert torch.equal(first, again)
     assert len({image.numpy().tobytes() for image in first}) == 16
+
+
+def test_a_picture_of_extreme_shape_does_no_harm() -> None:
+    boxes = torch.tensor([[0.3, 0.0, 1e-5, 1.0]])
+    result = ours.crop_and_resize(torch.full((1, 3, 16, 16), 255, dtype=torch.uint8), boxes, torch.tensor([False]), 16)
+    assert torch.isfinite(result).all()
