@@ -69,8 +69,8 @@ def _answer(name: str, known: str | None) -> Response:
 
 @lru_cache
 def _file(name: str) -> tuple[bytes, str, str] | None:
-    """Content, media type and ETag of one of the page's files, named as ``views/look.js``. A name is looked up among those that are
-    there and never joined to a path, so that none leads out of the folder."""
+    """Content, media type and ETag of one of the page's files, named as ``views/look.js``. A name is looked up among those that
+    are there and never joined to a path, so that none leads out of the folder."""
     found = {path.relative_to(_FOLDER).as_posix(): path for path in _FOLDER.rglob("*") if path.suffix in _TYPES}
     for module, folder, names in _OF_PACKAGES:
         package = find_spec(module)  # not imported, which would take longer than everything else here
