@@ -9,6 +9,7 @@ from fastapi import FastAPI
 
 from core.settings import Settings
 from service import errors, examples
+from service.access import AccessRules
 from service.context import Context
 from service.middleware import auth
 from service.middleware.limits import Limits
@@ -80,7 +81,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     errors.install(app)
     app.add_middleware(Limits, settings=context.settings)
     app.state.keyring = auth.Keyring(context.db, context.settings)
-    app.add_middleware(auth.Guard, keyring=app.state.keyring)
+    app.add_middleware(auth.Guard, keyring=app.state.keyring, routes=app.router.routes)
     app.add_middleware(Observed, metrics=context.metrics)
     app.add_middleware(Prefix, root_path=context.settings.root_path)
     for router, statuses in _ROUTES:
@@ -88,5 +89,5 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.state.methods = Methods(router for router, _ in _ROUTES)
     app.router.routes.extend(app.state.methods.heads())
     make = app.openapi
-    app.openapi = lambda: app.openapi_schema or examples.add(auth.describe(make()))  # type: ignore[method-assign]
+    app.openapi = lambda: app.openapi_schema or examples.add(auth.describe(make(), AccessRules(app.routes)))  # type: ignore[method-assign]
     return app

@@ -1,11 +1,11 @@
-"""What handlers depend on: the settings, a session, the searcher, the bell."""
+"""What handlers depend on: the settings, a session, the searcher, the bell; and the ids in their paths."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from threading import Event
 from typing import Annotated
 
-from fastapi import Depends, Request
+from fastapi import Depends, Path, Request
 from sqlalchemy.orm import Session
 
 from core.jobs.bell import Bell, make_app
@@ -13,6 +13,7 @@ from core.search.searcher import Searcher
 from core.settings import Settings
 from core.store.db import Database
 from service.metrics import Metrics
+from service.schemas.common import MAX_ID
 
 
 @dataclass
@@ -44,3 +45,4 @@ def _reading(context: Annotated[Context, Depends(_context)]) -> Iterator[Session
 
 Ctx = Annotated[Context, Depends(_context)]
 Reading = Annotated[Session, Depends(_reading, scope="function")]
+ImageId = Annotated[int, Path(ge=0, le=MAX_ID)]

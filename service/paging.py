@@ -1,18 +1,18 @@
-"""Where a list goes on: ``after`` is the ``next`` of the page before, and nothing else is."""
+"""Parameters and answers of every list: ``after`` is the ``next`` of the page before, and nothing else is."""
 
+from collections.abc import Callable
 from typing import Annotated, Any, TypeVar
 
 from fastapi import Query
 from pydantic import BeforeValidator
-from sqlalchemy import ColumnElement, and_, or_, select
-from sqlalchemy.orm import Session
 
 from core.errors import BadCursor
-from core.store.tables import Dataset, Job, Model
-from service.schemas.common import MAX_ID
+from core.store.keyset import Page
+from service.schemas.common import MAX_ID, PageBody
 
 _DIGITS = 19  # of the largest id
-Row = TypeVar("Row", Dataset, Job, Model)
+Row = TypeVar("Row")
+Answer = TypeVar("Answer", bound=PageBody[Any])
 
 
 def _number(given: object) -> int:
@@ -30,26 +30,16 @@ def _as_event(given: object) -> int:
 
 
 MAX_SEQ = 2**31 - 1  # what the column of events holds
+Limit = Annotated[int, Query(ge=1, le=1000)]
 After = Annotated[int, BeforeValidator(_number), Query(ge=0, le=MAX_ID, description="`next` of the page before.")]
 AfterEvent = Annotated[int, BeforeValidator(_as_event), Query(ge=0, le=MAX_SEQ, description="`next` of the page before.")]
 AfterId = Annotated[str | None, Query(description="`next` of the page before.")]
 
 
-def row_after(session: Session, table: type[Row], after: str) -> Row:
-    """The last row of the page before, by its id.
+def answer(kind: type[Answer], page: Page[Row], body: Callable[[Row], object]) -> Answer:
+    """A page as the API shows it.
 
-    Raises:
-        BadCursor: there is none; perhaps it was deleted since.
+    Args:
+        body: shows one row.
     """
-    row: Row | None = session.scalar(select(table).where(table.id == after))
-    if row is None:
-        what = table.__name__.lower()
-        raise BadCursor(
-            f"after: {after[:100]!r} is not the `next` of a page of this list; there is no {what} of that id (any more)"
-        )
-    return row
-
-
-def created_after(table: type[Dataset] | type[Model], row: Any) -> ColumnElement[bool]:
-    """Whether a row comes later than another in the order of ``created_at`` and, within a moment, ``id``."""
-    return or_(table.created_at > row.created_at, and_(table.created_at == row.created_at, table.id > row.id))
+    return kind(data=[body(row) for row in page.rows], next=page.next)

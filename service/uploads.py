@@ -1,16 +1,12 @@
 """Multipart uploads, streamed to disk as they arrive and refused at the first bytes that cannot be an archive."""
 
+import hashlib
 import os
-import re
-from contextlib import suppress
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
-from difflib import get_close_matches
 from pathlib import Path
-from typing import TypeVar
 
-from fastapi.exceptions import RequestValidationError
-from pydantic import BaseModel, ValidationError
-from pydantic_core import from_json
 from python_multipart import MultipartParser
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import parse_options_header
@@ -21,89 +17,8 @@ from core.errors import BadArchive, BadRequest, TooLarge
 from core.ground import durable, imaging
 from core.ground.formats import HEADER_BYTES, describe, may_be_image
 from core.untrusted import archives
+from service.bodies import FIELD_BYTES
 from service.dispositions import file_name
-
-ARCHIVE = {"type": "string", "format": "binary", "description": "zip, tar or tar.gz of images"}  # in OpenAPI
-_FIELD_BYTES = 64 * 1024
-MAX_BODY_BYTES = 64 << 20  # of any body that is read whole
-_NUL = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
-M = TypeVar("M", bound=BaseModel)
-
-
-def media_type(request: Request) -> str:
-    """The body's type as the client names it, without parameters, in lower case."""
-    return request.headers.get("content-type", "").partition(";")[0].strip().lower()
-
-
-async def read_body(request: Request, max_bytes: int) -> bytes:
-    """A whole body that has to fit in memory.
-
-    Raises:
-        TooLarge: it is longer than ``max_bytes``.
-    """
-    data = bytearray()
-    async for part in request.stream():
-        data += part
-        if len(data) > max_bytes:
-            raise TooLarge(f"more than {max_bytes:,} bytes, which is the most allowed")
-    return bytes(data)
-
-
-def parse_json(data: bytes | str) -> object:
-    """JSON whose texts every database can hold.
-
-    Raises:
-        BadRequest: it is none, is nested too deeply, or holds NUL or half of a character (a lone surrogate).
-    """
-    try:
-        value: object = from_json(data, allow_inf_nan=False)
-    except ValueError as error:
-        raise BadRequest(f"not JSON: {error}") from error
-    if _NUL.search(data if isinstance(data, bytes) else data.encode()):
-        raise BadRequest("not allowed in JSON: NUL")
-    return value
-
-
-async def json_value(request: Request, max_bytes: int) -> object:
-    """A JSON body.
-
-    Raises:
-        BadRequest: it is none, as ``parse_json`` says.
-        TooLarge: it is longer than ``max_bytes``.
-    """
-    return parse_json(await read_body(request, max_bytes))
-
-
-def validated(kind: type[M], given: object, where: str | None = "body") -> M:
-    """What a request holds as a model; what is wrong is reported as FastAPI does, and of an unknown name the nearest one."""
-    try:
-        return kind.model_validate(given)
-    except ValidationError as error:
-        found = [{**item, "loc": (*([where] if where else []), *item["loc"])} for item in error.errors()]
-        for item, known in zip(found, error.errors(), strict=True):
-            if known["type"] == "extra_forbidden":
-                item["msg"] = _unknown(kind, known["loc"])
-            elif known["type"] == "value_error":  # in our own words, without pydantic's before them
-                item["msg"] = str(known["ctx"]["error"])
-        raise RequestValidationError(found) from error
-
-
-def _unknown(kind: type[BaseModel], place: tuple[int | str, ...]) -> str:
-    """What to say of a name that a model, or one of those in it, does not have."""
-    *above, name = place
-    for part in above:
-        inner = kind.model_fields[str(part)].annotation
-        if not (isinstance(inner, type) and issubclass(inner, BaseModel)):
-            return "is not known here"
-        kind = inner
-    what = "is not a parameter" if above[-1:] == ["params"] else "is not known here"
-    near = get_close_matches(str(name), kind.model_fields, 1)
-    return f"{what}; did you mean {near[0]}?" if near else f"{what}; there are {', '.join(kind.model_fields)}"
-
-
-async def json_body(request: Request, kind: type[M], max_bytes: int = _FIELD_BYTES) -> M:
-    """A small JSON body of one kind."""
-    return validated(kind, await json_value(request, max_bytes))
 
 
 @dataclass
@@ -181,8 +96,8 @@ class _Receiver:
         if not self._is_file:
             self._text += part
             self._field_bytes += len(part)
-            if self._field_bytes > _FIELD_BYTES:
-                raise TooLarge(f"{self._name}: more than {_FIELD_BYTES:,} bytes of fields")
+            if self._field_bytes > FIELD_BYTES:
+                raise TooLarge(f"{self._name}: more than {FIELD_BYTES:,} bytes of fields")
             return
         if self.upload.size < HEADER_BYTES:
             self._start += part
@@ -211,17 +126,27 @@ class _Receiver:
         self.complete = True
 
 
-async def receive(request: Request, path: Path, max_bytes: int, *, images: bool = False) -> Upload:
+@asynccontextmanager
+async def received(request: Request, path: Path, max_bytes: int, *, images: bool = False) -> AsyncIterator[Upload]:
     """Read a multipart form; its part ``file`` is written to ``path`` and fsynced.
 
-    The file is deleted again if anything is wrong with the form. It is an archive, or where ``images`` says so perhaps one
-    image.
+    The file is deleted again if anything is wrong with the form, or if the block fails. It is an archive, or where ``images``
+    says so perhaps one image.
 
     Raises:
         BadRequest: not a multipart form, cut off, or without a file.
         BadArchive: the file is something else.
         TooLarge: more bytes than allowed.
     """
+    upload = await _receive(request, path, max_bytes, images)
+    try:
+        yield upload
+    except BaseException:
+        path.unlink(missing_ok=True)
+        raise
+
+
+async def _receive(request: Request, path: Path, max_bytes: int, images: bool) -> Upload:
     kind, options = parse_options_header(request.headers.get("content-type", ""))
     if kind != b"multipart/form-data" or b"boundary" not in options:
         raise BadRequest("send multipart/form-data with a part named file")
@@ -242,3 +167,9 @@ async def receive(request: Request, path: Path, max_bytes: int, *, images: bool 
         receiver.abandon()
         raise
     return receiver.upload
+
+
+def sha256_of(path: Path) -> str:
+    """The SHA-256 of a file's bytes, in hexadecimal digits."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -10,6 +10,8 @@ from fastapi import FastAPI
 
 from core.search import index
 from core.settings import Settings
+from core.store.keys import Scope
+from service.access import needs
 from service.app import create_app
 
 
@@ -18,6 +20,7 @@ def with_empty_route() -> FastAPI:
     app = create_app(Settings.load())
 
     @app.get("/empty")
+    @needs(Scope.READ)
     def empty() -> dict[str, str]:
         return {}
 

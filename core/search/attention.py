@@ -10,16 +10,17 @@ from numpy.typing import NDArray
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from core.collections import datasets, published
-from core.errors import AttentionNotFound, BadQuery, NoCheckpoints
+from core.collections import datasets, images, published
+from core.errors import AttentionNotFound, BadQuery, NoCheckpoints, NoModel
 from core.files.manifest import DamagedModel
 from core.ground.folders import RunFolder
 from core.jobs import lifecycle
 from core.search.searcher import View
 from core.search.snapshots import Snapshot
 from core.settings import Settings
+from core.store.db import Database
 from core.store.kinds import JobKind
-from core.store.tables import Attention, Job, Model
+from core.store.tables import Attention, Image, Job, Model
 
 _NAMED = 5  # images that an error names
 
@@ -77,6 +78,25 @@ def get(session: Session, model_id: str, image_id: int) -> Attention:
     if row is None:
         raise AttentionNotFound(f"of image {image_id} and {model_id}; POST /models/{model_id}/attention computes one")
     return row
+
+
+def find(db: Database, image_id: int, model_id: str | None) -> tuple[Image, Attention]:
+    """An image and the row of its maps under a model, by default the current one of its dataset.
+
+    Raises:
+        ImageNotFound, ModelNotFound: no such image or model.
+        NoModel: the dataset has no model yet.
+        BadQuery: the model is one of another dataset.
+        AttentionNotFound: none was computed.
+    """
+    with db.read() as session:
+        image = images.get(session, image_id)
+        if model_id is None:
+            model_id = datasets.get(session, image.dataset_id).model_id
+        if model_id is None:
+            raise NoModel(f"{image.dataset_id} has no model yet; train one with POST /jobs")
+        published.get(session, model_id, image.dataset_id)
+        return image, get(session, model_id, image_id)
 
 
 def missing(session: Session, model_id: str, image_ids: Sequence[int]) -> list[int]:

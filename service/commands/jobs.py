@@ -126,7 +126,7 @@ def _make(folder: Path) -> None:
 def _train_here(path: Path, out: Path, params: dict[str, Any], as_json: bool) -> None:
     from fastapi.exceptions import RequestValidationError
 
-    from service.uploads import validated
+    from service.bodies import validated
 
     try:
         validated(ParamsCheck, {"params": params})

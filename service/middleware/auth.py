@@ -4,25 +4,25 @@ import hashlib
 import logging
 import time
 from asyncio import get_running_loop
+from collections.abc import Sequence
 from http.cookies import CookieError, SimpleCookie
 from typing import Any
 
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response
+from starlette.routing import BaseRoute
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from core.settings import Settings
 from core.store import keys
 from core.store.db import Database
 from core.store.keys import Scope as KeyScope
+from service.access import ACCESS, Access, AccessRules
 from service.errors import database_away, problem
 from service.local import foreign_host, foreign_origin, is_loopback
 
 log = logging.getLogger(__name__)
 COOKIE = "anchorhood_key"
-OPEN = frozenset({"/", "/healthz", "/readyz", "/session", "/docs", "/openapi.json"})
-_PAGE = "/page/"  # its files hold nothing of anybody
-_QUESTIONS = ("/neighbours", "/classify")  # asked by POST where they bring an image or many ids
 _REMEMBERED = 1.0  # seconds after which a revoked key is refused by every process
 _MOST_REMEMBERED = 4096
 _HEADERS = (
@@ -32,15 +32,6 @@ _HEADERS = (
     (b"cross-origin-resource-policy", b"same-origin"),
 )
 _NOTHING = (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'")  # what an answer that is no page may load
-
-
-def needed(method: str, path: str) -> KeyScope:
-    """The least scope that a request needs."""
-    if method in ("GET", "HEAD", "OPTIONS") or path in _QUESTIONS:
-        return KeyScope.READ
-    if method == "DELETE" and path.count("/") == 2 and path.startswith(("/datasets/", "/models/")):
-        return KeyScope.ADMIN
-    return KeyScope.WRITE
 
 
 class Keyring:
@@ -82,8 +73,9 @@ class Keyring:
 class Guard:
     """Refuses who may not ask, and sets the security headers of every answer."""
 
-    def __init__(self, app: ASGIApp, keyring: Keyring) -> None:
-        self._app, self._keyring = app, keyring
+    def __init__(self, app: ASGIApp, keyring: Keyring, routes: Sequence[BaseRoute]) -> None:
+        """``routes`` are those that the server starts with: Starlette makes this when they are complete."""
+        self._app, self._keyring, self._rules = app, keyring, AccessRules(routes)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -98,22 +90,24 @@ class Guard:
                     message["headers"].append(_NOTHING)
             await send(message)
 
+        access = self._rules.of(scope["method"], scope["path"])
+        scope[ACCESS] = access
         try:
-            refusal = await self._refusal(scope)
+            refusal = await self._refusal(scope, access)
         except Exception as error:  # of the database or of its driver
             refusal = database_away(error)
             if refusal is None:
                 raise
         await (refusal or self._app)(scope, receive, secured)
 
-    async def _refusal(self, scope: Scope) -> ASGIApp | None:
+    async def _refusal(self, scope: Scope, access: Access | None) -> ASGIApp | None:
+        if access is None:
+            return _closing(problem(403, "not_declared", "nobody may ask this: its route does not say what key it needs"))
         headers = dict(scope["headers"])
-        path = scope["path"]
-        is_open = path in OPEN or path.removesuffix("/") in OPEN or path.startswith(_PAGE)
-        if not await self._required(is_open):
+        if not await self._required(access):
             foreign = foreign_host(headers) or foreign_origin(headers)
             return problem(403, *foreign) if foreign else None
-        if is_open:
+        if access.scope is None:
             return None
         text, from_cookie = _credentials(headers)
         if from_cookie and (foreign := foreign_origin(headers)):
@@ -123,16 +117,15 @@ class Guard:
             what = "this key is wrong or was revoked" if text else "a key is needed"
             detail = f"{what}; send one as `Authorization: Bearer ah_…` (`anchorhood keys create` makes one)"
             return _closing(problem(401, "unauthorized", detail))
-        least = needed(scope["method"], scope["path"])
-        if not held.covers(least):
-            return _closing(problem(403, "scope_too_small", f"this needs a key of scope {least}; yours has {held}"))
+        if not held.covers(access.scope):
+            return _closing(problem(403, "scope_too_small", f"this needs a key of scope {access.scope}; yours has {held}"))
         return None
 
-    async def _required(self, is_open: bool) -> bool:
+    async def _required(self, access: Access) -> bool:
         try:
             return await self._keyring.required()
         except Exception:
-            if is_open:  # whether the process lives can be asked without a database
+            if access.scope is None:  # whether the process lives can be asked without a database
                 return False
             raise
 
@@ -157,7 +150,7 @@ def _credentials(headers: dict[bytes, bytes]) -> tuple[str, bool]:
     return (cookie.value if cookie else ""), True
 
 
-def describe(schema: dict[str, Any]) -> dict[str, Any]:
+def describe(schema: dict[str, Any], rules: AccessRules) -> dict[str, Any]:
     """Add to an OpenAPI document which operation needs a key of which scope."""
     about = "An API key. Without any key made, only this machine is served and none is needed."
     schemes = schema.setdefault("components", {}).setdefault("securitySchemes", {})
@@ -165,7 +158,7 @@ def describe(schema: dict[str, Any]) -> dict[str, Any]:
     schemes["cookie"] = {"type": "apiKey", "in": "cookie", "name": COOKIE, "description": "What `POST /session` sets."}
     for path, operations in schema["paths"].items():
         for method, operation in operations.items():
-            if path not in OPEN:
-                scope = needed(method.upper(), path)
-                operation["security"] = [{"key": [scope.value]}, {"cookie": [scope.value]}]
+            access = rules.of(method.upper(), path)
+            if access and access.scope:
+                operation["security"] = [{"key": [access.scope.value]}, {"cookie": [access.scope.value]}]
     return schema

@@ -8,10 +8,10 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from core.errors import TooLarge
 from core.settings import Settings
+from service.access import ACCESS, SAFE_METHODS, Access, Body
+from service.bodies import QUERY_BYTES, SMALL_BYTES, TABLE_BYTES
 from service.errors import problem
-from service.uploads import MAX_BODY_BYTES
 
-_WITHOUT_BODY = ("GET", "HEAD", "OPTIONS")
 _SLACK = 1 << 20  # the other parts of a form, and the boundaries between them
 
 
@@ -20,8 +20,12 @@ class Limits:
 
     def __init__(self, app: ASGIApp, settings: Settings, idle_seconds: float = 60.0) -> None:
         self._app, self._idle = app, idle_seconds
-        self._upload = settings.max_upload_bytes + _SLACK
-        self._other = max(settings.max_image_bytes, MAX_BODY_BYTES) + _SLACK
+        self._bytes = {
+            Body.SMALL: SMALL_BYTES,
+            Body.IMAGE: max(settings.max_image_bytes, QUERY_BYTES) + _SLACK,
+            Body.TABLE: TABLE_BYTES + _SLACK,
+            Body.ARCHIVE: settings.max_upload_bytes + _SLACK,
+        }
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -29,13 +33,14 @@ class Limits:
         elif not _is_text(scope["raw_path"]) or not _is_text(scope["query_string"]):
             refusal = problem(422, "bad_request", "the path and the query must be UTF-8 without NUL")
             await refusal(scope, receive, send)
-        elif scope["method"] in _WITHOUT_BODY:  # no handler reads one
+        elif scope["method"] in SAFE_METHODS:
             await self._app(scope, receive, send)
         else:
             await self._limited(scope, receive, send)
 
     async def _limited(self, scope: Scope, receive: Receive, send: Send) -> None:
-        limit = self._upload if _is_upload(scope) else self._other
+        access: Access | None = scope.get(ACCESS)
+        limit = self._bytes[access.body if access else Body.SMALL]
         length = dict(scope["headers"]).get(b"content-length", b"0")
         too_large = problem(413, TooLarge.code, f"more than {limit:,} bytes, which is the most allowed")
         refusal = too_large if length.isdigit() and int(length) > limit else None
@@ -66,13 +71,6 @@ class Limits:
             await self._app(scope, counted, answer)
         if refusal is not None and not answered:
             await refusal(scope, receive, send)
-
-
-def _is_upload(scope: Scope) -> bool:
-    """Whether the request brings an archive; its handler counts the file's bytes."""
-    path = scope["path"]
-    whole = path in ("/datasets", "/jobs") or (path.startswith("/datasets/") and path.endswith("/images"))
-    return bool(whole and scope["method"] == "POST")
 
 
 def _is_text(quoted: bytes) -> bool:

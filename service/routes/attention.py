@@ -4,21 +4,20 @@ import io
 from typing import Annotated
 
 from fastapi import APIRouter, Path, Query, Response
-from sqlalchemy import select
 
-from core.collections import images, published
-from core.errors import AttentionNotFound, ImageNotFound, NoModel
+from core.collections import images, listing
+from core.errors import AttentionNotFound
 from core.ground import imaging
 from core.jobs import idempotency
 from core.search import attention
-from core.store.tables import Attention, Dataset, Image
-from service.context import Context, Ctx, Reading
-from service.paging import After
-from service.routes.images import ImageId
-from service.routes.jobs import Key, accepted
+from core.store.keys import Scope
+from service.accepted import IdempotencyKey, accepted
+from service.access import needs
+from service.context import Ctx, ImageId, Reading
+from service.paging import After, Limit, answer
 from service.schemas.attention import AttentionBody, AttentionPage, AttentionRequest, AttentionRound, AttentionRow
 from service.schemas.common import MAX_ID
-from service.schemas.jobs import JobBody
+from service.schemas.job_bodies import JobBody
 
 router = APIRouter(tags=["attention"])
 Round = Annotated[int, Path(ge=0, le=MAX_ID)]
@@ -27,8 +26,9 @@ _SIDE = 224  # pixels of a picture
 
 
 @router.post("/models/{model_id}/attention", status_code=202)
+@needs(Scope.WRITE)
 def compute_attention(
-    model_id: str, request: AttentionRequest, response: Response, context: Ctx, idempotency_key: Key = None
+    model_id: str, request: AttentionRequest, response: Response, context: Ctx, idempotency_key: IdempotencyKey = None
 ) -> JobBody:
     """See, as a job, where the encoder of each round of a model looks in some images; those that have maps keep them. The same
     ``Idempotency-Key`` again gives the same job."""
@@ -44,21 +44,18 @@ def compute_attention(
 
 
 @router.get("/models/{model_id}/attention")
-def list_attention(
-    model_id: str, session: Reading, limit: Annotated[int, Query(ge=1, le=1000)] = 100, after: After = 0
-) -> AttentionPage:
+@needs(Scope.READ)
+def list_attention(model_id: str, session: Reading, limit: Limit = 100, after: After = 0) -> AttentionPage:
     """The images that have maps under a model, by id."""
-    published.get(session, model_id)
-    wanted = select(Attention).where(Attention.model_id == model_id, Attention.image_id > after)
-    rows = session.scalars(wanted.order_by(Attention.image_id).limit(limit + 1)).all()
-    data = [AttentionRow.model_validate(row, from_attributes=True) for row in rows[:limit]]
-    return AttentionPage(data=data, next=str(rows[limit - 1].image_id) if len(rows) > limit else None)
+    return answer(AttentionPage, listing.attention(session, model_id, limit, after), AttentionRow.of)
 
 
 @router.get("/images/{image_id}/attention")
+@needs(Scope.READ)
 def get_attention(image_id: ImageId, context: Ctx, model_id: ModelId = None) -> AttentionBody:
     """The rounds whose maps there are of an image, and the neighbour that they are about."""
-    _, row, found = _found(context, image_id, model_id)
+    _, row = attention.find(context.db, image_id, model_id)
+    found = attention.read(context.settings, row)
     return AttentionBody(
         model_id=row.model_id,
         image_id=image_id,
@@ -75,10 +72,12 @@ def get_attention(image_id: ImageId, context: Ctx, model_id: ModelId = None) -> 
     response_class=Response,
     responses={200: {"content": {"image/png": {}}, "description": "The image under its map"}},
 )
+@needs(Scope.READ)
 def get_attention_map(image_id: ImageId, round: Round, context: Ctx, model_id: ModelId = None) -> Response:
     """What the encoder sees of an image, 224 x 224 pixels, under the map of a round: red where it looks most, blue where it
     does not."""
-    image, row, found = _found(context, image_id, model_id)
+    image, row = attention.find(context.db, image_id, model_id)
+    found = attention.read(context.settings, row)
     if round not in found.rounds:
         known = ", ".join(map(str, found.rounds))
         raise AttentionNotFound(f"of image {image_id} and round {round}; {row.model_id} has the rounds {known}")
@@ -89,17 +88,3 @@ def get_attention_map(image_id: ImageId, round: Round, context: Ctx, model_id: M
     file = io.BytesIO()
     picture.save(file, "PNG")
     return Response(file.getvalue(), media_type="image/png", headers={"Cache-Control": "private, no-cache"})
-
-
-def _found(context: Context, image_id: int, model_id: str | None) -> tuple[Image, Attention, attention.Maps]:
-    with context.db.read() as session:
-        image = session.get(Image, image_id)
-        if image is None:
-            raise ImageNotFound(image_id)
-        if model_id is None:
-            model_id = session.get_one(Dataset, image.dataset_id).model_id
-        if model_id is None:
-            raise NoModel(f"{image.dataset_id} has no model yet; train one with POST /jobs")
-        published.get(session, model_id, image.dataset_id)
-        row = attention.get(session, model_id, image_id)
-    return image, row, attention.read(context.settings, row)

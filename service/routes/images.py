@@ -1,63 +1,47 @@
 """Images: their rows and their bytes."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-from fastapi import APIRouter, Path, Query, Request
+from fastapi import APIRouter, Query, Request
 from fastapi.responses import Response
-from sqlalchemy import select
-from sqlalchemy.orm import Session
 
-from core.collections import compaction, datasets, deletions, images
-from core.errors import ImageNotFound
+from core.collections import compaction, datasets, deletions, images, listing
 from core.ground import imaging
-from core.ground.label_text import label_text
+from core.store.keys import Scope
 from core.store.kinds import Queue
-from core.store.tables import Dataset, Image, Label
-from service.context import Context, Ctx, Reading
-from service.paging import After
-from service.schemas.common import MAX_ID, DeletedBody, Deletions, ImageBody, ImagePage
+from service.access import needs
+from service.context import Context, Ctx, ImageId, Reading
+from service.paging import After, Limit, answer
+from service.schemas.images import DeletedBody, Deletions, ImageBody, ImagePage
 
 router = APIRouter(tags=["images"])
-ImageId = Annotated[int, Path(ge=0, le=MAX_ID)]
 
 
 @router.get("/datasets/{dataset_id}/images")
+@needs(Scope.READ)
 def list_images(
     dataset_id: str,
     session: Reading,
-    limit: Annotated[int, Query(ge=1, le=1000)] = 100,
+    limit: Limit = 100,
     after: After = 0,
     label: Annotated[list[str] | None, Query(description="Any of these labels; may be repeated.")] = None,
     unlabelled: Annotated[bool, Query(description="Images without a label, beside those of label.")] = False,
     order: Literal["oldest", "newest"] = "oldest",
 ) -> ImagePage:
     """A dataset's images by id, perhaps only those of some labels."""
-    datasets.get(session, dataset_id)
-    wanted = select(Image, Label.label).outerjoin(Label, Label.image_id == Image.id).where(Image.dataset_id == dataset_id)
-    if order == "oldest":
-        wanted = wanted.where(Image.id > after).order_by(Image.id)
-    else:
-        wanted = wanted.where(Image.id < (after or MAX_ID)).order_by(Image.id.desc())
-    if label is not None or unlabelled:
-        chosen = Label.label.in_([text for each in label or [] if (text := label_text(each))])
-        wanted = wanted.where(chosen | Label.label.is_(None) if unlabelled else chosen)
-    wanted = wanted.limit(limit + 1)
-    rows = session.execute(wanted).all()
-    return ImagePage(
-        data=[_body(image, label, None) for image, label in rows[:limit]],
-        next=str(rows[limit - 1][0].id) if len(rows) > limit else None,
-    )
+    page = listing.images(session, dataset_id, limit, after, labels=label, unlabelled=unlabelled, newest_first=order == "newest")
+    return answer(ImagePage, page, lambda row: ImageBody.of(*row))
 
 
 @router.get("/images/{image_id}")
+@needs(Scope.READ)
 def get_image(image_id: ImageId, context: Ctx) -> ImageBody:
     """One image, with how the dataset's current model learned it."""
     with context.db.read() as session:
-        image = _get(session, image_id)
-        label = session.get(Label, image_id)
-        model_id = session.get_one(Dataset, image.dataset_id).model_id
+        image = images.get(session, image_id)
+        label, model_id = images.label_and_model(session, image)
     provenance = context.searcher.view(model_id=model_id).snapshot.provenance(image_id) if model_id else None
-    return _body(image, label.label if label else None, provenance)
+    return ImageBody.of(image, label, provenance)
 
 
 @router.get(
@@ -65,14 +49,15 @@ def get_image(image_id: ImageId, context: Ctx) -> ImageBody:
     response_class=Response,
     responses={200: {"content": {each.media_type: {} for each in imaging.FORMATS}, "description": "The uploaded file"}},
 )
+@needs(Scope.READ)
 def get_image_file(image_id: ImageId, request: Request, context: Ctx) -> Response:
     """The file as it was uploaded."""
     if request.method == "HEAD":  # its length is known without reading it
-        with context.db.read() as session:
-            image = _get(session, image_id)
+        image = images.find(context.db, image_id)
         length = {"Content-Length": str(image.length)}
         return Response(media_type=image.media_type, headers={**_headers(image.sha256), **length})
-    image, data = _read(context, image_id)
+    image = images.find(context.db, image_id)
+    data = images.read(context.db, context.settings, image)
     return Response(data, media_type=image.media_type, headers=_headers(image.sha256))
 
 
@@ -81,6 +66,7 @@ def get_image_file(image_id: ImageId, request: Request, context: Ctx) -> Respons
     response_class=Response,
     responses={200: {"content": {"image/webp": {}}, "description": "A small copy of the image"}},
 )
+@needs(Scope.READ)
 def get_thumbnail(image_id: ImageId, context: Ctx, size: Annotated[int, Query(ge=16, le=512)] = 128) -> Response:
     """The whole image, upright, its longer side ``size`` pixels or as it is where that is less."""
     return _shown(context, image_id, size)
@@ -91,6 +77,7 @@ def get_thumbnail(image_id: ImageId, context: Ctx, size: Annotated[int, Query(ge
     response_class=Response,
     responses={200: {"content": {"image/webp": {}}, "description": "The image as any browser shows it"}},
 )
+@needs(Scope.READ)
 def get_rendering(image_id: ImageId, context: Ctx) -> Response:
     """The image as any browser shows it, whatever its format: upright, in sRGB, deep greys as training sees them, its longer side
     at most 4,096 pixels."""
@@ -98,7 +85,8 @@ def get_rendering(image_id: ImageId, context: Ctx) -> Response:
 
 
 def _shown(context: Context, image_id: int, size: int) -> Response:
-    image, data = _read(context, image_id)
+    image = images.find(context.db, image_id)
+    data = images.read(context.db, context.settings, image)
     with context.db.read() as session:
         depths = datasets.get(session, image.dataset_id).depths
     largest = max(context.settings.max_pixels, image.width * image.height)
@@ -108,14 +96,14 @@ def _shown(context: Context, image_id: int, size: int) -> Response:
 
 
 @router.delete("/images/{image_id}", status_code=204)
+@needs(Scope.WRITE)
 def delete_image(image_id: ImageId, context: Ctx) -> None:
     """Take an image out of every answer at once; compaction takes it out of the files later."""
-    with context.db.read() as session:
-        dataset_id = _get(session, image_id).dataset_id
-    _delete(context, dataset_id, [image_id])
+    _delete(context, images.find(context.db, image_id).dataset_id, [image_id])
 
 
 @router.post("/datasets/{dataset_id}/deletions")
+@needs(Scope.WRITE)
 def delete_images(dataset_id: str, request: Deletions, context: Ctx) -> DeletedBody:
     """Delete many images, all of them or none: 422 where one is not in the dataset, 409 while its upload is being validated."""
     return DeletedBody(deleted=_delete(context, dataset_id, request.image_ids))
@@ -130,21 +118,3 @@ def _delete(context: Context, dataset_id: str, image_ids: list[int]) -> int:
 
 def _headers(tag: str) -> dict[str, str]:
     return {"X-Content-Type-Options": "nosniff", "ETag": f'"{tag}"', "Cache-Control": "private, max-age=31536000"}
-
-
-def _read(context: Context, image_id: int) -> tuple[Image, bytes]:
-    with context.db.read() as session:
-        image = _get(session, image_id)
-    return image, images.read(context.db, context.settings, image)
-
-
-def _get(session: Session, image_id: int) -> Image:
-    image = session.get(Image, image_id)
-    if image is None:
-        raise ImageNotFound(image_id)
-    return image
-
-
-def _body(image: Image, label: str | None, provenance: Any) -> ImageBody:
-    columns = {name: getattr(image, name) for name in ("id", "dataset_id", "path", "width", "height", "media_type")}
-    return ImageBody.model_validate({**columns, "label": label, "provenance": provenance})

@@ -1,7 +1,7 @@
 """Neighbours and classes of an image."""
 
 import time
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import APIRouter, File, Form, Query, Request, UploadFile
 from fastapi.responses import Response
@@ -12,25 +12,16 @@ from starlette.datastructures import ImmutableMultiDict
 from starlette.datastructures import UploadFile as FormFile
 
 from core.errors import BadQuery, TooLarge
-from core.search.searcher import View
-from core.search.snapshots import Neighbour
-from core.search.votes import MIN_LABELS, Classification, classify
+from core.search.votes import MIN_LABELS, classify
+from core.store.keys import Scope
+from service.access import Body, needs
+from service.bodies import QUERY_BYTES, json_value, media_type, validated
 from service.context import Context, Ctx
 from service.dispositions import NamedFiles
+from service.schemas import forms
+from service.schemas.answers import BatchBody, ClassifyBody, LeaveOneOutBody, NeighboursBody, neighbours_of
 from service.schemas.common import MAX_ID, Text
-from service.schemas.queries import (
-    MAX_K,
-    BatchBody,
-    BatchRequest,
-    ClassifyBody,
-    FileQuery,
-    ImageQuery,
-    LeaveOneOutBody,
-    NeighboursBody,
-    QueryBody,
-    query_parameters,
-)
-from service.uploads import json_value, media_type, validated
+from service.schemas.queries import MAX_K, BatchRequest, FileQuery, ImageQuery, QueryBody, query_parameters
 
 router = APIRouter(tags=["search"], route_class=NamedFiles)
 ImageId = Annotated[int, Query(ge=0, le=MAX_ID)]
@@ -39,45 +30,11 @@ Temperature = Annotated[float, Field(ge=0.001, le=10)]
 MinLabels = Annotated[
     int, Field(ge=1, le=100, description="Labelled images that each of two classes must have, or the vote abstains.")
 ]
-_MAX_QUERY_BYTES = 16 << 20
-_BATCH = BatchRequest.model_json_schema()
-_BATCH["properties"]["queries"]["items"] = _BATCH.pop("$defs")["OneQuery"]  # OpenAPI resolves no references in here
-_QUERY: dict[str, Any] = {
-    "requestBody": {
-        "required": True,
-        "content": {
-            "application/json": {
-                "schema": {"anyOf": [QueryBody.model_json_schema(), _BATCH]},
-                "examples": {
-                    "examples": {"value": {"positive": [3, 17], "negative": [5], "k": 10}},
-                    "batch": {"value": {"queries": [{"image_ids": [3]}, {"image_ids": [4], "unlabelled": True}]}},
-                },
-            },
-            "multipart/form-data": {
-                "schema": {
-                    "type": "object",
-                    "required": ["file"],
-                    "properties": {
-                        "file": {"type": "string", "format": "binary"},
-                        **FileQuery.model_json_schema()["properties"],
-                    },
-                }
-            },
-        },
-    }
-}
 Confidence = Annotated[float, Field(ge=0, le=1, description="Below it the label is null.")]
 
 
-def _given(fields: ImmutableMultiDict[str, Any]) -> dict[str, Any]:
-    """The fields of a query or a form but for the file; only ``label`` may be there more than once."""
-    given = {name: value for name, value in fields.items() if name != "file"}
-    if "label" in given:
-        given["label"] = fields.getlist("label")
-    return given
-
-
 @router.get("/neighbours", response_model=NeighboursBody, openapi_extra={"parameters": query_parameters(ImageQuery)})
+@needs(Scope.READ)
 def find_neighbours(request: Request) -> Response:
     """The images most similar to a stored one, best first, without itself."""
     started = time.perf_counter()
@@ -86,11 +43,12 @@ def find_neighbours(request: Request) -> Response:
     asked = validated(ImageQuery, _given(request.query_params), "query")
     view = context.searcher.view(image_id=asked.image_id, dataset_id=asked.dataset_id, model_id=asked.model_id)
     found = context.searcher.query(view, asked.query())
-    body = _body(view, started, found)
+    body = neighbours_of(view, started, found)
     return Response(to_json(body), media_type="application/json")  # what was built here needs no second look
 
 
-@router.post("/neighbours", response_model=NeighboursBody | BatchBody, openapi_extra=_QUERY)
+@router.post("/neighbours", response_model=NeighboursBody | BatchBody, openapi_extra=forms.QUERY)
+@needs(Scope.READ, Body.IMAGE)
 async def query_neighbours(request: Request, context: Ctx) -> NeighboursBody | BatchBody:
     """The images most similar to an uploaded image (multipart), or to what a JSON query names: ``image_ids``, a ``vector``,
     or ``positive`` and ``negative`` examples. ``{"queries": [...]}`` asks up to 256 at once, all of one model at one moment."""
@@ -109,7 +67,7 @@ async def query_neighbours(request: Request, context: Ctx) -> NeighboursBody | B
 
 
 async def _json(request: Request) -> QueryBody | BatchRequest:
-    given = await json_value(request, _MAX_QUERY_BYTES)
+    given = await json_value(request, QUERY_BYTES)
     if isinstance(given, dict) and "queries" in given:
         return validated(BatchRequest, given)
     return validated(QueryBody, given)
@@ -122,19 +80,19 @@ def _answer(context: Context, body: QueryBody | BatchRequest) -> NeighboursBody 
     view = context.searcher.view(image_id=named, dataset_id=body.dataset_id, model_id=body.model_id)
     answers = [context.searcher.query(view, query.query()) for query in asked]
     if isinstance(body, QueryBody):
-        return _neighbours(view, started, answers[0])
-    results = [[vars(neighbour) for neighbour in found] for found in answers]
-    return BatchBody.model_validate({"model_id": view.model_id, "took_ms": _took(started), "results": results})
+        return NeighboursBody.of(view, started, answers[0])
+    return BatchBody.of(view, started, answers)
 
 
 def _answer_file(context: Context, asked: FileQuery, file: FormFile) -> NeighboursBody:
     started = time.perf_counter()
     view = context.searcher.view(dataset_id=asked.dataset_id, model_id=asked.model_id)
     vector = context.searcher.vector_of_file(view, _read(context, file))
-    return _neighbours(view, started, context.searcher.query(view, asked.query(vector)))
+    return NeighboursBody.of(view, started, context.searcher.query(view, asked.query(vector)))
 
 
 @router.get("/classify")
+@needs(Scope.READ)
 def classify_image(
     image_id: ImageId,
     context: Ctx,
@@ -150,10 +108,11 @@ def classify_image(
     view = context.searcher.view(image_id=image_id, dataset_id=dataset_id, model_id=model_id)
     vector = context.searcher.vector_of(view, image_id)
     result = classify(view.snapshot, vector, k, temperature, min_confidence, min_labels, leave_out=image_id)
-    return _classified(view, started, result)
+    return ClassifyBody.of(view, started, result)
 
 
 @router.post("/classify")
+@needs(Scope.READ, Body.IMAGE)
 def classify_file(
     file: Annotated[UploadFile, File(description="An image.")],
     context: Ctx,
@@ -168,10 +127,11 @@ def classify_file(
     started = time.perf_counter()
     view = context.searcher.view(dataset_id=dataset_id, model_id=model_id)
     vector = context.searcher.vector_of_file(view, _read(context, file))
-    return _classified(view, started, classify(view.snapshot, vector, k, temperature, min_confidence, min_labels))
+    return ClassifyBody.of(view, started, classify(view.snapshot, vector, k, temperature, min_confidence, min_labels))
 
 
 @router.get("/datasets/{dataset_id}/leave-one-out")
+@needs(Scope.READ)
 def judge_labels(
     dataset_id: str,
     context: Ctx,
@@ -183,10 +143,15 @@ def judge_labels(
     """Accuracy and confusion of the labels given so far: every labelled image is classified by the others. Without ``k`` the
     most accurate of 1, 3, 5, 10, 20, 50, 100 and 200 voters is chosen, of equally accurate ones the largest."""
     view = context.searcher.view(dataset_id=dataset_id, model_id=model_id)
-    found = context.searcher.leave_one_out(view, k, temperature, min_labels)
-    by_k = [{"k": tried, "accuracy": accuracy} for tried, accuracy in found.by_k.items()]
-    given = {**vars(found), "model_id": view.model_id, "confusion": found.confusion.tolist(), "by_k": by_k}
-    return LeaveOneOutBody.model_validate(given)
+    return LeaveOneOutBody.of(view, context.searcher.leave_one_out(view, k, temperature, min_labels))
+
+
+def _given(fields: ImmutableMultiDict[str, str | FormFile] | ImmutableMultiDict[str, str]) -> dict[str, object]:
+    """The fields of a query or a form but for the file; only ``label`` may be there more than once."""
+    given: dict[str, object] = {name: value for name, value in fields.items() if name != "file"}
+    if "label" in given:
+        given["label"] = fields.getlist("label")
+    return given
 
 
 def _read(context: Context, file: FormFile) -> bytes:
@@ -195,29 +160,3 @@ def _read(context: Context, file: FormFile) -> bytes:
     if len(data) > limit:
         raise TooLarge(f"file: more than {limit:,} bytes, which is the most allowed")
     return data
-
-
-def _took(started: float) -> float:
-    return round((time.perf_counter() - started) * 1000, 3)
-
-
-def _neighbours(view: View, started: float, found: list[Neighbour]) -> NeighboursBody:
-    return NeighboursBody.model_validate(_body(view, started, found))
-
-
-def _body(view: View, started: float, found: list[Neighbour]) -> dict[str, Any]:
-    return {"model_id": view.model_id, "took_ms": _took(started), "neighbours": [vars(neighbour) for neighbour in found]}
-
-
-def _classified(view: View, started: float, result: Classification) -> ClassifyBody:
-    return ClassifyBody.model_validate(
-        {
-            "model_id": view.model_id,
-            "took_ms": _took(started),
-            "label": result.label,
-            "confidence": result.confidence,
-            "classes": [{"label": label, "probability": probability} for label, probability in result.classes],
-            "voters": [{"image_id": v.image_id, "score": v.score, "label": v.label} for v in result.voters],
-            "abstained": result.abstained,
-        }
-    )

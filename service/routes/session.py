@@ -4,6 +4,7 @@ from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse, Response
 
 from core.store.keys import Scope
+from service.access import open_to_all
 from service.context import Ctx
 from service.errors import problem
 from service.middleware.auth import COOKIE, Keyring
@@ -14,6 +15,7 @@ router = APIRouter(tags=["session"])
 
 
 @router.post("/session", response_model=SessionBody)
+@open_to_all
 async def open_session(body: SessionRequest, request: Request, context: Ctx) -> Response:
     """Exchange a key for a cookie that scripts cannot read and other sites' pages cannot use."""
     keyring: Keyring = request.app.state.keyring
@@ -29,6 +31,7 @@ async def open_session(body: SessionRequest, request: Request, context: Ctx) -> 
 
 
 @router.get("/session")
+@open_to_all
 async def get_session(request: Request) -> SessionBody:
     """Whether a key is needed here, and what the cookie's key may do."""
     keyring: Keyring = request.app.state.keyring
@@ -39,6 +42,7 @@ async def get_session(request: Request) -> SessionBody:
 
 
 @router.delete("/session", status_code=204)
+@open_to_all
 async def close_session(request: Request) -> Response:
     """Forget the cookie."""
     response = Response(status_code=204)

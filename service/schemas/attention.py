@@ -4,7 +4,7 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from service.schemas.common import MAX_ID, Page
+from service.schemas.common import MAX_ID, FromRow, PageBody
 
 
 class AttentionRequest(BaseModel):
@@ -15,13 +15,13 @@ class AttentionRequest(BaseModel):
     image_ids: list[Annotated[int, Field(ge=0, le=MAX_ID)]] = Field(min_length=1, max_length=256)
 
 
-class AttentionRow(BaseModel):
+class AttentionRow(FromRow):
     image_id: int
     neighbour_id: int = Field(description="The image that it was last trained towards, or else the nearest one.")
 
 
-class AttentionPage(Page):
-    data: list[AttentionRow]
+class AttentionPage(PageBody[AttentionRow]):
+    pass
 
 
 class AttentionRound(BaseModel):

@@ -1,4 +1,4 @@
-"""Bodies of searches and classifications."""
+"""What is asked of searches; ``answers`` has what they say."""
 
 from typing import Annotated, Any, Literal, Self
 
@@ -135,66 +135,6 @@ class BatchRequest(BaseModel):
     queries: list[OneQuery] = Field(min_length=1, max_length=256)
     dataset_id: Text | None = None
     model_id: Text | None = None
-
-
-class NeighbourBody(BaseModel):
-    image_id: int
-    score: float = Field(description="Cosine similarity.")
-    path: str
-    label: str | None
-
-
-class NeighboursBody(BaseModel):
-    model_id: str
-    took_ms: float
-    neighbours: list[NeighbourBody]
-
-
-class ClassBody(BaseModel):
-    label: str
-    probability: float
-
-
-class VoterBody(BaseModel):
-    image_id: int
-    score: float
-    label: str | None
-
-
-class ClassifyBody(BaseModel):
-    model_id: str
-    took_ms: float
-    label: str | None = Field(description="Null: the confidence is below min_confidence, or the vote abstained.")
-    confidence: float
-    classes: list[ClassBody]
-    voters: list[VoterBody]
-    abstained: str | None = Field(description="Why no vote was held: too few labels. Then there are no classes and voters.")
-
-
-class AccuracyBody(BaseModel):
-    k: int
-    accuracy: float
-
-
-class LeaveOneOutBody(BaseModel):
-    """How well the labels given so far predict each other."""
-
-    model_id: str
-    k: int | None = Field(description="Voters: those asked for, lowered to the labelled images less one, or the number chosen.")
-    judged: int = Field(description="Labelled images judged; of many an evenly spaced part.")
-    accuracy: float | None
-    classes: list[str]
-    confusion: list[list[int]] = Field(description="confusion[i][j]: images of classes[i] that were voted to be of classes[j].")
-    by_k: list[AccuracyBody] = Field(description="The accuracy for each number of voters tried.")
-    abstained: str | None = Field(description="Why nothing was judged: too few labels. Then k and accuracy are null.")
-
-
-class BatchBody(BaseModel):
-    """Answers in the order of the queries."""
-
-    model_id: str
-    took_ms: float
-    results: list[list[NeighbourBody]]
 
 
 def query_parameters(kind: type[BaseModel]) -> list[dict[str, Any]]:

@@ -17,8 +17,9 @@ from core.settings import Settings
 from core.store import keys, migrate
 from core.store.db import Database
 from core.store.keys import Scope
+from service.access import AccessRules
+from service.app import create_app
 from service.commands.main import commands
-from service.middleware.auth import OPEN, needed
 from service.openapi import document
 from service.operations.supervisor import require_keys
 from tests.service.serving import pictures, serving
@@ -29,6 +30,13 @@ SCOPES = list(Scope)
 def operations() -> list[tuple[str, str]]:
     paths = json.loads(document())["paths"]
     return [(method.upper(), path) for path, found in paths.items() for method in found]
+
+
+def needed() -> dict[tuple[str, str], Scope]:
+    """The scope of every operation that is not open."""
+    rules = AccessRules(create_app(Settings()).routes)
+    declared = {operation: rules.of(*operation) for operation in operations()}
+    return {operation: access.scope for operation, access in declared.items() if access and access.scope}
 
 
 def bearer(text: str) -> dict[str, str]:
@@ -64,9 +72,9 @@ def test_every_route_refuses_no_key_a_wrong_one_a_revoked_one_and_too_small_a_sc
     with db.write() as session:
         keys.revoke(session, revoked.split("_")[1])
     other_secret = held[Scope.ADMIN][:-1] + ("A" if held[Scope.ADMIN][-1] != "A" else "B")
-    guarded = [(method, path) for method, path in operations() if path not in OPEN]
+    guarded = needed()
     assert len(guarded) > 30
-    for method, path in guarded:
+    for (method, path), least in guarded.items():
         for headers in (
             {},
             bearer(keys.generate()),
@@ -78,7 +86,6 @@ def test_every_route_refuses_no_key_a_wrong_one_a_revoked_one_and_too_small_a_sc
             answer = ask(client, method, path, headers)
             assert (answer.status_code, answer.json()["code"]) == (401, "unauthorized"), (method, path, headers)
             assert answer.headers["www-authenticate"] == "Bearer"
-        least = needed(method, path)
         for scope in SCOPES:
             answer = ask(client, method, path, bearer(held[scope]))
             if scope.covers(least):
@@ -88,11 +95,15 @@ def test_every_route_refuses_no_key_a_wrong_one_a_revoked_one_and_too_small_a_sc
 
 
 def test_scopes_are_in_the_document_and_as_described() -> None:
-    least = {operation: needed(*operation) for operation in operations()}
+    least = needed()
     assert least["GET", "/datasets"] == least["POST", "/neighbours"] == least["POST", "/classify"] == Scope.READ
     assert least["POST", "/jobs"] == least["DELETE", "/images/{image_id}"] == Scope.WRITE
     assert least["DELETE", "/datasets/{dataset_id}"] == least["DELETE", "/models/{model_id}"] == Scope.ADMIN
-    assert {path for _, path in operations()} & OPEN == {"/healthz", "/readyz", "/session"}
+    assert {path for _, path in set(operations()) - set(least)} == {"/healthz", "/readyz", "/session"}
+    paths = json.loads(document())["paths"]
+    for method, path in operations():
+        told = paths[path][method.lower()].get("security", [])
+        assert told == ([{kind: [least[method, path].value]} for kind in ("key", "cookie")] if (method, path) in least else [])
 
 
 def test_what_is_open_needs_no_key(client: httpx.Client) -> None:

@@ -22,7 +22,7 @@ from core.store.kinds import JobKind, JobStatus, Queue
 from core.store.tables import Job, Metric
 from service.middleware.limits import Limits
 from tests.published import Published
-from tests.service.routes.test_api import JSON, problem
+from tests.service.answers import JSON, problem
 from tests.service.serving import pictures, ready_dataset, serving
 
 HALF = b'"\\ud800"'  # half of a character, which UTF-8 cannot hold

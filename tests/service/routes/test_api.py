@@ -4,25 +4,13 @@ import io
 import json
 import zipfile
 
-import httpx
 import numpy as np
 import pytest
 
 from core.files import manifest
 from tests.conftest import image_bytes, picture_zip
 from tests.published import Published
-
-JSON = {"Content-Type": "application/json"}
-
-
-def problem(response: httpx.Response, status: int, code: str) -> str:
-    assert response.status_code == status, response.text
-    assert response.headers["content-type"] == "application/problem+json"
-    body = response.json()
-    assert {"type", "title", "status", "detail", "code"} <= set(body)
-    assert (body["status"], body["code"]) == (status, code)
-    detail: str = body["detail"]
-    return detail
+from tests.service.answers import JSON, problem
 
 
 def test_a_dataset_tells_what_was_kept(published: Published) -> None:

@@ -24,7 +24,7 @@ from core.store.tables import Attention
 from tests.conftest import image_bytes, picture_zip, write_zip
 from tests.live import Live, wait_for
 from tests.published import Published
-from tests.service.routes.test_api import problem
+from tests.service.answers import problem
 from tests.service.serving import copy, serving
 from worker.attention import attend
 from worker.pulse import Pulse

@@ -12,7 +12,7 @@ import pytest
 from core.settings import Settings
 from tests.conftest import image_bytes, picture_zip, write_zip
 from tests.live import Live
-from tests.service.routes.test_api import problem
+from tests.service.answers import problem
 
 pytestmark = pytest.mark.slow
 

@@ -20,7 +20,7 @@ from core.store.db import Database
 from core.store.kinds import Queue
 from tests.conftest import image_bytes
 from tests.published import Published
-from tests.service.routes.test_api import problem
+from tests.service.answers import problem
 from tests.service.serving import ready_dataset, serving
 from worker.tasks import perform
 

@@ -16,9 +16,8 @@ from core.store.columns import now
 from core.store.db import Database
 from core.store.kinds import JobKind
 from core.store.tables import Dataset, Job, Model
+from tests.service.answers import JSON
 from tests.service.serving import pictures, ready_dataset, serving
-
-JSON = {"Content-Type": "application/json"}
 
 
 @pytest.fixture

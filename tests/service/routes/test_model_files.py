@@ -13,7 +13,7 @@ from core.store.db import Database
 from core.store.kinds import JobKind
 from core.store.tables import Job, Model
 from tests.published import Published
-from tests.service.routes.test_api import problem
+from tests.service.answers import problem
 from tests.service.serving import copy, serving
 
 

@@ -16,7 +16,7 @@ from PIL import Image
 from tests.conftest import image_bytes, picture_zip, write_zip
 from tests.live import Live
 from tests.published import Published
-from tests.service.routes.test_api import problem
+from tests.service.answers import problem
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,7 @@ from PIL.PngImagePlugin import PngInfo
 
 from tests.conftest import image_bytes, write_zip
 from tests.published import Published
-from tests.service.routes.test_api import problem
+from tests.service.answers import problem
 
 
 class Truth:

@@ -20,7 +20,7 @@ from core.store.columns import now
 from core.store.db import Database
 from core.store.kinds import JobKind, JobStatus, Queue
 from core.store.tables import Image, Job, Model
-from tests.service.routes.test_api import problem
+from tests.service.answers import problem
 from tests.service.serving import pictures, ready_dataset, serving
 from worker.training.inputs import bring_checkpoints, write_images
 

@@ -1,0 +1,96 @@
+"""What lists show of datasets: they themselves, their images, refused files, models and attention maps."""
+
+from collections.abc import Sequence
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from core.collections import datasets as one_dataset
+from core.collections import published
+from core.ground.label_text import label_text
+from core.store import keyset
+from core.store.keyset import Page
+from core.store.tables import Attention, Dataset, Image, Label, Model, Rejection
+
+
+def datasets(session: Session, limit: int, after: str | None, name: str | None) -> Page[Dataset]:
+    """Datasets in the order of their creation, perhaps only those of a name.
+
+    Raises:
+        BadCursor: ``after`` is the id of none.
+    """
+    wanted = select(Dataset) if name is None else select(Dataset).where(Dataset.name == name)
+    last = None if after is None else keyset.row_after(session, Dataset, after)
+    at = None if last is None else (last.created_at, last.id)
+    rows = session.scalars(keyset.following(wanted, (Dataset.created_at, Dataset.id), at, limit)).all()
+    return keyset.page(rows, limit, lambda row: row.id)
+
+
+def models(session: Session, limit: int, after: str | None, dataset_id: str | None) -> Page[Model]:
+    """Models in the order of their publication, perhaps only those of a dataset.
+
+    Raises:
+        BadCursor: ``after`` is the id of none.
+    """
+    wanted = select(Model) if dataset_id is None else select(Model).where(Model.dataset_id == dataset_id)
+    last = None if after is None else keyset.row_after(session, Model, after)
+    at = None if last is None else (last.created_at, last.id)
+    rows = session.scalars(keyset.following(wanted, (Model.created_at, Model.id), at, limit)).all()
+    return keyset.page(rows, limit, lambda row: row.id)
+
+
+def images(
+    session: Session,
+    dataset_id: str,
+    limit: int,
+    after: int,
+    *,
+    labels: Sequence[str] | None = None,
+    unlabelled: bool = False,
+    newest_first: bool = False,
+) -> Page[tuple[Image, str | None]]:
+    """A dataset's images with their labels, by id.
+
+    Args:
+        after: the id of the last image of the page before; 0 for the first page.
+        labels: only those that have one of these.
+        unlabelled: those without a label beside them.
+
+    Raises:
+        DatasetNotFound: no such dataset.
+    """
+    one_dataset.get(session, dataset_id)
+    wanted = select(Image, Label.label).outerjoin(Label, Label.image_id == Image.id).where(Image.dataset_id == dataset_id)
+    if labels is not None or unlabelled:
+        chosen = Label.label.in_([text for each in labels or [] if (text := label_text(each))])
+        wanted = wanted.where(chosen | Label.label.is_(None) if unlabelled else chosen)
+    at = (after,) if after else None
+    found = session.execute(keyset.following(wanted, (Image.id,), at, limit, newest_first=newest_first)).all()
+    return keyset.page([(image, label) for image, label in found], limit, lambda row: row[0].id)
+
+
+def rejections(session: Session, dataset_id: str, limit: int, after: int, job_id: str | None) -> Page[Rejection]:
+    """The files that are not in a dataset, perhaps only those of one upload.
+
+    Raises:
+        DatasetNotFound: no such dataset.
+    """
+    one_dataset.get(session, dataset_id)
+    wanted = select(Rejection).where(Rejection.dataset_id == dataset_id)
+    if job_id is not None:
+        wanted = wanted.where(Rejection.job_id == job_id)
+    at = (after,) if after else None
+    rows = session.scalars(keyset.following(wanted, (Rejection.id,), at, limit)).all()
+    return keyset.page(rows, limit, lambda row: row.id)
+
+
+def attention(session: Session, model_id: str, limit: int, after: int) -> Page[Attention]:
+    """The images that have maps under a model, by id.
+
+    Raises:
+        ModelNotFound: no such model.
+    """
+    published.get(session, model_id)
+    at = (after,) if after else None
+    wanted = keyset.following(select(Attention).where(Attention.model_id == model_id), (Attention.image_id,), at, limit)
+    return keyset.page(session.scalars(wanted).all(), limit, lambda row: row.image_id)

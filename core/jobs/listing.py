@@ -1,0 +1,55 @@
+"""What lists show of jobs: they themselves, their events and their figures."""
+
+from collections.abc import Sequence
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from core.jobs import lifecycle
+from core.store import keyset
+from core.store.keyset import Page
+from core.store.kinds import JobKind, JobStatus
+from core.store.tables import Job, JobEvent, Metric
+
+
+def jobs(
+    session: Session,
+    limit: int,
+    after: str | None,
+    *,
+    kind: JobKind | None = None,
+    status: JobStatus | None = None,
+    dataset_id: str | None = None,
+    newest_first: bool = False,
+) -> Page[Job]:
+    """Jobs in the order of submission, perhaps only those of a kind, a status or a dataset.
+
+    Raises:
+        BadCursor: ``after`` is the id of none.
+    """
+    wanted = select(Job)
+    for column, value in ((Job.kind, kind), (Job.status, status), (Job.dataset_id, dataset_id)):
+        if value is not None:
+            wanted = wanted.where(column == value)
+    at = None if after is None else (keyset.row_after(session, Job, after).seq,)
+    rows = session.scalars(keyset.following(wanted, (Job.seq,), at, limit, newest_first=newest_first)).all()
+    return keyset.page(rows, limit, lambda row: row.id)
+
+
+def events(session: Session, job_id: str, limit: int, after: int) -> Page[JobEvent]:
+    """What happened to a job after an event, by the events' numbers, which start at 1."""
+    wanted = keyset.following(select(JobEvent).where(JobEvent.job_id == job_id), (JobEvent.seq,), (after,), limit)
+    return keyset.page(session.scalars(wanted).all(), limit, lambda row: row.seq)
+
+
+def metrics(session: Session, job_id: str, points: int) -> Sequence[Metric]:
+    """Figures of a job's epochs, in order; of more than ``points`` epochs evenly spaced ones, the first and last among them.
+
+    Raises:
+        JobNotFound: no such job.
+    """
+    lifecycle.get(session, job_id)
+    rows = session.scalars(select(Metric).where(Metric.job_id == job_id).order_by(Metric.round, Metric.epoch)).all()
+    if len(rows) > points:
+        rows = [rows[round(number * (len(rows) - 1) / (points - 1))] for number in range(points)]
+    return rows

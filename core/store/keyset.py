@@ -1,0 +1,73 @@
+"""Lists page by key: a page goes on after the last row of the one before (``WHERE key > last``), never by offset."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar, TypeVarTuple
+
+from sqlalchemy import ColumnElement, Select, and_, or_, select
+from sqlalchemy.orm import InstrumentedAttribute, Session
+
+from core.errors import BadCursor
+from core.store.tables import Dataset, Job, Model
+
+Row = TypeVar("Row")
+Columns = TypeVarTuple("Columns")
+Named = TypeVar("Named", Dataset, Job, Model)
+Key = Sequence[InstrumentedAttribute[Any]]
+
+
+@dataclass(frozen=True)
+class Page(Generic[Row]):
+    """Some rows of a list, and the ``after`` of the following ones; ``None`` where these are the last."""
+
+    rows: Sequence[Row]
+    next: str | None
+
+
+def page(rows: Sequence[Row], limit: int, cursor: Callable[[Row], object]) -> Page[Row]:
+    """What ``following`` selected, as a page.
+
+    Args:
+        cursor: what names a row as the last of a page.
+    """
+    return Page(rows[:limit], str(cursor(rows[limit - 1])) if len(rows) > limit else None)
+
+
+def following(
+    wanted: Select[*Columns],
+    key: Key,
+    last: Sequence[object] | None,
+    limit: int,
+    *,
+    newest_first: bool = False,
+) -> Select[*Columns]:
+    """The rows that come after the last one of the page before, in the order of a key, and one more than ``limit``.
+
+    Args:
+        key: columns whose values together differ in every row.
+        last: the values of that row; ``None`` for the first page.
+    """
+    if last is not None:
+        wanted = wanted.where(_beyond(key, last, newest_first))
+    return wanted.order_by(*(column.desc() if newest_first else column for column in key)).limit(limit + 1)
+
+
+def _beyond(key: Key, last: Sequence[object], newest_first: bool) -> ColumnElement[bool]:
+    column, value = key[0], last[0]
+    further = column < value if newest_first else column > value
+    return further if len(key) == 1 else or_(further, and_(column == value, _beyond(key[1:], last[1:], newest_first)))
+
+
+def row_after(session: Session, table: type[Named], after: str) -> Named:
+    """The last row of the page before, by its id.
+
+    Raises:
+        BadCursor: there is none; perhaps it was deleted since.
+    """
+    row: Named | None = session.scalar(select(table).where(table.id == after))
+    if row is None:
+        what = table.__name__.lower()
+        raise BadCursor(
+            f"after: {after[:100]!r} is not the `next` of a page of this list; there is no {what} of that id (any more)"
+        )
+    return row
