@@ -62,9 +62,11 @@ bench-accuracy: setup
 	$(BIN)/python -m benchmarks.accuracy $${ONLY:+--only "$$ONLY"}
 
 bench-service: setup
+	command -v wrk >/dev/null || { apt-get update --quiet && apt-get install --yes --quiet wrk; }
 	$(BIN)/python -m benchmarks.service
 
 bench-page: setup
+	command -v chromium >/dev/null || { apt-get update --quiet && apt-get install --yes --quiet chromium; }
 	$(BIN)/python -m benchmarks.page
 
 bench-progress: setup
