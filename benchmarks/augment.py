@@ -4,9 +4,10 @@ Every image has parameters of its own in all of them: torchvision's v2 transform
 applied image by image; kornia draws for each image but in one order of the colour adjustments for the whole batch.
 """
 
+import argparse
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import kornia.augmentation as kornia
 import torch
@@ -18,8 +19,6 @@ from trainer.data.augment import Augmentation
 from trainer.data.decoded import DecodedImages
 from trainer.randomness import generator
 from trainer.resolve import resolve
-
-TURNS = 15
 
 
 def ours(pixels: Tensor, side: int) -> Callable[[], object]:
@@ -56,14 +55,18 @@ def torchvision(pixels: Tensor, side: int) -> Callable[[], object]:
     return lambda: torch.stack([transform(image) for image in pixels]).float() / 255
 
 
-def main() -> None:
+def main(argv: Sequence[str] | None = None) -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.augment", description=__doc__)
+    parser.add_argument("--turns", type=int, default=15, help="of which the median counts")
+    turns = parser.parse_args(argv).turns
     contenders = {"ours": ours, "kornia": kornias, "torchvision v2": torchvision}
     print(f"{'images':<26}" + "".join(f"{name:>18}" for name in contenders) + "   images/s, then the ratio to ours")
     for batch, source, side in ((128, 32, 32), (32, 32, 32), (64, 336, 224)):
         pixels = torch.randint(0, 256, (batch, 3, source, source), dtype=torch.uint8)
         works = [make(pixels, side) for make in contenders.values()]
         spent: list[list[float]] = [[] for _ in works]
-        for turn in range(TURNS + 2):
+        for turn in range(turns + 2):
             for times, work in zip(spent, works, strict=True):
                 started = time.perf_counter()
                 work()

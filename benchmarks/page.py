@@ -9,15 +9,17 @@ import argparse
 import json
 import shutil
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from statistics import median
 from typing import Any
 
 from playwright.sync_api import Page, sync_playwright
 
-from benchmarks.service.__main__ import DATA, Embedded
+from benchmarks.server import Embedded
+from benchmarks.shared_data import shared
+from service.operations.demo import write_digits
 
-TURNS = 5
 PARAMS = {"preset": "quick", "rounds": 1, "epochs_first": 1, "batch_size": 512, "image_size": 8, "dim": 16}
 # Time between frames while something moves, once a frame; a frame that takes long makes the next one late.
 _FRAMES = """async ([start, seconds]) => {
@@ -59,18 +61,18 @@ def frames(page: Page, step: str, seconds: float) -> dict[str, float]:
     return {"frames": len(times), "median": median(times), "longest": max(times)}
 
 
-def scrolled(page: Page, url: str, dataset: str) -> dict[str, Any]:
+def scrolled(page: Page, url: str, dataset: str, brief: float) -> dict[str, Any]:
     """Through all thumbnails slowly (a screen or two a second) and as fast as a hand drags the bar."""
     page.goto(f"{url}/#/look/{dataset}")
     page.locator(".tile.seen").first.wait_for()
     wall = "document.querySelector('.wall')"
-    slow = frames(page, f"(part) => {{ {wall}.scrollTop = part * 8000 }}", 8)
-    fast = frames(page, f"(part) => {{ const wall = {wall}; wall.scrollTop = part * wall.scrollHeight }}", 8)
+    slow = frames(page, f"(part) => {{ {wall}.scrollTop = part * 8000 }}", 8 * brief)
+    fast = frames(page, f"(part) => {{ const wall = {wall}; wall.scrollTop = part * wall.scrollHeight }}", 8 * brief)
     page.locator(".tile.seen").first.wait_for()
     return {"images": page.locator(".tile").first.get_attribute("aria-setsize"), "slow": slow, "fast": fast}
 
 
-def mapped(page: Page, url: str, dataset: str) -> dict[str, Any]:
+def mapped(page: Page, url: str, dataset: str, brief: float) -> dict[str, Any]:
     """Milliseconds until the map is there, frames while the wheel zooms in and out, and while a lasso is drawn."""
     page.goto(f"{url}/#/datasets")
     page.locator("table tbody tr").first.wait_for()
@@ -82,7 +84,7 @@ def mapped(page: Page, url: str, dataset: str) -> dict[str, Any]:
         canvas.dispatchEvent(new WheelEvent("wheel", {deltaY: part < 0.5 ? -15 : 15, cancelable: true,
             clientX: box.left + box.width / 2, clientY: box.top + box.height / 2}));
     }"""
-    zoomed = frames(page, zoom, 5)
+    zoomed = frames(page, zoom, 5 * brief)
     box = page.locator("#points").bounding_box()
     assert box is not None
     page.mouse.move(box["x"] + 20, box["y"] + 20)
@@ -93,7 +95,7 @@ def mapped(page: Page, url: str, dataset: str) -> dict[str, Any]:
             clientX: box.left + box.width * (0.5 + 0.45 * Math.sin(6.28 * part)),
             clientY: box.top + box.height * (0.5 + 0.45 * Math.cos(6.28 * part))}));
     }"""
-    lasso = frames(page, trace, 3)
+    lasso = frames(page, trace, 3 * brief)
     before: float = page.evaluate("performance.now()")
     page.mouse.up()
     page.locator("#chosen", has_text="images selected").wait_for()
@@ -101,8 +103,8 @@ def mapped(page: Page, url: str, dataset: str) -> dict[str, Any]:
     return {"shown": shown - started, "zoom": zoomed, "lasso": lasso, "selected": after - before}
 
 
-def measure(work: Path, data: Path, port: int) -> dict[str, Any]:
-    """All figures, of the dataset that lies in ``work`` or is made now."""
+def measure(work: Path, data: Path, port: int, turns: int = 5, brief: float = 1) -> dict[str, Any]:
+    """All figures, of the dataset that lies in ``work`` or is made now; ``brief`` shortens what moves."""
     server = Embedded(work, port)
     chromium = shutil.which("chromium")
     if chromium is None:
@@ -118,12 +120,12 @@ def measure(work: Path, data: Path, port: int) -> dict[str, Any]:
         url = f"http://127.0.0.1:{port}"
         first_view(page, url)  # the server's first answer of all is nobody's first view
         cold = []
-        for _ in range(TURNS):
+        for _ in range(turns):
             context = browser.new_context()  # nothing cached
             cold.append(first_view(context.new_page(), url))
             context.close()
         views = {name: median(view[name] for view in cold) for name in cold[0]}
-        result = {"first_view": views, "scroll": scrolled(page, url, dataset), "map": mapped(page, url, dataset)}
+        result = {"first_view": views, "scroll": scrolled(page, url, dataset, brief), "map": mapped(page, url, dataset, brief)}
         browser.close()
     return result
 
@@ -152,14 +154,22 @@ def table(result: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def main() -> None:
+def main(argv: Sequence[str] | None = None) -> None:
     """Measure and print."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.page", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--work", type=Path, default=Path(tempfile.gettempdir()) / "anchorhood-page")
-    parser.add_argument("--data", type=Path, default=DATA)
+    parser.add_argument("--data", type=Path, help="a zip of images, in place of CIFAR-10's 50,000")
     parser.add_argument("--port", type=int, default=8791)
-    arguments = parser.parse_args()
-    result = measure(arguments.work, arguments.data, arguments.port)
+    parser.add_argument("--tiny", action="store_true", help="only whether it runs: digits, one turn, a tenth of each movement")
+    arguments = parser.parse_args(argv)
+    if arguments.tiny:
+        work = arguments.work / "tiny"
+        work.mkdir(parents=True, exist_ok=True)
+        result = measure(work, write_digits(work)[0], arguments.port, turns=1, brief=0.1)
+    else:
+        result = measure(arguments.work, arguments.data or shared("cifar10-train.zip"), arguments.port)
     print(table(result))
     print(json.dumps(result))
 

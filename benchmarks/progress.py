@@ -9,12 +9,14 @@ import argparse
 import json
 import tempfile
 import time
+from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
 from statistics import median
 from typing import Any
 
-from benchmarks.service.__main__ import DATA, Embedded
+from benchmarks.server import Embedded
+from benchmarks.shared_data import shared
 from service.operations.demo import DIGITS, write_digits
 
 _ASK_SECONDS = 0.5
@@ -28,7 +30,7 @@ def kinds(work: Path, tiny: bool) -> dict[str, tuple[Path, Path | None, str, dic
     if tiny:
         brief = {**QUICK, "rounds": 2, "epochs_first": 1, "epochs": 1, "dim": 8, "image_size": 8}
         return {"digits": (digits, held_out, "folders", brief)}
-    cifar, clothing = DATA.parent / "cifar10-test-2k.zip", DATA.parent / "clothing-small-val.zip"
+    cifar, clothing = shared("cifar10-test-2k.zip"), shared("clothing-small-val.zip")
     return {
         "digits, held out": (digits, held_out, "folders", {**QUICK, **DIGITS, "epochs_first": 12, "epochs": 4}),
         "cifar10-test-2k": (cifar, None, "folders", {**QUICK, "rounds": 3, "epochs_first": 8, "epochs": 3}),
@@ -96,12 +98,12 @@ def table(results: list[dict[str, Any]]) -> str:
     return "\n".join(lines)
 
 
-def main() -> None:
+def main(argv: Sequence[str] | None = None) -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.progress", description=__doc__)
     parser.add_argument("--port", type=int, default=8765)
     parser.add_argument("--tiny", action="store_true", help="only whether it runs: one short job")
-    arguments = parser.parse_args()
+    arguments = parser.parse_args(argv)
     with tempfile.TemporaryDirectory() as work:
         results = measure(Path(work), arguments.port, arguments.tiny)
     print(table(results))

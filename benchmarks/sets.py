@@ -13,12 +13,12 @@ import numpy as np
 from PIL import Image
 from torch import Tensor, tensor
 
+from benchmarks.shared_data import shared
 from service.operations.demo import write_digits
 from trainer.data.benchmark_sets import write_zip
 from trainer.data.images import ImageList
 from trainer.data.sources import open_source
 
-DATA = Path(__file__).parents[2] / "shared/data"
 SETS = ("digits", "fashion", "clothing", "cifar10_10k", "cifar10")
 _SHARED = {
     "clothing": ("clothing-small-train.zip", "clothing-small-val.zip"),
@@ -38,7 +38,7 @@ def archives(name: str, work: Path) -> tuple[Path, Path]:
     """
     if name in _SHARED:
         train, test = _SHARED[name]
-        return DATA / train, DATA / test
+        return shared(train), shared(test)
     folder = work / name
     folder.mkdir(parents=True, exist_ok=True)
     if name == "digits":

@@ -1,51 +1,21 @@
 """Fixtures shared by all tests: real databases, real archives, real images."""
 
 import io
-import os
-import uuid
 import zipfile
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
-from sqlalchemy import create_engine, make_url, text
 
 from core.settings import Settings
-from core.store import migrate
-from core.store.db import Database
 
-pytest_plugins = ["tests.published"]
+pytest_plugins = ["tests.databases", "tests.published", "tests.scheduling"]
 
 
 @pytest.fixture
 def settings(tmp_path: Path) -> Settings:
     return Settings(data_dir=tmp_path / "data", heartbeat_seconds=0.5, lost_after_seconds=3.0, threads=1)
-
-
-@pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.postgres)])
-def db(request: pytest.FixtureRequest, settings: Settings) -> Iterator[Database]:
-    """A migrated, empty database of each kind."""
-    if request.param == "sqlite":
-        database = Database(settings.database)
-        migrate.upgrade(settings.database)
-        yield database
-        database.dispose()
-        return
-    url = make_url(os.environ["TEST_DATABASE_URL"])
-    name = f"anchorhood_{uuid.uuid4().hex[:12]}"
-    admin = create_engine(url, isolation_level="AUTOCOMMIT")
-    with admin.connect() as connection:
-        connection.execute(text(f"CREATE DATABASE {name}"))
-    own = url.set(database=name).render_as_string(hide_password=False)
-    migrate.upgrade(own)
-    database = Database(own)
-    yield database
-    database.dispose()
-    with admin.connect() as connection:
-        connection.execute(text(f"DROP DATABASE {name} WITH (FORCE)"))
-    admin.dispose()
 
 
 def image_bytes(seed: int, side: int = 16, format: str = "PNG", mode: str = "RGB", size: tuple[int, int] | None = None) -> bytes:

@@ -7,7 +7,7 @@ from typing import Any
 
 import httpx
 
-from benchmarks.service.__main__ import Embedded
+from benchmarks.server import Embedded
 
 _ASK_SECONDS = 0.25
 _LONGEST = 2 * 3600.0

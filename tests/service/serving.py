@@ -6,6 +6,8 @@ import time
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
+from pathlib import Path
 from threading import Thread
 
 import httpx
@@ -16,11 +18,12 @@ from core.collections import datasets
 from core.collections.intake import ingest
 from core.jobs import protocol
 from core.settings import Settings
-from core.store.db import Database
+from core.store.db import Database, sqlite
 from core.store.kinds import Queue
-from core.store.tables import Base, Job
+from core.store.tables import Base, Dataset, Image, Job, Rejection
 from service.app import create_app
 from tests.conftest import image_bytes
+from tests.databases import fill, kept_folder
 from tests.published import Published
 
 
@@ -57,8 +60,18 @@ def pictures(count: int) -> bytes:
 
 def ready_dataset(db: Database, settings: Settings, archive: bytes | None = None) -> str:
     """A validated dataset of an archive's images, by default ``0.png`` to ``19.png``."""
+    with db.read() as session:
+        first = session.scalar(select(func.count()).select_from(Dataset)) == 0
+    if archive is None and first:  # which most tests begin with; validated once, and copied from then on
+        folder, id_ = _validated_once()
+        copy_data(folder, settings, db)
+        return id_
+    return _validated(db, settings, archive or pictures(20))
+
+
+def _validated(db: Database, settings: Settings, archive: bytes) -> str:
     id_ = datasets.new_dataset_id()
-    datasets.upload_path(settings, id_).write_bytes(archive or pictures(20))
+    datasets.upload_path(settings, id_).write_bytes(archive)
     with db.write() as session:
         datasets.create(session, id_, "test", "none", 1)
     owner = protocol.claim(db, Queue.TASKS, "test")
@@ -67,17 +80,31 @@ def ready_dataset(db: Database, settings: Settings, archive: bytes | None = None
     return id_
 
 
+@cache
+def _validated_once() -> tuple[Path, str]:
+    """A data folder with a dataset of ``0.png`` to ``19.png``, and that dataset's id."""
+    folder = kept_folder()
+    settings = Settings(data_dir=folder, threads=1)
+    fill(settings)
+    with Database(settings.database) as db:
+        return folder, _validated(db, settings, pictures(20))
+
+
 def copy(published: Published, settings: Settings, db: Database) -> None:
     """Copy the rows and files of a live system as it was before any test."""
+    copy_data(published.snapshot, settings, db)
+
+
+def copy_data(folder: Path, settings: Settings, db: Database) -> None:
+    """Copy the rows and files of another data folder, which nobody uses, to an empty one."""
     for name in ("datasets", "models", "runs"):
-        shutil.copytree(published.snapshot / name, settings.root / name)
-    with (
-        Database(f"sqlite:///{published.snapshot / 'anchorhood.sqlite3'}") as source,
-        source.read() as old,
-        db.write() as new,
-    ):
+        if (folder / name).exists():
+            shutil.copytree(folder / name, settings.root / name, dirs_exist_ok=True)
+    with Database(sqlite(folder / "anchorhood.sqlite3")) as source, source.read() as old, db.write() as new:
         for table in Base.metadata.sorted_tables:
             if rows := old.execute(select(table)).mappings().all():
                 new.execute(insert(table), [dict(row) for row in rows])
         if db.engine.dialect.name == "postgresql":
-            new.execute(select(func.setval("jobs_seq_seq", select(func.max(Job.seq)).scalar_subquery())))
+            for column in (Image.id, Job.seq, Rejection.id):
+                sequence = f"{column.table.name}_{column.name}_seq"
+                new.execute(select(func.setval(sequence, select(func.max(column)).scalar_subquery())))

@@ -1,0 +1,82 @@
+"""How many searches a second, beside an empty route, a bare search and a Chroma server, and how right their answers are."""
+
+import sys
+from pathlib import Path
+from statistics import median
+
+import faiss
+import httpx
+import numpy as np
+
+from benchmarks.results import Result
+from benchmarks.server import Embedded, running
+from benchmarks.service import chroma
+from benchmarks.service.load import load
+from benchmarks.service.size import Size
+
+K = 10
+
+
+def trained(system: Embedded, work: Path, size: Size) -> Path:
+    """The folder of a model of the whole set, trained once."""
+    for folder in (system.root / "models").glob("*"):
+        return folder
+    images = size.images(work)
+    print(f"training on {images.name} for the vectors: {size.params}")
+    with system.serve():
+        known = (row["id"] for row in system.client.get("/datasets").json()["data"] if row["name"] == images.name)
+        dataset = next(known, None) or system.upload(images)[0]
+        job = system.client.post("/jobs", json={"dataset_id": dataset, "params": size.params}).raise_for_status().json()
+        system.finished(job["id"])
+    return next((system.root / "models").glob("*"))
+
+
+def queries(system: Embedded, folder: Path, work: Path, size: Size, with_chroma: bool) -> Result:
+    """Requests/s of ``GET /neighbours`` beside an empty route, a bare search and Chroma, in turns."""
+    ids, vectors = np.load(folder / "ids.npy"), np.load(folder / "embeddings.npy")
+    if (np.diff(np.sort(ids)) != 1).any():
+        raise RuntimeError("the ids have gaps")
+    asked = range(int(ids.min()), int(ids.max()) + 1)
+    route, app = f"/neighbours?k={K}&image_id=", [sys.executable, "-m", "benchmarks.service.app", "--port"]
+    first, rates = f"{route}{asked.start}", {name: list[Result]() for name in ("ours", "empty", "bare", "chroma")}
+    ours, other = system.port, system.port + 1
+    with running([*app, str(ours)], ours, first, **system.env):
+        found = [
+            [entry["image_id"] for entry in httpx.get(f"http://127.0.0.1:{ours}{route}{id_}").json()["neighbours"]]
+            for id_ in ids[: size.recall_queries].tolist()
+        ]
+    recall = shared(found, ids, vectors)
+    server = chroma.prepared(work, folder) if with_chroma else None
+    for turn in range(size.turns):
+        with running([*app, str(ours)], ours, first, **system.env):
+            load(ours, route, turn, 2, asked)
+            rates["ours"].append(load(ours, route, turn, size.seconds, asked))
+            rates["empty"].append(load(ours, "/empty", turn, size.seconds))
+        with running([*app, str(other), "--bare", str(folder)], other, first):
+            load(other, route, turn, 2, asked)
+            rates["bare"].append(load(other, route, turn, size.seconds, asked))
+        if server:
+            with running(server.command(other), other, "/api/v2/heartbeat"):
+                path = server.route(other)
+                load(other, path, turn, 2, bodies=server.bodies)
+                rates["chroma"].append(load(other, path, turn, size.seconds, bodies=server.bodies))
+                if turn == 0:
+                    chroma_recall = shared(server.answers(other, size.recall_queries), ids, vectors)
+    usual = {name: median(r["per_second"] for r in results) for name, results in rates.items() if results}
+    for name, results in rates.items():
+        for result in results:
+            print(f"{name:<8} {result['per_second']:8,.0f} requests/s, p50 {result['p50']:.2f} ms, p99 {result['p99']:.2f} ms")
+    tail = median(result["p99"] / result["p50"] for result in rates["ours"])
+    result = {"vectors": len(ids), "recall_at_10": recall, "p99_over_p50": tail}
+    result |= {"vs_empty_route": usual["ours"] / usual["empty"], "vs_bare_route": usual["ours"] / usual["bare"]}
+    if server:
+        print(f"recall@{K}: ours {recall:.3f}, Chroma {chroma_recall:.3f}")
+        result |= {"vs_chroma": usual["ours"] / usual["chroma"], "chroma_recall_at_10": chroma_recall}
+    return result
+
+
+def shared(found: list[list[int]], ids: np.ndarray, vectors: np.ndarray) -> float:
+    """Recall@10 of answers to the first images against brute force, without the query itself."""
+    _, exact = faiss.knn(vectors[: len(found)], vectors, K + 1, metric=faiss.METRIC_INNER_PRODUCT)
+    wanted = [{int(ids[row]) for row in rows if row != query} for query, rows in enumerate(exact)]
+    return float(np.mean([len(set(answer) & best) / K for answer, best in zip(found, wanted, strict=True)]))

@@ -1,0 +1,42 @@
+"""How much ``benchmarks.service`` does: what the README quotes, or only enough to see that it runs."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from benchmarks.results import Result
+from benchmarks.shared_data import shared
+from service.operations.demo import write_digits
+
+
+@dataclass(frozen=True)
+class Size:
+    """``images`` gives the archive that is uploaded; ``params`` are those of the brief training whose vectors are searched."""
+
+    images: Callable[[Path], Path]
+    params: Result
+    archives: tuple[int, int]  # bytes of the small and the large upload whose memory is compared
+    turns: int
+    seconds: float  # of load in a turn
+    recall_queries: int
+    growth: tuple[int, ...]  # vectors
+
+
+FULL = Size(
+    images=lambda work: shared("cifar10-train.zip"),
+    params={"preset": "quick", "rounds": 1, "epochs_first": 2, "epochs": 1},
+    archives=(64 << 20, 2 << 30),
+    turns=5,
+    seconds=8,
+    recall_queries=300,
+    growth=(10_000, 100_000, 1_000_000),
+)
+TINY = Size(
+    images=lambda work: write_digits(work)[0],
+    params={"preset": "quick", "rounds": 1, "epochs_first": 1, "dim": 8, "image_size": 8},
+    archives=(4 << 20, 8 << 20),
+    turns=1,
+    seconds=1,
+    recall_queries=20,
+    growth=(500, 1_000),
+)

@@ -1,0 +1,1 @@
+"""Speed and memory of training, as ratios measured in one run."""
