@@ -10,7 +10,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from trainer.config import TrainConfig
-from trainer.data.pixels import DecodedImages, PixelStore
+from trainer.data.decoded import DecodedImages
+from trainer.data.pixels import PixelStore
 from trainer.ranks import Ranks
 from trainer.resolve import resolve
 from trainer.run import Run
