@@ -23,14 +23,14 @@ type ContentOf<R> = R extends { content: { "application/json": infer B } } ? B :
 /** The body of an answer: null where it has none. */
 type Answer<P extends string, M extends string> =
   Operation<P, M> extends { responses: infer R } ? { [S in keyof R]: S extends 200 | 201 | 202 | 204 ? ContentOf<R[S]> : never }[keyof R] : never;
-/** The query that a route takes; what is null or false is left out. */
-type Query<P extends string> =
+/** The query that a route takes; what is null or false is left out. A path without a route takes none, not even an empty one. */
+type Query<P extends string> = [Operation<P, "get">] extends [never] ? never :
   Operation<P, "get"> extends { parameters: { query?: infer Q } } ? Optional<NonNullable<Q>> : {};
 type Optional<Q> = [Q] extends [never] ? {} : { [N in keyof Q]?: Q[N] | null | false };
 /** A row of a route's pages. */
 type Row<P extends string> = Answer<P, "get"> extends { data: (infer R)[] } ? R : never;
 /** The JSON that a route takes. */
-type Sent<P extends string, M extends string> =
+type Sent<P extends string, M extends string> = [Operation<P, M>] extends [never] ? never :
   Operation<P, M> extends { requestBody?: infer B } ? (NonNullable<B> extends { content: { "application/json": infer J } } ? J : undefined) : undefined;
 
 type Vote = { label: string | null, confidence: number };

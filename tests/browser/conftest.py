@@ -45,6 +45,24 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
 
 
 @pytest.fixture(scope="session")
+def playground(site: Site, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A trained dataset for tests that change labels or delete images, so that one training does for all of them."""
+    path = tmp_path_factory.mktemp("playground") / "playground.zip"
+    dataset = site.live.upload(picture_zip(path, 56, first=8000, side=32), labels="none")
+    assert site.live.finished(site.live.train(dataset, rounds=1))["status"] == "succeeded"
+    return dataset
+
+
+@pytest.fixture
+def unlabelled(site: Site, playground: str) -> tuple[str, int]:
+    """The playground without a label, and how many images it has left: at least 54."""
+    images = site.live.get(f"/datasets/{playground}/images?limit=1000")["data"]
+    none = [{"image_id": image["id"], "label": None} for image in images]
+    assert site.live.client.put(f"/datasets/{playground}/labels", json=none).status_code == 200
+    return playground, len(images)
+
+
+@pytest.fixture(scope="session")
 def chromium() -> Iterator[Browser]:
     path = os.environ.get("CHROMIUM") or shutil.which("chromium")
     assert path, "chromium is not installed: apt-get install chromium"

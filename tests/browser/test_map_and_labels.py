@@ -11,7 +11,6 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from tests.browser.conftest import COUNT, PATIENCE, Site, until, wait_decoded
-from tests.conftest import picture_zip
 
 pytestmark = pytest.mark.browser
 
@@ -139,21 +138,19 @@ def test_a_colour_or_the_filter_selects_without_a_mouse(page: Page, site: Site) 
     expect(page.locator("#chosen")).not_to_have_text(f"{COUNT // 3} images selected.")
 
 
-def test_a_selection_of_the_map_is_labelled(page: Page, site: Site, tmp_path: Path) -> None:
-    dataset = site.live.upload(picture_zip(tmp_path / "for-the-map.zip", 20, first=8000, side=32), labels="none")
-    assert site.live.finished(site.live.train(dataset, rounds=1))["status"] == "succeeded"
+def test_a_selection_of_the_map_is_labelled(page: Page, site: Site, unlabelled: tuple[str, int]) -> None:
+    dataset, count = unlabelled
     page.goto(f"/#/map/{dataset}")
-    page.locator(".legend button", has_text="none (20)").click()
+    page.locator(".legend button", has_text=f"none ({count})").click()
     form = page.get_by_role("form", name="Label the selection")
     form.get_by_label("Label").fill("disc")
     form.get_by_role("button", name="Label the selection").click()
-    expect(page.locator(".legend")).to_contain_text("disc (20)")
+    expect(page.locator(".legend")).to_contain_text(f"disc ({count})")
     assert {row["label"] for row in site.live.get(f"/datasets/{dataset}/images")["data"]} == {"disc"}
 
 
-def test_labels_for_a_few_give_classes_to_the_rest(page: Page, site: Site, tmp_path: Path) -> None:
-    dataset = site.live.upload(picture_zip(tmp_path / "unlabelled.zip", 24, first=7000, side=32), labels="none")
-    assert site.live.finished(site.live.train(dataset, rounds=1))["status"] == "succeeded"
+def test_labels_for_a_few_give_classes_to_the_rest(page: Page, site: Site, unlabelled: tuple[str, int]) -> None:
+    dataset, count = unlabelled
     page.goto(f"/#/label/{dataset}")
     wait_decoded(page, ".tile img", 12)
     expect(page.locator("#votes")).to_contain_text("Nothing is labelled yet")
@@ -165,8 +162,8 @@ def test_labels_for_a_few_give_classes_to_the_rest(page: Page, site: Site, tmp_p
         form.get_by_label("Label").fill(label)
         form.get_by_role("button", name="Label the selection").click()
         expect(page.locator("#what")).to_contain_text("0 selected")
-    expect(page.locator("#what")).to_contain_text("6 of 24 labelled")
-    expect(page.locator("#votes")).to_contain_text("18 others have a class")
+    expect(page.locator("#what")).to_contain_text(f"6 of {count} labelled")
+    expect(page.locator("#votes")).to_contain_text(f"{count - 6} others have a class")
     voted = page.locator(".tile[data-kind='voted'] span").first
     expect(voted).to_have_text(re.compile(r"(dress|shoe, left)\? \d+ %"))
     judged = site.live.get(f"/datasets/{dataset}/leave-one-out")

@@ -85,3 +85,30 @@ def test_where_nothing_is_learned_yet_the_form_says_how_to_get_it(
         (job,) = client.get("/jobs?kind=train").json()["data"]
         assert job["params"] == {"preset": "best"}
         page.goto("about:blank")
+
+
+def test_bounds_and_choices_are_those_of_the_services_description(page: Page, site: Site) -> None:
+    described = site.live.get("/openapi.json")
+    params = described["components"]["schemas"]["Params"]["properties"]
+    rule = {name: next(one for one in value["anyOf"] if one["type"] != "null") for name, value in params.items()}
+    form = f"/#/train?dataset={site.dataset}"
+    page.goto(form)
+    page.get_by_text("More: parameters").click()
+    numbers = page.locator("form.form input[type=number]")
+    shown = numbers.evaluate_all("(inputs) => inputs.map(({ id, min, max }) => [id, Number(min), Number(max)])")
+    assert len(shown) == 11
+    assert shown == [[name, rule[name]["minimum"], rule[name]["maximum"]] for name, _, _ in shown]
+    encoders = page.get_by_label("Encoder", exact=True).locator("option")
+    assert encoders.evaluate_all("(options) => options.map(({ value }) => value)") == ["", *rule["backbone"]["enum"]]
+
+    rule["rounds"]["maximum"] = 7  # as of a service with other bounds
+    rule["backbone"]["enum"] = ["resnet18", "of-tomorrow"]
+    page.route("**/openapi.json", lambda route: route.fulfill(json=described))
+    page.reload()
+    page.get_by_text("More: parameters").click()
+    rounds = page.get_by_label("Rounds", exact=True)
+    expect(rounds).to_have_attribute("max", "7")
+    expect(page.get_by_text("together. 1 to 7.")).to_be_visible()
+    rounds.fill("8")
+    assert rounds.evaluate("(input) => input.validity.rangeOverflow")
+    expect(encoders).to_have_text(["by the preset", "ResNet-18", "of-tomorrow"])
