@@ -15,6 +15,7 @@ from sqlalchemy import func, insert, select
 from core.collections import datasets
 from core.collections.intake import ingest
 from core.jobs import protocol
+from core.jobs.context import JobContext
 from core.settings import Settings
 from core.store.db import Database
 from core.store.kinds import Queue
@@ -63,7 +64,7 @@ def ready_dataset(db: Database, settings: Settings, archive: bytes | None = None
         datasets.create(session, id_, "test", "none", 1)
     owner = protocol.claim(db, Queue.TASKS, "test")
     assert owner is not None
-    ingest(db, settings, owner, lambda: False)
+    ingest(JobContext(db, settings, owner))
     return id_
 
 
