@@ -8,6 +8,8 @@ DomainError
                       KeyReused, DataDirInUse
   TooLarge
   StaleAttempt        a worker that lost its job
+
+Stopped is no error: a job's work ends early, as it was told to.
 """
 
 
@@ -156,3 +158,7 @@ class StaleAttempt(DomainError):
     """This worker no longer owns the job: it was swept, cancelled or taken over. Stop at once and write nothing."""
 
     code = "stale_attempt"
+
+
+class Stopped(Exception):
+    """A job's work ends where it is: it was cancelled or lost, or its worker is shutting down."""

@@ -11,63 +11,59 @@ from core.errors import DomainError, ModelNotFound
 from core.files import artifacts
 from core.files.layout import attempt_name
 from core.ground.folders import MAPS
-from core.jobs import lifecycle, protocol
-from core.jobs.protocol import Claim
+from core.jobs import lifecycle
+from core.jobs.context import JobContext
 from core.search import attention
 from core.search.searcher import Searcher
-from core.settings import Settings
-from core.store.db import Database
-from core.store.kinds import JobStatus
 from core.store.tables import Attention, Image, Model
-from worker.pulse import Pulse
 from worker.training.inputs import write_images
 from worker.training.supervision import supervise
 
 Pair = tuple[int, int]
 
 
-def attend(db: Database, settings: Settings, owner: Claim, pulse: Pulse) -> None:
+def attend(context: JobContext) -> None:
     """Compute the maps that are missing of those asked for, and publish them as ``attention/<model>/<job>-<attempt>``.
 
     Raises:
         ModelNotFound: the model was deleted.
         BadParameters: the checkpoints of its rounds are gone.
         TrainerError: the trainer crashed.
-        InterruptedError: cancelled, lost, or the worker is shutting down.
+        Stopped: cancelled, lost, or the worker is shutting down.
         StaleAttempt: the job has another owner.
     """
-    with db.read() as session:
-        job = lifecycle.get(session, owner.job_id)
+    with context.db.read() as session:
+        job = lifecycle.get(session, context.job_id)
         model = published.get(session, job.params["model_id"])
         wanted = attention.missing(session, model.id, job.params["image_ids"])
-    seen = Searcher(settings, db).view(model_id=model.id).snapshot
+    seen = Searcher(context.settings, context.db).view(model_id=model.id).snapshot
     pairs = [(id_, other) for id_ in wanted if (other := attention.neighbour_of(seen, id_)) is not None]
-    home = settings.layout.job(job.id)
-    run = settings.layout.run(job.id, owner.attempt)
+    home = context.layout.job(job.id)
+    run = context.layout.run(job.id, context.attempt)
     artifacts.fresh_folder(run.path)
     listed = run.images
-    write_images(db, settings, job.dataset_id, listed, sorted({id_ for pair in pairs for id_ in pair}), depths=seen.model.depths)
+    named = sorted({id_ for pair in pairs for id_ in pair})
+    write_images(context.db, context.settings, job.dataset_id, listed, named, depths=seen.model.depths)
     live = {json.loads(line)["id"] for line in listed.read_text(encoding="utf-8").splitlines()}
     pairs = [pair for pair in pairs if live.issuperset(pair)]  # others were deleted meanwhile
     staged = artifacts.fresh_folder(run.maps)
     if pairs:
-        config = {"run": str(attention.run_folder(settings, model).path), "data": str(listed), "pairs": pairs}
+        config = {"run": str(attention.run_folder(context.settings, model).path), "data": str(listed), "pairs": pairs}
         run.command("attention").write_text(json.dumps(config, indent=2))
         command = ["attention", "--config", str(run.command("attention")), "--out", str(staged / MAPS)]
-        supervise(db, settings, owner, pulse, run, [*command, "--device", settings.device])
-    _publish(db, settings, owner, model.id, staged, pairs)
+        supervise(context, run, [*command, "--device", context.settings.device])
+    _publish(context, model.id, staged, pairs)
     shutil.rmtree(home, ignore_errors=True)
 
 
-def _publish(db: Database, settings: Settings, owner: Claim, model_id: str, staged: Path, pairs: list[Pair]) -> None:
+def _publish(context: JobContext, model_id: str, staged: Path, pairs: list[Pair]) -> None:
     """Readers see the maps only through their rows, which appear together with the job's success."""
-    directory = attempt_name(owner.job_id, owner.attempt)
-    final = settings.layout.maps(model_id, directory).parent
+    directory = attempt_name(context.job_id, context.attempt)
+    final = context.layout.maps(model_id, directory).parent
     if pairs:
         artifacts.publish(staged, final)
     try:
-        with db.write() as session:
-            protocol.finish(session, owner, JobStatus.SUCCEEDED, model_id=model_id)
+        with context.succeed(model_id=model_id) as session:
             if session.get(Model, model_id, with_for_update=True) is None:  # one job at a time adds rows to a model
                 raise ModelNotFound(model_id)
             ids = {id_ for pair in pairs for id_ in pair}

@@ -5,48 +5,44 @@ import os
 
 import numpy as np
 
-from core.jobs import lifecycle, protocol
-from core.jobs.protocol import Claim
+from core.jobs import lifecycle
+from core.jobs.context import JobContext
 from core.search.searcher import Searcher
 from core.search.votes import MIN_LABELS, abstention, predict
-from core.settings import Settings
-from core.store.db import BATCH, Database
-from core.store.kinds import JobStatus
-from worker.pulse import Pulse
+from core.store.db import BATCH
 
 COLUMNS = ("image_id", "path", "label", "predicted", "confidence")
 
 
-def classify(db: Database, settings: Settings, owner: Claim, pulse: Pulse) -> None:
+def classify(context: JobContext) -> None:
     """Write ``runs/<job>/classifications.csv``: image id, path, the label given, the class predicted (empty below the least
     confidence asked for) and its probability. A labelled image does not vote on itself. ``progress`` says how many images
     voted (``k``), or why none did (``abstained``).
 
     Raises:
         NoModel: the dataset has no model.
-        InterruptedError: cancelled, lost, or the worker is shutting down.
+        Stopped: cancelled, lost, or the worker is shutting down.
         StaleAttempt: the job has another owner.
     """
-    searcher = Searcher(settings, db)
-    with db.read() as session:
-        job = lifecycle.get(session, owner.job_id)
+    searcher = Searcher(context.settings, context.db)
+    with context.db.read() as session:
+        job = lifecycle.get(session, context.job_id)
     view = searcher.view(dataset_id=job.dataset_id, model_id=job.params["model_id"])
     seen = view.snapshot
     k, temperature, min_labels = job.params["k"], job.params["temperature"], job.params.get("min_labels", MIN_LABELS)
     abstained = abstention(seen.classes, seen.names, min_labels)
     if k is None and not abstained:
         k = searcher.leave_one_out(view, None, temperature, min_labels).k
-    home = settings.layout.job(job.id)
+    home = context.layout.job(job.id)
     home.mkdir(parents=True, exist_ok=True)
-    temporary = home / f"classifications-{owner.attempt}.tmp"
+    temporary = home / f"classifications-{context.attempt}.tmp"
     voters = seen.vectors(seen.labelled)
     order = seen.live[np.argsort(seen.ids[seen.live])]  # by image id, as the list of images has them
     with open(temporary, "w", encoding="utf-8", newline="") as file:
         table = csv.writer(file)
         table.writerow(COLUMNS)
         for start in range(0, len(order), BATCH):
-            if pulse.should_stop():
-                raise InterruptedError
+            context.go_on()
             rows = order[start : start + BATCH]
             guesses, confidences = np.full(len(rows), -1), np.zeros(len(rows))
             if not abstained:
@@ -58,10 +54,10 @@ def classify(db: Database, settings: Settings, owner: Claim, pulse: Pulse) -> No
                 sure = not abstained and confidence >= job.params["min_confidence"]
                 path, given = seen.describe(row)
                 table.writerow([seen.ids[row], path, given or "", seen.names[guess] if sure else "", f"{confidence:.4f}"])
-            with db.write() as session:
-                protocol.update_owned(session, owner, progress={"images": start + len(rows), "k": k, "abstained": abstained})
+            with context.write(progress={"images": start + len(rows), "k": k, "abstained": abstained}):
+                pass
         file.flush()
         os.fsync(file.fileno())
-    os.replace(temporary, settings.layout.classifications(job.id))
-    with db.write() as session:
-        protocol.finish(session, owner, JobStatus.SUCCEEDED, model_id=view.model_id)
+    os.replace(temporary, context.layout.classifications(job.id))
+    with context.succeed(model_id=view.model_id):
+        pass

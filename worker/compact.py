@@ -17,99 +17,94 @@ from core.files.layout import folders_of_model, merged_name
 from core.files.shards import ShardWriter, read_range
 from core.ground.folders import ModelFile
 from core.ground.formats import EXTENSION_OF
-from core.jobs import lifecycle, protocol
-from core.jobs.protocol import Claim
+from core.jobs import lifecycle
+from core.jobs.context import JobContext
 from core.jobs.uses import of_unfinished, shards_are_read
 from core.search import index
 from core.search.open_models import OpenModel
 from core.search.ranking import Rows
 from core.search.snapshots import Labels, Snapshot
-from core.settings import Settings
-from core.store.db import BATCH, Database
-from core.store.kinds import JobKind, JobStatus
+from core.store.db import BATCH
+from core.store.kinds import JobKind
 from core.store.tables import Embedding, Image, Model
-from worker.pulse import Pulse
 
 _BLOCK = 512  # of a tar file
 _PLACED_BY = 5  # neighbours whose positions on the map place an image that was added
 
 
-def compact(db: Database, settings: Settings, owner: Claim, pulse: Pulse) -> None:
+def compact(context: JobContext) -> None:
     """Write anew what holds deleted images, switch to it, and delete the old files unless a training job reads them.
 
     Raises:
-        InterruptedError: cancelled, lost, or the worker is shutting down.
+        Stopped: cancelled, lost, or the worker is shutting down.
         StaleAttempt: the job has another owner.
     """
-    with db.read() as session:
-        dataset_id = lifecycle.get(session, owner.job_id).dataset_id
-    deletions.forget_unfinished(db, settings, owner, dataset_id)
-    deletions.forget_unseen(db, settings, owner, dataset_id)
-    _rewrite_shards(db, settings, owner, pulse, dataset_id)
-    run = settings.layout.run(owner.job_id, owner.attempt)
+    with context.db.read() as session:
+        dataset_id = lifecycle.get(session, context.job_id).dataset_id
+    deletions.forget_unfinished(context, dataset_id)
+    deletions.forget_unseen(context, dataset_id)
+    _rewrite_shards(context, dataset_id)
+    run = context.layout.run(context.job_id, context.attempt)
     artifacts.fresh_folder(run.path)
     try:
-        _merge(db, settings, owner, pulse, dataset_id, run.model)
+        _merge(context, dataset_id, run.model)
     finally:
         shutil.rmtree(run.path, ignore_errors=True)
         with suppress(OSError):  # another attempt is at work
             run.path.parent.rmdir()
-    _delete_old_models(db, settings, owner, dataset_id)
-    needed = _delete_old_shards(db, settings, owner, dataset_id)
-    with db.write() as session:
-        protocol.finish(session, owner, JobStatus.SUCCEEDED)
+    _delete_old_models(context, dataset_id)
+    needed = _delete_old_shards(context, dataset_id)
+    with context.succeed() as session:
         if needed:
             lifecycle.create(session, JobKind.COMPACT, dataset_id)  # to be claimed when that training is over
 
 
-def _rewrite_shards(db: Database, settings: Settings, owner: Claim, pulse: Pulse, dataset_id: str) -> None:
+def _rewrite_shards(context: JobContext, dataset_id: str) -> None:
     """Copy the live images of every shard that holds others, too; each row moves when its copy is on the disk."""
     padded = func.sum((Image.length + _BLOCK - 1) // _BLOCK * _BLOCK + _BLOCK)
-    with db.read() as session:
+    with context.db.read() as session:
         live = session.execute(select(Image.shard, padded).where(Image.dataset_id == dataset_id).group_by(Image.shard)).all()
-    loose = [shard for shard, size in live if settings.layout.file(shard).stat().st_size > int(size) + 2 * _BLOCK]
+    loose = [shard for shard, size in live if context.layout.file(shard).stat().st_size > int(size) + 2 * _BLOCK]
     if not loose:
         return
-    folder = settings.layout.shards(dataset_id, owner.job_id, owner.attempt)
+    folder = context.layout.shards(dataset_id, context.job_id, context.attempt)
     writer = ShardWriter(folder)
     moving = update(Image).where(Image.id == bindparam("image"), Image.shard == bindparam("old"))
     moving = moving.values(shard=bindparam("new"), offset=bindparam("at"))
     try:
         for shard in sorted(loose):
-            with db.read() as session:
+            with context.db.read() as session:
                 images = session.scalars(select(Image).where(Image.dataset_id == dataset_id, Image.shard == shard)).all()
             moves: list[dict[str, Any]] = []
             for image in sorted(images, key=lambda image: image.offset):
-                if pulse.should_stop():
-                    raise InterruptedError
-                data = read_range(settings.layout.file(shard), image.offset, image.length)
+                context.go_on()
+                data = read_range(context.layout.file(shard), image.offset, image.length)
                 name, offset = writer.add(f"{image.sha256}.{EXTENSION_OF[image.media_type]}", data)
-                new = settings.layout.relative(folder / name)
+                new = context.layout.relative(folder / name)
                 moves.append({"image": image.id, "old": shard, "new": new, "at": offset})
             writer.sync()
             for start in range(0, len(moves), BATCH):
-                with db.write() as session:
-                    protocol.require_ownership(session, owner)
+                with context.write() as session:
                     session.connection().execute(moving, moves[start : start + BATCH])
     finally:
         writer.close()
 
 
-def _merge(db: Database, settings: Settings, owner: Claim, pulse: Pulse, dataset_id: str, staged: Path) -> None:
+def _merge(context: JobContext, dataset_id: str, staged: Path) -> None:
     """Publish the current model's folder anew, its training as it was, its rows those of the live images."""
-    with db.read() as session:
+    with context.db.read() as session:
         dataset = datasets.get(session, dataset_id)
         model = session.get(Model, dataset.model_id) if dataset.model_id else None
         if model is None:
             return
-        opened = OpenModel(settings.layout.model(model.directory))
+        opened = OpenModel(context.layout.model(model.directory))
         seen = Snapshot(session, opened, model.id, dataset_id, Labels.read(session, dataset_id))
     rows = seen.live
     if not len(rows) or len(rows) == len(opened.ids) == len(seen.ids):
         return
     staged.mkdir()
-    old = settings.layout.model(model.directory)
-    built = _write_rows(seen, rows, staged, settings.index)
+    old = context.layout.model(model.directory)
+    built = _write_rows(seen, rows, staged, context.settings.index)
     content = manifest.read(old)
     for name in content.pop("files"):
         if not (staged / name).exists():
@@ -117,14 +112,12 @@ def _merge(db: Database, settings: Settings, owner: Claim, pulse: Pulse, dataset
     del content["schema_version"]
     content |= {"images": len(rows), "index": vars(built)}
     manifest.write(staged, content)
-    if pulse.should_stop():
-        raise InterruptedError
-    directory = merged_name(model.directory, owner.job_id, owner.attempt)
-    final = settings.layout.model(directory)
+    context.go_on()
+    directory = merged_name(model.directory, context.job_id, context.attempt)
+    final = context.layout.model(directory)
     artifacts.publish(staged, final)
     try:
-        with db.write() as session:
-            protocol.require_ownership(session, owner)
+        with context.write() as session:
             datasets.change(session, dataset_id)
             moved: Any = session.execute(update(Model).where(Model.id == model.id).values(directory=directory, images=len(rows)))
     except StaleAttempt:
@@ -134,54 +127,53 @@ def _merge(db: Database, settings: Settings, owner: Claim, pulse: Pulse, dataset
         shutil.rmtree(final, ignore_errors=True)
 
 
-def _delete_old_models(db: Database, settings: Settings, owner: Claim, dataset_id: str) -> None:
+def _delete_old_models(context: JobContext, dataset_id: str) -> None:
     """Delete what merging has replaced, now or in an attempt that did not get so far: folders, and embeddings in the database.
 
     A folder stays while a job starts from its weights.
     """
-    there = list(settings.layout.models.iterdir())
-    with db.read() as session:
+    there = list(context.layout.models.iterdir())
+    with context.db.read() as session:
         models = session.scalars(select(Model).where(Model.dataset_id == dataset_id)).all()
         begun_from = {needed.starts_from for needed in of_unfinished(session).values()}
-    _require_ownership(db, owner)
+    _require_ownership(context)
     for model in models:
         for folder in folders_of_model(there, model.directory):
             if folder.name != model.directory and model.id not in begun_from:
                 shutil.rmtree(folder, ignore_errors=True)
         with suppress(FileNotFoundError):  # the model was deleted meanwhile, and its embeddings with it
-            last = int(embedding.published_ids(settings, model).max())
-            while _delete_merged(db, owner, model.id, last):
+            last = int(embedding.published_ids(context.settings, model).max())
+            while _delete_merged(context, model.id, last):
                 pass
 
 
-def _delete_merged(db: Database, owner: Claim, model_id: str, last: int) -> int:
+def _delete_merged(context: JobContext, model_id: str, last: int) -> int:
     merged = select(Embedding.image_id).where(Embedding.model_id == model_id, Embedding.image_id <= last).limit(BATCH)
-    with db.write() as session:
-        protocol.require_ownership(session, owner)
+    with context.write() as session:
         some = session.scalars(merged).all()
         session.execute(delete(Embedding).where(Embedding.model_id == model_id, Embedding.image_id.in_(some)))
     return len(some)
 
 
-def _require_ownership(db: Database, owner: Claim) -> None:
+def _require_ownership(context: JobContext) -> None:
     """Before files are deleted that were there when rows were read which do not name them: nobody else has changed the dataset
     in between, so that none of them is about to be named, and the rows are on the disk for good."""
-    with db.write() as session:
-        protocol.require_ownership(session, owner)
-    db.settle()
+    with context.write():
+        pass
+    context.db.settle()
 
 
-def _delete_old_shards(db: Database, settings: Settings, owner: Claim, dataset_id: str) -> bool:
+def _delete_old_shards(context: JobContext, dataset_id: str) -> bool:
     """Delete the shards that no row names; returns whether they stay, since a training job may be reading them."""
-    folders = settings.layout.shard_folders(dataset_id)
-    there = list(settings.layout.shard_files(dataset_id))
-    with db.read() as session:
+    folders = context.layout.shard_folders(dataset_id)
+    there = list(context.layout.shard_files(dataset_id))
+    with context.db.read() as session:
         named = set(session.scalars(select(Image.shard).where(Image.dataset_id == dataset_id).distinct()))
         reading = shards_are_read(session, dataset_id)
-    old = [path for path in there if settings.layout.relative(path) not in named]
+    old = [path for path in there if context.layout.relative(path) not in named]
     if reading:
         return bool(old)
-    _require_ownership(db, owner)
+    _require_ownership(context)
     for path in old:
         path.unlink(missing_ok=True)
     for folder in folders:

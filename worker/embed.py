@@ -11,52 +11,47 @@ from core.files.shards import read_range
 from core.ground import imaging
 from core.ground.depths import Depths
 from core.ground.folders import ModelFile
-from core.jobs import lifecycle, protocol
-from core.jobs.protocol import Claim
+from core.jobs import lifecycle
+from core.jobs.context import JobContext
 from core.search.encoder import Encoder
-from core.settings import Settings
-from core.store.db import BATCH, Database
-from core.store.kinds import JobStatus
+from core.store.db import BATCH
 from core.store.tables import Dataset, Embedding, Image, Model
-from worker.pulse import Pulse
 
 _BATCH = 64  # images that are encoded together
 
 
-def embed(db: Database, settings: Settings, owner: Claim, pulse: Pulse) -> None:
+def embed(context: JobContext) -> None:
     """Embed what the current model lacks, in the order of ids; every thousand images become searchable at once.
 
     Raises:
-        InterruptedError: cancelled, lost, or the worker is shutting down.
+        Stopped: cancelled, lost, or the worker is shutting down.
         StaleAttempt: the job has another owner.
     """
-    with db.read() as session:
-        dataset_id = lifecycle.get(session, owner.job_id).dataset_id
-    deletions.forget_unfinished(db, settings, owner, dataset_id)
-    with db.read() as session:
+    with context.db.read() as session:
+        dataset_id = lifecycle.get(session, context.job_id).dataset_id
+    deletions.forget_unfinished(context, dataset_id)
+    with context.db.read() as session:
         dataset = datasets.get(session, dataset_id)
         model = session.get(Model, dataset.model_id) if dataset.model_id else None
-        after = embedding.last_embedded(session, settings, model) if model else 0
+        after = embedding.last_embedded(session, context.settings, model) if model else 0
     done = 0
-    folder = settings.layout.model(model.directory) if model else None
+    folder = context.layout.model(model.directory) if model else None
     encoder = Encoder(folder / ModelFile.ENCODER, os.cpu_count() or 1) if folder else None
     depths = manifest.read(folder).get("preprocessing", {}).get("depths", {}) if folder else {}
     while model is not None and encoder is not None:
         later = select(Image).where(Image.dataset_id == dataset.id, Image.id > after).order_by(Image.id).limit(BATCH)
-        with db.read() as session:
+        with context.db.read() as session:
             images = session.scalars(later).all()
         if not images:
             break
         vectors: dict[int, bytes] = {}
         for start in range(0, len(images), _BATCH):
-            if pulse.should_stop():
-                raise InterruptedError
+            context.go_on()
             some = images[start : start + _BATCH]
-            rows = encoder(_decoded(settings, image, depths) for image in some)  # one at a time: a large one takes hundreds of MB
+            rows = encoder(_decoded(context, image, depths) for image in some)  # one at a time: a large one takes hundreds of MB
             vectors.update(zip((image.id for image in some), (row.tobytes() for row in rows), strict=True))
         after, done = images[-1].id, done + len(images)
-        with db.write() as session:
-            protocol.update_owned(session, owner, progress={"images": done})
+        with context.write(progress={"images": done}) as session:
             current = select(Dataset.model_id).where(Dataset.id == dataset.id).with_for_update()
             if session.scalar(current) != model.id:  # moving the alias has queued a job for the other one
                 break
@@ -65,11 +60,11 @@ def embed(db: Database, settings: Settings, owner: Claim, pulse: Pulse) -> None:
             if added:
                 session.execute(insert(Embedding), added)
             datasets.change(session, dataset.id)
-    with db.write() as session:
-        protocol.finish(session, owner, JobStatus.SUCCEEDED, model_id=model.id if model else None)
-    compaction.request_if_due(db, settings, dataset.id)
+    with context.succeed(model_id=model.id if model else None):
+        pass
+    compaction.request_if_due(context.db, context.settings, dataset.id)
 
 
-def _decoded(settings: Settings, image: Image, depths: Depths) -> Pixels:
-    data = read_range(settings.layout.file(image.shard), image.offset, image.length)
-    return imaging.decode(data, max(settings.max_pixels, image.width * image.height), depths)
+def _decoded(context: JobContext, image: Image, depths: Depths) -> Pixels:
+    data = read_range(context.layout.file(image.shard), image.offset, image.length)
+    return imaging.decode(data, max(context.settings.max_pixels, image.width * image.height), depths)

@@ -8,21 +8,22 @@ from functools import cache
 
 from celery import Celery, signals
 
-from core.errors import DomainError, StaleAttempt
+from core.collections.intake import ingest
+from core.errors import DomainError, StaleAttempt, Stopped
 from core.files import disk
 from core.ground import logs
 from core.jobs import protocol
 from core.jobs.bell import TASK, Bell, make_app
+from core.jobs.context import JobContext
 from core.jobs.protocol import Claim
 from core.settings import Settings
 from core.store.db import AWAY, Database, reason
 from core.store.kinds import JobKind, Queue
-from worker import lifeline
+from worker import endings, lifeline
 from worker.attention import attend
 from worker.classify import classify
 from worker.compact import compact
 from worker.embed import embed
-from worker.ingest import ingest
 from worker.pulse import Pulse
 from worker.training.job import run_training
 
@@ -30,7 +31,7 @@ log = logging.getLogger(__name__)
 settings = Settings.load()
 app: Celery = make_app(settings)
 
-Handler = Callable[[Database, Settings, Claim, Pulse], None]
+Handler = Callable[[JobContext], None]
 HANDLERS: dict[JobKind, Handler] = {
     JobKind.INGEST: ingest,
     JobKind.TRAIN: run_training,
@@ -70,24 +71,25 @@ def work(queue: str) -> None:
 def perform(db: Database, settings: Settings, owner: Claim) -> None:
     """Do one job; whatever happens, its row says so, or it has another owner."""
     log.info("%s attempt %d: %s", owner.job_id, owner.attempt, owner.kind)
-    with Pulse(db, settings, owner) as pulse:
+    context = JobContext(db, settings, owner)
+    with Pulse(context):
         try:
-            HANDLERS[owner.kind](db, settings, owner, pulse)
+            HANDLERS[owner.kind](context)
         except StaleAttempt as stale:
             log.warning("%s: %s", owner.job_id, stale)
-            pulse.ensure_over()
-        except InterruptedError:
-            pulse.give_way()
+            endings.ensure_over(context)
+        except Stopped:
+            endings.give_way(context)
         except DomainError as error:
-            pulse.fail(error.code, str(error))
+            endings.fail(context, error.code, str(error))
         except Exception as error:
             if disk.is_full(settings.root, error):
-                pulse.fail_for_room("the disk of the data folder or of the database is full; nothing of this job was kept")
+                endings.fail_for_room(context)
                 log.exception("%s: a disk is full", owner.job_id)  # now there may be room for it
             elif isinstance(error, AWAY):
                 # The row stays as it is; the sweep gives the job to somebody once the database is back.
                 log.error("%s: the database is away: %s", owner.job_id, error)
             else:
                 log.exception("%s failed", owner.job_id)
-                pulse.fail("internal_error", reason(error))
+                endings.fail(context, "internal_error", reason(error))
     log.info("%s attempt %d is over", owner.job_id, owner.attempt)

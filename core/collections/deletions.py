@@ -13,9 +13,8 @@ from core.collections import datasets, embedding
 from core.errors import BadQuery, DatasetNotReady
 from core.files.layout import attempt_of
 from core.jobs import protocol
-from core.jobs.protocol import Claim
+from core.jobs.context import JobContext
 from core.jobs.uses import shards_are_read
-from core.settings import Settings
 from core.store.db import BATCH, Database
 from core.store.kinds import JobKind, JobStatus
 from core.store.tables import Dataset, Deletion, Image, Job, Model, Rejection
@@ -57,7 +56,7 @@ def _refuse(session: Session, dataset_id: str, unknown: Sequence[int], wanted: i
     raise BadQuery(f"{len(unknown)} of {wanted} are not in {dataset_id}, {named}")
 
 
-def forget_unfinished(db: Database, settings: Settings, owner: Claim, dataset_id: str, *, failing: bool = False) -> None:
+def forget_unfinished(context: JobContext, dataset_id: str, *, failing: bool = False) -> None:
     """Delete what attempts to add images left behind that did not succeed: rows, shards and lists of refused files; but the
     list of an upload that failed says why.
 
@@ -69,8 +68,8 @@ def forget_unfinished(db: Database, settings: Settings, owner: Claim, dataset_id
     Raises:
         StaleAttempt: the job has another owner.
     """
-    folders = settings.layout.shard_folders(dataset_id)
-    with db.read() as session:
+    folders = context.layout.shard_folders(dataset_id)
+    with context.db.read() as session:
         uploads = _uploads(session, dataset_id)
         open_ = select(Job.id).where(Job.dataset_id == dataset_id, Job.kind == JobKind.INGEST, Job.status != JobStatus.SUCCEEDED)
         with_images = set(session.scalars(open_.where(exists().where(Image.job_id == Job.id))))
@@ -78,8 +77,8 @@ def forget_unfinished(db: Database, settings: Settings, owner: Claim, dataset_id
     for job_id in sorted(with_images | {job_id for _, job_id, _ in left}):
         upload = uploads.get(job_id)
         if upload is not None and not upload.succeeded:
-            list_stays = upload.list_is_whole or (failing and job_id == owner.job_id)
-            _forget_rows(db, owner, dataset_id, job_id, rejections=not list_stays)
+            list_stays = upload.list_is_whole or (failing and job_id == context.job_id)
+            _forget_rows(context, dataset_id, job_id, rejections=not list_stays)
     for folder, job_id, attempt in left:
         upload = uploads.get(job_id)
         if upload is not None and not (upload.succeeded and upload.attempt == attempt):
@@ -104,28 +103,26 @@ def _uploads(session: Session, dataset_id: str) -> dict[str, _Upload]:
     return found
 
 
-def _forget_rows(db: Database, owner: Claim, dataset_id: str, job_id: str, *, rejections: bool) -> None:
+def _forget_rows(context: JobContext, dataset_id: str, job_id: str, *, rejections: bool) -> None:
     while True:
-        with db.write() as session:
-            protocol.require_ownership(session, owner)
+        with context.write() as session:
             ids = session.scalars(select(Image.id).where(Image.job_id == job_id).limit(BATCH)).all()
             if not ids:
                 break
             datasets.change(session, dataset_id)
             session.execute(delete(Image).where(Image.id.in_(ids)), execution_options=_UNSYNCHRONISED)
     if rejections:
-        with db.write() as session:
-            protocol.require_ownership(session, owner)
+        with context.write() as session:
             session.execute(delete(Rejection).where(Rejection.dataset_id == dataset_id, Rejection.job_id == job_id))
 
 
-def forget_unseen(db: Database, settings: Settings, owner: Claim, dataset_id: str) -> None:
+def forget_unseen(context: JobContext, dataset_id: str) -> None:
     """Forget the ids of deleted images that no model of the dataset holds any more, since compaction took them out.
 
     Raises:
         StaleAttempt: the job has another owner.
     """
-    with db.read() as session:  # in this order: training that begins later lists none of these images
+    with context.db.read() as session:  # in this order: training that begins later lists none of these images
         ids = np.array(session.scalars(select(Deletion.image_id).where(Deletion.dataset_id == dataset_id)).all(), np.int64)
         reading = shards_are_read(session, dataset_id)
         models = session.scalars(select(Model).where(Model.dataset_id == dataset_id)).all()
@@ -133,10 +130,9 @@ def forget_unseen(db: Database, settings: Settings, owner: Claim, dataset_id: st
         return
     for model in models:
         try:
-            ids = np.setdiff1d(ids, embedding.published_ids(settings, model))
+            ids = np.setdiff1d(ids, embedding.published_ids(context.settings, model))
         except FileNotFoundError:  # deleted meanwhile; the next compaction will do it
             return
     for start in range(0, len(ids), BATCH):
-        with db.write() as session:
-            protocol.require_ownership(session, owner)
+        with context.write() as session:
             session.execute(delete(Deletion).where(Deletion.image_id.in_(ids[start : start + BATCH].tolist())))

@@ -17,6 +17,7 @@ from sqlalchemy import func, insert, select
 from core.collections import datasets
 from core.collections.intake import ingest
 from core.jobs import protocol
+from core.jobs.context import JobContext
 from core.settings import Settings
 from core.store.db import Database, sqlite
 from core.store.kinds import Queue
@@ -76,7 +77,7 @@ def _validated(db: Database, settings: Settings, archive: bytes) -> str:
         datasets.create(session, id_, "test", "none", 1)
     owner = protocol.claim(db, Queue.TASKS, "test")
     assert owner is not None
-    ingest(db, settings, owner, lambda: False)
+    ingest(JobContext(db, settings, owner))
     return id_
 
 

@@ -12,7 +12,9 @@ import pytest
 from sqlalchemy import select
 
 from core.ground import finite
+from core.ground.folders import RunFolder
 from core.jobs import lifecycle, protocol
+from core.jobs.context import JobContext
 from core.jobs.protocol import Claim
 from core.settings import Settings
 from core.store import migrate
@@ -100,7 +102,8 @@ def train(db: Database, settings: Settings, trained: Path | None) -> Path:
     shutil.copytree(trained, run)
     with db.read() as session:
         job = lifecycle.get(session, owner.job_id)
-    publish(db, settings, owner, run, judged(db, owner, job, run), _relay(db, owner, job, run))
+    context, folder = JobContext(db, settings, owner), RunFolder(run)
+    publish(context, folder, judged(db, owner, job, run), _relay(context, job, folder))
     return trained
 
 

@@ -13,12 +13,9 @@ from core.files import artifacts
 from core.ground import finite, parameters
 from core.ground.folders import RunFolder
 from core.jobs import lifecycle, reporting
-from core.jobs.protocol import Claim
-from core.settings import Settings
-from core.store.db import Database
+from core.jobs.context import JobContext
 from core.store.kinds import JobKind, JobStatus
 from core.store.tables import Image, Job, Label
-from worker.pulse import Pulse
 from worker.training.costs import Work
 from worker.training.inputs import bring_checkpoints, listed_depths, trainer_params, write_images, write_labels
 from worker.training.progress import Estimate, typical
@@ -29,7 +26,7 @@ from worker.training.supervision import supervise
 _REMEMBERED = 5  # earlier jobs whose speed tells what to expect
 
 
-def run_training(db: Database, settings: Settings, owner: Claim, pulse: Pulse) -> None:
+def run_training(context: JobContext) -> None:
     """Train, evaluate, index, publish.
 
     An attempt writes only ``runs/<job>/<attempt>`` and starts from the newest intact checkpoint of earlier attempts.
@@ -37,48 +34,48 @@ def run_training(db: Database, settings: Settings, owner: Claim, pulse: Pulse) -
     Raises:
         BadParameters: the trainer refused the parameters.
         TrainerError: the trainer crashed.
-        InterruptedError: cancelled, lost, or the worker is shutting down.
+        Stopped: cancelled, lost, or the worker is shutting down.
         StaleAttempt: the job has another owner.
     """
-    with db.read() as session:
-        job = lifecycle.get(session, owner.job_id)
-    home = settings.layout.job(job.id)
-    run = settings.layout.run(job.id, owner.attempt)
-    relay = _relay(db, owner, job, run)
+    with context.db.read() as session:
+        job = lifecycle.get(session, context.job_id)
+    home = context.layout.job(job.id)
+    run = context.layout.run(job.id, context.attempt)
+    relay = _relay(context, job, run)
     if job.continues:
-        bring_checkpoints(db, settings, job, home)
+        bring_checkpoints(context.db, context.settings, job, home)
     artifacts.fresh_folder(run.path)
-    pulse.mark = lambda: continuation.mark(home)
+    context.signals.newest_checkpoint = lambda: continuation.mark(home)
     earlier = sorted((path for path in home.iterdir() if path != run.path and path.is_dir()), key=lambda path: path.name)
     listed = next((RunFolder(path).images for path in earlier if RunFolder(path).images.exists()), None)
     if listed:  # images that were added or deleted since must not change what is being trained on
         shutil.copyfile(listed, run.images)
     else:
-        _require_fit(db, job)
-        write_images(db, settings, job.dataset_id, run.images)
+        _require_fit(context, job)
+        write_images(context.db, context.settings, job.dataset_id, run.images)
     begun = continuation.newest(home)
     config = {
         "data": str(run.images),
-        "params": trainer_params(db, settings, job.params, RunFolder.of_checkpoint(begun) if begun else None),
+        "params": trainer_params(context.db, context.settings, job.params, RunFolder.of_checkpoint(begun) if begun else None),
         "resume": [str(path) for path in earlier],
         "extend": bool(job.continues),
     }
     run.command("run").write_text(json.dumps(config, indent=2))
     command = ["run", "--config", str(run.command("run")), "--out", str(run.path)]
-    command += ["--checkpoint-seconds", str(settings.checkpoint_seconds)]
-    supervise(db, settings, owner, pulse, run, command, relay)
-    reporting.record_events(db, owner, [("evaluating", {})], None)
-    evaluation = _evaluate(db, settings, owner, pulse, run, job, relay)
+    command += ["--checkpoint-seconds", str(context.settings.checkpoint_seconds)]
+    supervise(context, run, command, relay)
+    reporting.record_events(context.db, context.claim, [("evaluating", {})], None)
+    evaluation = _evaluate(context, run, job, relay)
     if evaluation["published_round"] < evaluation["rounds"][-1]["round"]:
-        _export(db, settings, owner, pulse, run, evaluation["published_round"], relay)
-    discard_unpublished(db, settings, owner)
-    publish(db, settings, owner, run, evaluation, relay)
+        _export(context, run, evaluation["published_round"], relay)
+    discard_unpublished(context)
+    publish(context, run, evaluation, relay)
     _tidy(home, keep=run)
 
 
-def _relay(db: Database, owner: Claim, job: Job, run: RunFolder) -> Relay:
+def _relay(context: JobContext, job: Job, run: RunFolder) -> Relay:
     """Tells from now on how far the job is, by the speed of the jobs before it."""
-    with db.read() as session:
+    with context.db.read() as session:
         succeeded = select(Job.paces).where(Job.kind == JobKind.TRAIN, Job.status == JobStatus.SUCCEEDED, Job.paces.is_not(None))
         paces = session.scalars(succeeded.order_by(Job.seq.desc()).limit(_REMEMBERED)).all()
         voters = _labelled(session, job.dataset_id)
@@ -89,7 +86,7 @@ def _relay(db: Database, owner: Claim, job: Job, run: RunFolder) -> Relay:
         installed = parameters.weights_file() is not None
         return Work(**plan, voters=voters, queries=queries, classes=classes, pretrained=installed)
 
-    relay = Relay(db, owner, run, Estimate(job.progress, typical(filter(None, paces))), sizes)
+    relay = Relay(context, run, Estimate(job.progress, typical(filter(None, paces))), sizes)
     relay.enter("starting")
     return relay
 
@@ -99,40 +96,38 @@ def _labelled(session: Session, dataset_id: str) -> int:
     return int(session.scalar(labels.where(Image.dataset_id == dataset_id)) or 0)
 
 
-def _require_fit(db: Database, job: Job) -> None:
+def _require_fit(context: JobContext, job: Job) -> None:
     """Before hours of training: images may have been deleted since the job was accepted."""
-    with db.read() as session:
+    with context.db.read() as session:
         training.require_images(session, job.dataset_id, job.params)
         if job.evaluation_dataset_id:
             training.require_new_images(session, job.dataset_id, job.evaluation_dataset_id)
 
 
-def _evaluate(
-    db: Database, settings: Settings, owner: Claim, pulse: Pulse, run: RunFolder, job: Job, relay: Relay
-) -> dict[str, Any]:
+def _evaluate(context: JobContext, run: RunFolder, job: Job, relay: Relay) -> dict[str, Any]:
     relay.follow(run.evaluation_progress)
     relay.enter("loading")
     config: dict[str, Any] = {"run": str(run.path), "data": str(run.images)}
-    config["labels"] = write_labels(db, job.dataset_id, run.labels)
+    config["labels"] = write_labels(context.db, job.dataset_id, run.labels)
     if job.evaluation_dataset_id:
         depths = listed_depths(run.images)  # as the encoder has learned to see
-        write_images(db, settings, job.evaluation_dataset_id, run.held_out, depths=depths)
+        write_images(context.db, context.settings, job.evaluation_dataset_id, run.held_out, depths=depths)
         config["held_out"] = str(run.held_out)
-        config["held_out_labels"] = write_labels(db, job.evaluation_dataset_id, run.held_out_labels)
+        config["held_out_labels"] = write_labels(context.db, job.evaluation_dataset_id, run.held_out_labels)
     run.command("evaluate").write_text(json.dumps(config, indent=2))
     result = run.evaluation
-    command = ["evaluate", "--config", str(run.command("evaluate")), "--out", str(result), "--device", settings.device]
+    command = ["evaluate", "--config", str(run.command("evaluate")), "--out", str(result), "--device", context.settings.device]
     command += ["--progress", str(run.evaluation_progress)]
-    supervise(db, settings, owner, pulse, run, command, relay)
+    supervise(context, run, command, relay)
     evaluation: dict[str, Any] = finite.loads(result.read_text())
     return evaluation
 
 
-def _export(db: Database, settings: Settings, owner: Claim, pulse: Pulse, run: RunFolder, number: int, relay: Relay) -> None:
+def _export(context: JobContext, run: RunFolder, number: int, relay: Relay) -> None:
     """Put an earlier round in the place of the last one, which the trainer has left in ``model``."""
     command = ["export", str(run.path), "--data", str(run.images), "--round", str(number)]
-    command += ["--out", str(run.earlier), "--device", settings.device]
-    supervise(db, settings, owner, pulse, run, command, relay)
+    command += ["--out", str(run.earlier), "--device", context.settings.device]
+    supervise(context, run, command, relay)
     shutil.rmtree(run.model)
     run.earlier.rename(run.model)
 

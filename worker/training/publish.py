@@ -12,32 +12,29 @@ from core.errors import StaleAttempt
 from core.files import artifacts, manifest, texts
 from core.files.layout import attempt_name
 from core.ground.folders import ModelFile, RunFolder
-from core.jobs import lifecycle, protocol
-from core.jobs.protocol import Claim
+from core.jobs import lifecycle
+from core.jobs.context import JobContext
 from core.search import index
-from core.settings import Settings
 from core.store.columns import new_id, now
-from core.store.db import Database
-from core.store.kinds import JobStatus
 from core.store.tables import Image, Model
 from worker.training.inputs import listed_depths
 from worker.training.relay import Relay
 
 
-def discard_unpublished(db: Database, settings: Settings, owner: Claim) -> None:
+def discard_unpublished(context: JobContext) -> None:
     """Delete folders of a job's earlier attempts that were renamed into place but never got their row.
 
     Raises:
         StaleAttempt: the job has another owner.
     """
-    folders = settings.layout.model_folders(owner.job_id)
-    with db.write() as session:
-        protocol.require_ownership(session, owner)  # no other attempt can have published one of the folders seen
+    folders = context.layout.model_folders(context.job_id)
+    with context.write():  # no other attempt can have published one of the folders seen
+        pass
     for folder in folders:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def publish(db: Database, settings: Settings, owner: Claim, run: RunFolder, evaluation: dict[str, Any], relay: Relay) -> None:
+def publish(context: JobContext, run: RunFolder, evaluation: dict[str, Any], relay: Relay) -> None:
     """Publish ``run.model`` as ``models/<job>-<attempt>`` and point the dataset's alias at it.
 
     Readers see the model only through its row, which appears together with the job's success.
@@ -48,10 +45,10 @@ def publish(db: Database, settings: Settings, owner: Claim, run: RunFolder, eval
     staged = run.model
     embeddings = np.load(staged / ModelFile.EMBEDDINGS)
     relay.enter("indexing")
-    built = index.build(embeddings, staged / ModelFile.INDEX, settings.index)
+    built = index.build(embeddings, staged / ModelFile.INDEX, context.settings.index)
     relay.enter("publishing")
-    with db.read() as session:
-        job = lifecycle.get(session, owner.job_id)
+    with context.db.read() as session:
+        job = lifecycle.get(session, context.job_id)
         path_of = dict(session.execute(select(Image.id, Image.path).where(Image.dataset_id == job.dataset_id)).all())
     ids = np.load(staged / ModelFile.IDS).tolist()
     texts.write(staged / ModelFile.PATHS, [path_of.get(id_, "") for id_ in ids])  # "": deleted while the model was trained
@@ -63,7 +60,7 @@ def publish(db: Database, settings: Settings, owner: Claim, run: RunFolder, eval
         {
             "model_id": model_id,
             "job_id": job.id,
-            "attempt": owner.attempt,
+            "attempt": context.attempt,
             "dataset_id": job.dataset_id,
             "method": config["method"],
             "config": config,
@@ -83,18 +80,17 @@ def publish(db: Database, settings: Settings, owner: Claim, run: RunFolder, eval
             "evaluation": evaluation,
         },
     )
-    directory = attempt_name(job.id, owner.attempt)
-    final = settings.layout.model(directory)
+    directory = attempt_name(job.id, context.attempt)
+    final = context.layout.model(directory)
     artifacts.publish(staged, final)
     try:
-        with db.write() as session:
-            protocol.finish(session, owner, JobStatus.SUCCEEDED, model_id=model_id, evaluation=evaluation, **relay.ending())
+        with context.succeed(model_id=model_id, evaluation=evaluation, **relay.ending()) as session:
             session.add(
                 Model(
                     id=model_id,
                     dataset_id=job.dataset_id,
                     job_id=job.id,
-                    attempt=owner.attempt,
+                    attempt=context.attempt,
                     directory=directory,
                     images=len(embeddings),
                     dim=int(embeddings.shape[1]),

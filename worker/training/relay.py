@@ -9,9 +9,9 @@ from typing import Any
 from core.ground import finite
 from core.ground.folders import RunFolder
 from core.jobs import reporting
+from core.jobs.context import JobContext
 from core.jobs.events import Event
-from core.jobs.protocol import Claim
-from core.store.db import AWAY, Database
+from core.store.db import AWAY
 from worker.training.costs import Work
 from worker.training.progress import Estimate
 
@@ -43,10 +43,8 @@ class Relay:
         sizes: what there is to do, from the plan that the trainer tells.
     """
 
-    def __init__(
-        self, db: Database, owner: Claim, run: RunFolder, estimate: Estimate, sizes: Callable[[dict[str, Any]], Work]
-    ) -> None:
-        self._db, self._owner, self._estimate, self._sizes = db, owner, estimate, sizes
+    def __init__(self, context: JobContext, run: RunFolder, estimate: Estimate, sizes: Callable[[dict[str, Any]], Work]) -> None:
+        self._context, self._estimate, self._sizes = context, estimate, sizes
         self._events, self._progress = _Tail(run.events), _Tail(run.progress)
         self._pending: list[Event] = []
         self._told = 0.0
@@ -69,7 +67,7 @@ class Relay:
         try:
             self.forward()
         except AWAY as error:
-            log.warning("%s: the database is away, its events wait: %s", self._owner.job_id, error)
+            log.warning("%s: the database is away, its events wait: %s", self._context.job_id, error)
 
     def forward(self) -> None:
         """Store every complete line that was not stored yet, and every second how far the job is."""
@@ -84,11 +82,11 @@ class Relay:
             self._pending.append((type_, data))
         if self._pending:
             self._told = time.monotonic()
-            reporting.record_events(self._db, self._owner, self._pending, self._estimate.told())
+            reporting.record_events(self._context.db, self._context.claim, self._pending, self._estimate.told())
             self._pending = []
         elif time.monotonic() - self._told >= _TELL_SECONDS:
             self._tell()
 
     def _tell(self) -> None:
         self._told = time.monotonic()
-        reporting.record_progress(self._db, self._owner, self._estimate.told())
+        reporting.record_progress(self._context.db, self._context.claim, self._estimate.told())

@@ -5,15 +5,12 @@ import sys
 import time
 from collections.abc import Sequence
 
-from core.errors import BadParameters
+from core.errors import BadParameters, Stopped
 from core.ground import logs
 from core.ground.folders import RunFolder
 from core.ground.processes import Child
 from core.jobs import protocol
-from core.jobs.protocol import Claim
-from core.settings import Settings
-from core.store.db import Database
-from worker.pulse import Pulse
+from core.jobs.context import JobContext
 from worker.training.output import Output
 from worker.training.relay import Relay
 
@@ -27,10 +24,7 @@ class TrainerError(RuntimeError):
 
 
 def supervise(
-    db: Database,
-    settings: Settings,
-    owner: Claim,
-    pulse: Pulse,
+    context: JobContext,
     run: RunFolder,
     command: Sequence[str],
     relay: Relay | None = None,
@@ -38,35 +32,35 @@ def supervise(
     """Run ``python -m trainer`` to its end.
 
     Raises:
-        BadParameters, TrainerError, InterruptedError: as ``run_training``.
+        BadParameters, TrainerError, Stopped: as ``run_training``.
     """
-    threads = ["--threads", str(settings.threads)] if settings.threads else []
-    in_json = settings.log_format == "json"
-    context = ["--log-context", json.dumps(logs.about())] if in_json else []
+    signals = context.signals
+    threads = ["--threads", str(context.settings.threads)] if context.settings.threads else []
+    in_json = context.settings.log_format == "json"
+    about = ["--log-context", json.dumps(logs.about())] if in_json else []
     with Output(run.log, shown=in_json) as output:
-        child = Child([sys.executable, "-m", "trainer", *command, *threads, *context], log=output.file)
+        child = Child([sys.executable, "-m", "trainer", *command, *threads, *about], log=output.file)
         try:
-            while child.process.poll() is None and not pulse.should_stop():
+            while child.process.poll() is None and not signals.should_stop():
                 if relay:
                     relay.try_forward()
                 output.show()
                 time.sleep(_LOOK_SECONDS)
-            if pulse.draining and not pulse.cancelled:
+            if signals.draining and not signals.cancelled:
                 child.terminate()
-            elif pulse.should_stop():
+            elif signals.should_stop():
                 child.kill()
             code = child.end(_PATIENCE)
         finally:
             child.kill()
             child.close()
-    if pulse.should_stop():
-        raise InterruptedError
+    context.go_on()
     if relay:
         relay.forward()
     if code in (_EXIT_STOPPED,) or code < 0:
-        protocol.abandon(db, owner, f"its training process was ended from outside (exit code {code})")
-        pulse.stale = True
-        raise InterruptedError
+        protocol.abandon(context.db, context.claim, f"its training process was ended from outside (exit code {code})")
+        signals.lost = True
+        raise Stopped(f"{context.job_id} is somebody else's by now")
     if code:
         message = output.last_words()
         raise BadParameters(message.removeprefix("error: ")) if code == _EXIT_BAD_INPUT else TrainerError(message)

@@ -17,6 +17,7 @@ from core.files import manifest, texts
 from core.files.shards import read_range
 from core.ground.folders import ModelFile
 from core.jobs import lifecycle, protocol
+from core.jobs.context import JobContext
 from core.jobs.protocol import Claim
 from core.search import index
 from core.search.export import map_of
@@ -30,9 +31,9 @@ from core.store.kinds import DatasetStatus, JobKind, JobStatus, Queue
 from core.store.tables import Dataset, Embedding, Image, Label, Model, Rejection
 from tests.conftest import image_bytes, write_zip
 from tests.core.collections.test_datasets import ingested
+from tests.core.jobs.asked import Asked
 from worker.compact import compact
 from worker.embed import embed
-from worker.pulse import Pulse
 from worker.training.inputs import write_images
 
 
@@ -64,7 +65,7 @@ def half_added(db: Database, settings: Settings, dataset_id: str, data: bytes) -
     owner = adding(db, settings, dataset_id, data)
     calls = iter([False] * 3)
     with pytest.raises(StopIteration):
-        ingest(db, settings, owner, lambda: next(calls))
+        ingest(JobContext(db, settings, owner, Asked(lambda: next(calls))))
     with db.write() as session:
         home = f"datasets/{dataset_id}/{owner.job_id}-{owner.attempt}"
         row = {
@@ -89,7 +90,7 @@ def paths(db: Database) -> set[str]:
 
 def test_images_are_added_to_what_is_there(db: Database, settings: Settings, tmp_path: Path) -> None:
     dataset_id = ingested(db, settings, zipped(tmp_path, range(4)), "folders")
-    ingest(db, settings, adding(db, settings, dataset_id, zipped(tmp_path, range(2, 7), "b")), lambda: False)
+    ingest(JobContext(db, settings, adding(db, settings, dataset_id, zipped(tmp_path, range(2, 7), "b"))))
     with db.read() as session:
         dataset = datasets.get(session, dataset_id)
         assert (dataset.images, dataset.duplicates, dataset.classes, dataset.status) == (7, 2, 2, DatasetStatus.READY)
@@ -98,7 +99,7 @@ def test_images_are_added_to_what_is_there(db: Database, settings: Settings, tmp
         assert session.scalar(select(func.count()).select_from(Label)) == 7
     assert len(contents(db, settings, dataset_id)) == 7
     with pytest.raises(BadArchive, match="no usable image"):
-        ingest(db, settings, adding(db, settings, dataset_id, zipped(tmp_path, range(0))), lambda: False)
+        ingest(JobContext(db, settings, adding(db, settings, dataset_id, zipped(tmp_path, range(0)))))
 
 
 def test_another_image_of_a_known_path_is_refused(db: Database, settings: Settings, tmp_path: Path) -> None:
@@ -106,7 +107,7 @@ def test_another_image_of_a_known_path_is_refused(db: Database, settings: Settin
     ingested(db, settings, write_zip(tmp_path / "o.zip", {"a/9.png": image_bytes(9)}).read_bytes())  # of another dataset
     files = {"a/0.png": image_bytes(7), "a/9.png": image_bytes(9), "b/1.png": image_bytes(1)}
     data = write_zip(tmp_path / "more.zip", files).read_bytes()
-    ingest(db, settings, adding(db, settings, dataset_id, data), lambda: False)
+    ingest(JobContext(db, settings, adding(db, settings, dataset_id, data)))
     with db.read() as session:
         refused = {row.path: (row.code, row.reason) for row in session.scalars(select(Rejection))}
     assert {path: code for path, (code, _) in refused.items()} == {"a/0.png": "repeated_path", "b/1.png": "duplicate"}
@@ -121,7 +122,7 @@ def test_a_tar_whose_first_name_looks_like_an_image_is_a_tar(db: Database, setti
         info = tarfile.TarInfo("BMW/0.png")
         info.size = len(image_bytes(5))
         archive.addfile(info, io.BytesIO(image_bytes(5)))
-    ingest(db, settings, adding(db, settings, dataset_id, file.getvalue()), lambda: False)
+    ingest(JobContext(db, settings, adding(db, settings, dataset_id, file.getvalue())))
     assert set(contents(db, settings, dataset_id)) == {"a/0.png", "BMW/0.png"}
 
 
@@ -129,7 +130,7 @@ def test_an_attempt_that_was_given_up_leaves_nothing(db: Database, settings: Set
     dataset_id = ingested(db, settings, zipped(tmp_path, range(4)))
     before = contents(db, settings, dataset_id)
     protocol.release(db, half_added(db, settings, dataset_id, zipped(tmp_path, range(4, 9))))
-    end_failed(db, settings, claimed(db), JobStatus.FAILED, {"code": "x", "message": "y"})
+    end_failed(JobContext(db, settings, claimed(db)), JobStatus.FAILED, {"code": "x", "message": "y"})
     assert contents(db, settings, dataset_id) == before
     with db.read() as session:
         assert session.scalars(select(Rejection.path)).all() == ["half.txt"]  # why it failed
@@ -145,7 +146,7 @@ def test_training_reads_nothing_of_an_upload_that_goes_on(db: Database, settings
     owner = half_added(db, settings, dataset_id, zipped(tmp_path, range(4, 9)))
     assert protocol.claim(db, Queue.TRAINING, "w") is not None
     write_images(db, settings, dataset_id, tmp_path / "images.jsonl")
-    end_failed(db, settings, owner, JobStatus.CANCELLED, None)
+    end_failed(JobContext(db, settings, owner), JobStatus.CANCELLED, None)
     listed = [json.loads(line) for line in (tmp_path / "images.jsonl").read_text().splitlines()]
     assert len(listed) == 4
     for entry in listed:
@@ -172,9 +173,9 @@ def test_what_an_upload_left_that_ended_without_an_owner_is_taken_back(
     next_ = claimed(db)
     if end == "embed":
         assert next_.kind == JobKind.EMBED
-        embed(db, settings, next_, Pulse(db, settings, next_))
+        embed(JobContext(db, settings, next_))
     else:
-        compact(db, settings, next_, Pulse(db, settings, next_))
+        compact(JobContext(db, settings, next_))
     assert paths(db) == {f"a/{number}.png" for number in range(4)}
     with db.read() as session:
         assert session.scalar(select(func.count()).select_from(Rejection)) == 0
@@ -237,7 +238,7 @@ def test_a_deletion_does_not_wait_for_an_embedding_that_waits_for_it(db: Databas
 
 def test_compaction_keeps_what_is_live_and_nothing_else(db: Database, settings: Settings, tmp_path: Path) -> None:
     dataset_id = ingested(db, settings, zipped(tmp_path, range(8)))
-    ingest(db, settings, adding(db, settings, dataset_id, zipped(tmp_path, range(8, 12))), lambda: False)
+    ingest(JobContext(db, settings, adding(db, settings, dataset_id, zipped(tmp_path, range(8, 12)))))
     with db.read() as session:
         ids = {image.path: image.id for image in session.scalars(select(Image))}
     with pytest.raises(BadQuery, match="nothing was deleted"):
@@ -252,14 +253,14 @@ def test_compaction_keeps_what_is_live_and_nothing_else(db: Database, settings: 
         lifecycle.create(session, JobKind.COMPACT, dataset_id)
     compacting, other = claimed(db), protocol.claim(db, Queue.TRAINING, "w")
     assert other is not None and other.job_id == training  # begins while shards are being written anew
-    compact(db, settings, compacting, Pulse(db, settings, compacting))
+    compact(JobContext(db, settings, compacting))
     assert contents(db, settings, dataset_id) == expected
     assert len(list(home.rglob("*.tar"))) == 3  # the old one is still there, for the training
     assert protocol.claim(db, Queue.TASKS, "w") is None
     with db.write() as session:
         protocol.finish(session, other, JobStatus.SUCCEEDED)
     last = claimed(db)
-    compact(db, settings, last, Pulse(db, settings, last))
+    compact(JobContext(db, settings, last))
     assert contents(db, settings, dataset_id) == expected
     left = list(home.rglob("*.tar"))
     assert len(left) == 2 and untouched in left

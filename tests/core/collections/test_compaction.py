@@ -3,7 +3,6 @@
 import os
 import shutil
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +12,7 @@ from sqlalchemy import event, func, insert, select, update
 from core.collections import compaction, datasets, deletions, published
 from core.errors import ModelInUse, ModelNotFound, StaleAttempt
 from core.jobs import lifecycle, protocol
+from core.jobs.context import JobContext
 from core.jobs.protocol import Claim
 from core.jobs.sweep import collect
 from core.settings import Settings
@@ -22,9 +22,9 @@ from core.store.kinds import JobKind, JobStatus, Queue
 from core.store.tables import Dataset, Deletion, Embedding, Image, Model
 from tests.core.collections.test_changes import COUNT, DIM, claimed, make_model, zipped
 from tests.core.collections.test_datasets import ingested, uploaded
+from tests.core.jobs.asked import Asked
 from tests.core.jobs.test_jobs import make_dataset
 from worker.compact import compact
-from worker.pulse import Pulse
 
 
 @pytest.fixture
@@ -50,7 +50,7 @@ def queued(db: Database, dataset_id: str = "ds_1") -> Claim:
 
 def compacted(db: Database, settings: Settings, dataset_id: str = "ds_1") -> None:
     owner = queued(db, dataset_id)
-    compact(db, settings, owner, Pulse(db, settings, owner))
+    compact(JobContext(db, settings, owner))
 
 
 def folders(settings: Settings, name: str = "models") -> set[str]:
@@ -102,7 +102,7 @@ def test_ids_of_deleted_images_go_when_no_model_holds_them(db: Database, setting
         training = lifecycle.create(session, JobKind.TRAIN, "ds_1").id
     compacting, owner = queued(db), protocol.claim(db, Queue.TRAINING, "w")
     assert owner is not None and owner.job_id == training  # it may be learning an image that was deleted since
-    compact(db, settings, compacting, Pulse(db, settings, compacting))
+    compact(JobContext(db, settings, compacting))
     assert count(db, Deletion) == 3
     with db.write() as session:
         protocol.finish(session, owner, JobStatus.SUCCEEDED)
@@ -110,28 +110,17 @@ def test_ids_of_deleted_images_go_when_no_model_holds_them(db: Database, setting
     assert count(db, Deletion) == 0
 
 
-class Interrupted(Pulse):
-    """Does something in the middle of a merge."""
-
-    def __init__(self, db: Database, settings: Settings, owner: Claim, act: Callable[[], None]) -> None:
-        super().__init__(db, settings, owner)
-        self._act = act
-
-    def should_stop(self) -> bool:
-        self._act()
-        return False
-
-
 def test_a_stale_compaction_publishes_nothing_over_its_successor(db: Database, settings: Settings, ids: list[int]) -> None:
     owner = queued(db)
 
-    def take_over() -> None:
+    def take_over() -> bool:  # in the middle of the merge
         protocol.abandon(db, owner, "silent")
         successor = claimed(db)
-        compact(db, settings, successor, Pulse(db, settings, successor))
+        compact(JobContext(db, settings, successor))
+        return False
 
     with pytest.raises(StaleAttempt):
-        compact(db, settings, owner, Interrupted(db, settings, owner, take_over))
+        compact(JobContext(db, settings, owner, Asked(take_over)))
     assert folders(settings) == {directory(db)}
     assert directory(db).endswith("-2")
 
@@ -145,18 +134,19 @@ def test_a_stale_compaction_deletes_no_file_of_its_successor(db: Database, setti
     growing.parent.mkdir()
     growing.touch()
     with pytest.raises(StaleAttempt):
-        compact(db, settings, stale, Pulse(db, settings, stale))
+        compact(JobContext(db, settings, stale))
     assert growing.exists()
 
 
 def test_a_model_that_is_deleted_while_it_is_merged(db: Database, settings: Settings, ids: list[int]) -> None:
-    def remove() -> None:
+    def remove() -> bool:  # in the middle of the merge
         with db.write() as session:
             session.execute(update(Dataset).values(model_id=None))
         published.remove(db, settings, "mdl_1")
+        return False
 
     owner = queued(db)
-    compact(db, settings, owner, Interrupted(db, settings, owner, remove))
+    compact(JobContext(db, settings, owner, Asked(remove)))
     assert folders(settings) == set()
 
 

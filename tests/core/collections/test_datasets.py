@@ -13,15 +13,17 @@ from sqlalchemy import select
 
 from core.collections import datasets
 from core.collections.intake import end_failed, ingest
-from core.errors import BadArchive, DatasetInUse, DatasetNotFound, StaleAttempt
+from core.errors import BadArchive, DatasetInUse, DatasetNotFound, StaleAttempt, Stopped
 from core.files.shards import read_range
 from core.jobs import lifecycle, protocol
+from core.jobs.context import JobContext
 from core.jobs.protocol import Claim
 from core.settings import Settings
 from core.store.db import Database
 from core.store.kinds import JobKind, JobStatus, Queue
 from core.store.tables import Dataset, Image, Label, Rejection
 from tests.conftest import image_bytes, write_zip
+from tests.core.jobs.asked import Asked
 
 
 def uploaded(db: Database, settings: Settings, data: bytes, labels: str = "none") -> tuple[str, Claim]:
@@ -36,7 +38,7 @@ def uploaded(db: Database, settings: Settings, data: bytes, labels: str = "none"
 
 def ingested(db: Database, settings: Settings, data: bytes, labels: str = "none") -> str:
     dataset_id, owner = uploaded(db, settings, data, labels)
-    ingest(db, settings, owner, lambda: False)
+    ingest(JobContext(db, settings, owner))
     return dataset_id
 
 
@@ -152,13 +154,13 @@ def test_labels_only_when_asked_for(db: Database, settings: Settings, tmp_path: 
 def test_a_damaged_archive_fails_with_a_reason(db: Database, settings: Settings, data: bytes, message: str) -> None:
     _, owner = uploaded(db, settings, data)
     with pytest.raises(BadArchive, match=message):
-        ingest(db, settings, owner, lambda: False)
+        ingest(JobContext(db, settings, owner))
 
 
 def test_an_archive_without_an_image_fails(db: Database, settings: Settings, tmp_path: Path) -> None:
     _, owner = uploaded(db, settings, zipped({"readme.txt": b"hello"}, tmp_path))
     with pytest.raises(BadArchive, match="no usable image among its 1 files"):
-        ingest(db, settings, owner, lambda: False)
+        ingest(JobContext(db, settings, owner))
 
 
 def test_a_tar_of_the_folder_itself_has_the_right_labels(db: Database, settings: Settings) -> None:
@@ -189,7 +191,7 @@ def test_a_tar_damaged_in_the_middle_is_not_cut_short_in_silence(db: Database, s
     data[third : third + 200] = b"\xff" * 200
     _, owner = uploaded(db, settings, bytes(data))
     with pytest.raises(BadArchive, match="damaged"):
-        ingest(db, settings, owner, lambda: False)
+        ingest(JobContext(db, settings, owner))
 
 
 def test_odd_entries_cost_only_themselves(db: Database, settings: Settings) -> None:
@@ -223,7 +225,7 @@ def test_a_header_that_claims_a_name_of_gigabytes(db: Database, settings: Settin
     header.type, header.size = tarfile.GNUTYPE_LONGNAME, 5 << 30
     _, owner = uploaded(db, settings, header.tobuf(tarfile.GNU_FORMAT) + bytes(10_240))
     with pytest.raises(BadArchive, match="extended header"):
-        ingest(db, settings, owner, lambda: False)
+        ingest(JobContext(db, settings, owner))
 
 
 def test_limits_on_entries_and_bytes(db: Database, settings: Settings, tmp_path: Path) -> None:
@@ -235,21 +237,21 @@ def test_limits_on_entries_and_bytes(db: Database, settings: Settings, tmp_path:
     for limit, words in (("max_entries", "more than 1 entries"), ("max_unpacked_bytes", "more than 1 bytes unpacked")):
         _, owner = uploaded(db, settings, data)
         with pytest.raises(BadArchive, match=words):
-            ingest(db, settings.model_copy(update={limit: 1}), owner, lambda: False)
-        end_failed(db, settings, owner, JobStatus.FAILED, {"code": "bad_archive", "message": "limit"})
+            ingest(JobContext(db, settings.model_copy(update={limit: 1}), owner))
+        end_failed(JobContext(db, settings, owner), JobStatus.FAILED, {"code": "bad_archive", "message": "limit"})
 
 
 def test_a_second_attempt_leaves_nothing_of_the_first(db: Database, settings: Settings, tmp_path: Path) -> None:
     data = zipped({f"{i}.png": image_bytes(i) for i in range(4)}, tmp_path)
     dataset_id, first = uploaded(db, settings, data)
-    with pytest.raises(InterruptedError):
-        ingest(db, settings, first, iter([False, False, True]).__next__)
+    with pytest.raises(Stopped):
+        ingest(JobContext(db, settings, first, Asked(iter([False, False, True]).__next__)))
     protocol.abandon(db, first, "test")
     second = protocol.claim(db, Queue.TASKS, "w")
     assert second is not None
     with pytest.raises(StaleAttempt):
-        ingest(db, settings, first, lambda: False)
-    ingest(db, settings, second, lambda: False)
+        ingest(JobContext(db, settings, first))
+    ingest(JobContext(db, settings, second))
     with db.read() as session:
         assert len(session.scalars(select(Image)).all()) == 4
         assert session.get_one(Dataset, dataset_id).images == 4

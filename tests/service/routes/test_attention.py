@@ -16,6 +16,7 @@ from sqlalchemy import select
 from core.errors import StaleAttempt
 from core.ground.imaging import decode, evaluation_array, heat_over
 from core.jobs import protocol
+from core.jobs.context import JobContext
 from core.jobs.sweep import collect
 from core.settings import Settings
 from core.store.db import Database
@@ -27,7 +28,7 @@ from tests.published import Published
 from tests.service.answers import problem
 from tests.service.serving import copy, serving
 from worker.attention import attend
-from worker.pulse import Pulse
+from worker.endings import give_way
 from worker.tasks import perform
 
 
@@ -134,7 +135,7 @@ def test_an_attempt_that_was_lost_or_cancelled_publishes_nothing(
     assert owner is not None
     protocol.abandon(db, owner, "as if its worker were silent")
     with pytest.raises(StaleAttempt):
-        attend(db, settings, owner, Pulse(db, settings, owner))
+        attend(JobContext(db, settings, owner))
     assert list((settings.root / "attention").glob("*/*")) == []
     again = protocol.claim(db, Queue.TRAINING, "w")
     assert again is not None and again.attempt == 2
@@ -186,7 +187,7 @@ def test_compaction_waits_for_a_job_that_reads_shards(
     assert owner is not None and owner.kind is JobKind.ATTENTION
     assert protocol.claim(db, Queue.TASKS, "w") is None
     assert api.post(f"/jobs/{asked['id']}/cancel").status_code == 202
-    Pulse(db, settings, owner).give_way()
+    give_way(JobContext(db, settings, owner))
     compaction = protocol.claim(db, Queue.TASKS, "w")
     assert compaction is not None and compaction.kind is JobKind.COMPACT
 

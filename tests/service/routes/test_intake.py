@@ -13,6 +13,7 @@ from PIL import Image as PilImage
 from core.collections.intake import end_failed, ingest
 from core.errors import BadArchive
 from core.jobs import lifecycle, protocol
+from core.jobs.context import JobContext
 from core.settings import Settings
 from core.store.db import Database
 from core.store.kinds import JobStatus, Queue
@@ -30,9 +31,9 @@ def validated(db: Database, settings: Settings) -> JobStatus:
     owner = protocol.claim(db, Queue.TASKS, "test")
     assert owner is not None
     try:
-        ingest(db, settings, owner, lambda: False)
+        ingest(JobContext(db, settings, owner))
     except BadArchive as error:
-        end_failed(db, settings, owner, JobStatus.FAILED, {"code": error.code, "message": str(error)})
+        end_failed(JobContext(db, settings, owner), JobStatus.FAILED, {"code": error.code, "message": str(error)})
     with db.read() as session:
         return JobStatus(lifecycle.get(session, owner.job_id).status)
 

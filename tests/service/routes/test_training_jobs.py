@@ -14,6 +14,7 @@ from core.collections import datasets, deletions, published
 from core.collections.intake import ingest
 from core.errors import ModelInUse
 from core.jobs import lifecycle, protocol, reporting
+from core.jobs.context import JobContext
 from core.jobs.sweep import collect
 from core.settings import Settings
 from core.store.columns import now
@@ -64,7 +65,7 @@ def test_a_job_fails_with_the_validation_that_finds_too_few_images(api: httpx.Cl
     for _ in range(2):
         owner = protocol.claim(db, Queue.TASKS, "test")
         assert owner is not None
-        ingest(db, settings, owner, lambda: False)
+        ingest(JobContext(db, settings, owner))
     ended = api.get(f"/jobs/{few['id']}").json()
     assert (ended["status"], ended["error"]["code"]) == ("failed", "too_few_images")
     assert "5 images are too few" in ended["error"]["message"]
@@ -82,7 +83,7 @@ def test_images_on_their_way_count_before_a_job_is_refused(api: httpx.Client, db
     )
     owner = protocol.claim(db, Queue.TASKS, "test")
     assert owner is not None
-    ingest(db, settings, owner, lambda: False)
+    ingest(JobContext(db, settings, owner))
     assert [api.get(f"/jobs/{id_}").json()["status"] for id_ in (one, many)] == ["queued", "failed"]
 
 
@@ -185,7 +186,7 @@ def test_deleted_images_stop_it_and_added_ones_do_not(api: httpx.Client, db: Dat
         datasets.add(session, dataset, {"upload": "up_1", "filename": "more.zip"})
     owner = protocol.claim(db, Queue.TASKS, "test")
     assert owner is not None
-    ingest(db, settings, owner, lambda: False)
+    ingest(JobContext(db, settings, owner))
     new = api.post(f"/jobs/{job}/continue", json={}).raise_for_status().json()["id"]
     home = settings.root / "runs" / new
     with db.read() as session:

@@ -1,0 +1,151 @@
+"""The files of an upload, one after another: decoded, then kept in a shard with a row, or refused with a reason."""
+
+import hashlib
+from collections import Counter
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from sqlalchemy import bindparam, select
+
+from core.files.shards import ShardWriter
+from core.ground import notices
+from core.ground.depths import Depths, joined
+from core.ground.formats import BY_PILLOW, EXTENSION_OF
+from core.ground.imaging import ImageError
+from core.ground.label_text import label_text
+from core.jobs.context import JobContext
+from core.store.db import BATCH
+from core.store.tables import Dataset, Image, Label, Rejection
+from core.untrusted.decoding import Checked, Pipeline
+from core.untrusted.entries import IGNORED, Entry
+
+_WITH_CONTENT = select(Image.path).where(Image.dataset_id == bindparam("dataset"), Image.sha256 == bindparam("digest"))
+_WITH_PATH = select(Image.dataset_id).where(Image.path == bindparam("path"))  # by the index on paths
+
+
+@dataclass(frozen=True)
+class File:
+    path: str
+    data: bytes = b""  # of one that is being decoded, with its digest
+    digest: str = ""
+
+
+@dataclass
+class Admission:
+    """Files that are being decoded, rows waiting to be written, and how many were seen so far."""
+
+    context: JobContext
+    dataset: Dataset
+    pipeline: Pipeline[File]
+    writer: ShardWriter
+    folder: str  # of its shards, relative to the data folder
+    ahead: set[str] = field(default_factory=set)  # paths and digests of files that are being decoded
+    images: list[dict[str, Any]] = field(default_factory=list)
+    path_of: dict[str, str] = field(default_factory=dict)  # content digest: path, of ``images``
+    paths: set[str] = field(default_factory=set)  # of ``images``
+    labels: list[str | None] = field(default_factory=list)
+    rejections: list[dict[str, Any]] = field(default_factory=list)
+    kept: int = 0
+    bytes: int = 0
+    rejected: int = 0
+    duplicates: int = 0
+    depths: Depths = field(default_factory=dict)
+    noticed: Counter[str] = field(default_factory=Counter)
+
+    def take(self, entry: Entry) -> None:
+        """Have a file decoded, and keep or refuse those of the earlier ones that are done."""
+        if entry.code == IGNORED:
+            self.noticed[notices.HIDDEN] += 1
+            return
+        digest = "" if entry.code else hashlib.sha256(entry.data).hexdigest()
+        if entry.path in self.ahead or digest in self.ahead:  # whether it repeats one of those depends on their decoding
+            self.settle()
+        if entry.other_path and self._is_taken(entry.path):
+            self.settle()
+            entry = replace(entry, path=entry.other_path)
+        refused = self._refusal(entry, digest)
+        file = File(entry.path) if refused else File(entry.path, entry.data, digest)
+        if refused is None:
+            self.ahead |= {entry.path, digest}
+        self._keep(self.pipeline.put(file, file.data, refused))
+
+    def settle(self) -> None:
+        """Keep or refuse all that were taken."""
+        self._keep(self.pipeline.rest())
+
+    def _refusal(self, entry: Entry, digest: str) -> ImageError | None:
+        if entry.code:
+            return ImageError(entry.code, entry.reason)
+        stored = self.context.db.look_up(_WITH_CONTENT, dataset=self.dataset.id, digest=digest)
+        if same := stored[0][0] if stored else self.path_of.get(digest):
+            return ImageError("duplicate", f"same content as {same}")
+        if self._is_taken(entry.path):
+            return ImageError("repeated_path", "another image of the dataset has this path")
+        return None
+
+    def _is_taken(self, path: str) -> bool:
+        return path in self.paths or (self.dataset.id,) in self.context.db.look_up(_WITH_PATH, path=path)
+
+    def _keep(self, done: list[tuple[File, Checked | ImageError]]) -> None:
+        for file, found in done:
+            if file.digest:
+                self.ahead -= {file.path, file.digest}
+            if isinstance(found, ImageError):
+                self._reject(file.path, found.code, str(found))
+            else:
+                self._add(file, found)
+            if len(self.images) + len(self.rejections) >= BATCH:
+                self.store()
+
+    def _add(self, file: File, found: Checked) -> None:
+        path, data = file.path, file.data
+        media_type = BY_PILLOW[found.format].media_type
+        shard, offset = self.writer.add(f"{file.digest}.{EXTENSION_OF[media_type]}", data)
+        if found.depth:
+            self.depths = joined([self.depths, {found.depth[0]: found.depth[1:]}])
+        if found.further:
+            self.noticed[notices.of_further(found.format)] += found.further
+        self.path_of[file.digest] = path
+        self.paths.add(path)
+        self.kept += 1
+        self.bytes += len(data)
+        self.images.append(
+            {
+                "dataset_id": self.dataset.id,
+                "job_id": self.context.job_id,
+                "path": path,
+                "sha256": file.digest,
+                "shard": f"{self.folder}/{shard}",
+                "offset": offset,
+                "length": len(data),
+                "media_type": media_type,
+                "width": found.width,
+                "height": found.height,
+            }
+        )
+        by_folder = self.dataset.labels == "folders" and "/" in path
+        self.labels.append(label_text(path.split("/")[0]) if by_folder else None)
+
+    def _reject(self, path: str, code: str, reason: str) -> None:
+        if code == "duplicate":
+            self.duplicates += 1
+        else:
+            self.rejected += 1
+        row = {"dataset_id": self.dataset.id, "job_id": self.context.job_id, "path": path, "code": code, "reason": reason}
+        self.rejections.append(row)
+
+    def store(self) -> None:
+        """Write the rows that wait."""
+        if not self.images and not self.rejections:
+            return
+        progress = {"images": self.kept, "rejected": self.rejected, "duplicates": self.duplicates}
+        with self.context.write(progress=progress) as session:
+            if self.images:
+                inserted = Image.__table__.insert().returning(Image.id, sort_by_parameter_order=True)  # type: ignore[attr-defined]
+                ids = session.execute(inserted, self.images).scalars().all()
+                labelled = [{"image_id": id_, "label": label} for id_, label in zip(ids, self.labels, strict=True) if label]
+                if labelled:
+                    session.execute(Label.__table__.insert(), labelled)  # type: ignore[attr-defined]
+            if self.rejections:
+                session.execute(Rejection.__table__.insert(), self.rejections)  # type: ignore[attr-defined]
+        self.images, self.labels, self.rejections, self.path_of, self.paths = [], [], [], {}, set()

@@ -1,0 +1,96 @@
+"""What the functions that do a job are given: one object, with the right to write as the job's owner."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+from sqlalchemy.orm import Session
+
+from core.errors import Stopped
+from core.files.layout import DataFolder
+from core.jobs import protocol
+from core.jobs.protocol import Claim
+from core.settings import Settings
+from core.store.db import Database
+from core.store.kinds import JobStatus
+
+
+class Signals:
+    """What is to reach a job while it runs. Others set it, in a thread that also sends its heartbeats.
+
+    Attributes:
+        cancelled: somebody asked for its end.
+        lost: it has another owner by now, or is over.
+        draining: its worker is shutting down, and hands it back.
+        newest_checkpoint: names the furthest checkpoint, where the job makes some; sent with each heartbeat.
+    """
+
+    def __init__(self) -> None:
+        self.cancelled = self.lost = self.draining = False
+        self.newest_checkpoint: Callable[[], str | None] = lambda: None
+
+    def should_stop(self) -> bool:
+        return self.cancelled or self.lost or self.draining
+
+
+@dataclass(frozen=True)
+class JobContext:
+    """Of one attempt at a job, for as long as it runs."""
+
+    db: Database
+    settings: Settings
+    claim: Claim
+    signals: Signals = field(default_factory=Signals)
+
+    @property
+    def job_id(self) -> str:
+        return self.claim.job_id
+
+    @property
+    def attempt(self) -> int:
+        return self.claim.attempt
+
+    @property
+    def layout(self) -> DataFolder:
+        return self.settings.layout
+
+    def go_on(self) -> None:
+        """To be called between two steps of work.
+
+        Raises:
+            Stopped: the job was cancelled or lost, or its worker is shutting down.
+        """
+        if self.signals.should_stop():
+            raise Stopped(f"{self.job_id} is to stop")
+
+    @contextmanager
+    def write(self, **values: Any) -> Iterator[Session]:
+        """A write transaction in which the job has no other owner.
+
+        Args:
+            values: written to the job's own row.
+
+        Raises:
+            StaleAttempt: the attempt is over.
+        """
+        with self.db.write() as session:
+            if values:
+                protocol.update_owned(session, self.claim, **values)
+            else:
+                protocol.require_ownership(session, self.claim)
+            yield session
+
+    @contextmanager
+    def succeed(self, **values: Any) -> Iterator[Session]:
+        """A write transaction that ends the job with success.
+
+        Args:
+            values: written to the job's own row.
+
+        Raises:
+            StaleAttempt: the attempt is over, or the job is to be cancelled.
+        """
+        with self.db.write() as session:
+            protocol.finish(session, self.claim, JobStatus.SUCCEEDED, **values)
+            yield session

@@ -1,0 +1,88 @@
+"""How a job ends that does not succeed, and which of its files go then."""
+
+import logging
+import os
+import shutil
+import time
+
+from core.collections import continuation
+from core.collections.intake import end_failed
+from core.errors import StaleAttempt
+from core.jobs import protocol
+from core.jobs.context import JobContext
+from core.store.db import AWAY
+from core.store.kinds import JobKind, JobStatus
+from worker.pulse import LOOK_SECONDS
+
+_NO_ROOM = "the disk of the data folder or of the database is full; nothing of this job was kept"
+log = logging.getLogger(__name__)
+
+
+def give_way(context: JobContext) -> None:
+    """End or release a job whose work was stopped by a signal."""
+    signals = context.signals
+    if signals.lost:
+        return
+    try:
+        signals.cancelled = signals.cancelled or protocol.beat(context.db, context.claim)  # a cancel since the last beat
+        if signals.cancelled:
+            end_failed(context, JobStatus.CANCELLED, None)
+            _delete_all_but_checkpoints(context)
+        else:
+            protocol.release(context.db, context.claim)
+    except StaleAttempt:
+        log.warning("%s was lost", context.job_id)
+
+
+def ensure_over(context: JobContext) -> None:
+    """After a refused write: if the job is still ours, the refusal was a cancel that came just before the end."""
+    try:
+        end_failed(context, JobStatus.CANCELLED, None)
+    except StaleAttempt:
+        log.warning("%s has another owner", context.job_id)
+
+
+def fail(context: JobContext, code: str, message: str) -> None:
+    """End the job with an error."""
+    try:
+        message = message.replace(f"{context.settings.root}/", "")  # clients see it
+        end_failed(context, JobStatus.FAILED, {"code": code, "message": message[:2000]})
+    except StaleAttempt:
+        log.warning("%s was lost before it could fail: %s", context.job_id, message)
+
+
+def fail_for_room(context: JobContext) -> None:
+    """End the job as a disk is full. What it wrote goes first, since the database may need the same room; where that is not
+    enough the worker waits for room: it could do nothing else, and nobody would learn why the job ended."""
+    _delete_work(context)
+    while not (context.signals.lost or context.signals.draining):
+        try:
+            fail(context, "disk_full", _NO_ROOM)
+            return
+        except AWAY as error:
+            log.error("%s: its failure cannot be written yet: %s", context.job_id, error)
+            time.sleep(LOOK_SECONDS)
+
+
+def _delete_all_but_checkpoints(context: JobContext) -> None:
+    """The files of a job that was cancelled; a training can go on from its checkpoints, where it has one."""
+    home = context.layout.job(context.job_id)
+    useless = home.glob("*/model") if context.claim.kind is JobKind.TRAIN and continuation.newest(home) else [home]
+    for path in useless:
+        shutil.rmtree(path, ignore_errors=True)
+
+
+def _delete_work(context: JobContext) -> None:
+    """The files of a job that is about to fail, but for its logs: nobody else reads them, and no row that others see names them.
+
+    A compaction's shards are named by rows at once, and stay.
+    """
+    for folder in context.layout.job(context.job_id).glob("*"):
+        for path in folder.glob("*") if folder.is_dir() else [folder]:
+            if path.is_dir():
+                shutil.rmtree(path, ignore_errors=True)
+            elif path.suffix != ".log":
+                path.unlink(missing_ok=True)
+    if context.claim.kind is JobKind.INGEST:  # a file that is still open would keep its room if it were deleted
+        for path in context.layout.shards_of_attempt(context.job_id, context.attempt):
+            os.truncate(path, 0)
