@@ -5,8 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.results import Result
-from benchmarks.shared_data import shared
-from service.operations.demo import write_digits
+from benchmarks.shared_data import shared, some_digits
 
 
 @dataclass(frozen=True)
@@ -32,7 +31,7 @@ FULL = Size(
     growth=(10_000, 100_000, 1_000_000),
 )
 TINY = Size(
-    images=lambda work: write_digits(work)[0],
+    images=some_digits,
     params={"preset": "quick", "rounds": 1, "epochs_first": 1, "dim": 8, "image_size": 8},
     archives=(4 << 20, 8 << 20),
     turns=1,

@@ -10,24 +10,12 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import image_bytes, picture_zip
+from tests.e2e.documented import ROOT, blocks, commands
 from tests.live import Live
 
 pytestmark = pytest.mark.slow
-ROOT = Path(__file__).parents[2]
 SHORT = "--rounds 2 --epochs-first 1 --epochs 1 --dim 16 --batch-size 16"
 PREFIXES = ("curl ", ".venv/bin/python -m trainer ", ".venv/bin/torchrun ", ".venv/bin/anchorhood ", "make ", "DATA=")
-
-
-def blocks(page: str, language: str) -> list[str]:
-    """A page's code blocks in a language, or those without one."""
-    every = re.findall(r"^```(\w*)\n(.*?)^```", (ROOT / page).read_text(), re.DOTALL | re.MULTILINE)
-    return [text for name, text in every if name == language]
-
-
-def commands(page: str) -> list[str]:
-    """The lines of a page's unmarked code blocks, continued ones joined, comments cut off."""
-    lines = "".join(blocks(page, "")).replace("\\\n", " ").splitlines()
-    return [re.sub(r"\s+# .*", "", line).strip() for line in lines if line.strip()]
 
 
 EXAMPLES = commands("README.md")

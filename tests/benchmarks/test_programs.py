@@ -1,0 +1,71 @@
+"""Every benchmark as a program, at tiny size: without the network and without the images of shared/data."""
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.servers import free_port
+
+pytestmark = pytest.mark.slow
+ROOT = Path(__file__).parents[2]
+# A measure of what is fast or small says nothing at this size; only that it is there.
+SERVICE = {
+    "ingest": {"ingest_images_per_s", "ingest_peak_mib", "ingest_peak_mib_small_archive"},
+    "queries": {"vectors", "recall_at_10", "p99_over_p50", "vs_empty_route", "vs_bare_route"},
+    "growth": {"growth", "open_seconds_1m"},
+}
+
+
+def run(*arguments: str, code: int = 0) -> str:
+    """What a benchmark prints."""
+    command = [sys.executable, "-m", *arguments]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=900, check=False)
+    assert done.returncode == code, f"{arguments}\n{done.stdout}\n{done.stderr}"
+    assert "Traceback" not in done.stderr
+    return done.stdout if code == 0 else done.stderr
+
+
+def test_trainer() -> None:
+    figures = json.loads(run("benchmarks.trainer", "--tiny").splitlines()[-1])
+    assert figures.pop("data_wait_fraction") is None  # it needs photographs
+    assert len(figures) == 8 and all(value >= 0 for value in figures.values())
+
+
+@pytest.mark.parametrize("part", SERVICE)
+def test_service(part: str, tmp_path: Path) -> None:
+    if part == "queries" and shutil.which("wrk") is None:
+        pytest.skip("wrk makes the load of this part; .ci/run installs it")
+    arguments = ("--tiny", "--only", part, "--no-chroma", "--work", str(tmp_path), "--port", str(free_port()))
+    figures = json.loads(run("benchmarks.service", *arguments).splitlines()[-1])
+    assert set(figures) == SERVICE[part]
+    if part == "queries":
+        assert figures["recall_at_10"] == 1
+    if part == "growth":
+        assert [row["recall_at_10"] for row in figures["growth"]] == [1, 1]
+
+
+def test_progress() -> None:
+    (first, again) = json.loads(run("benchmarks.progress", "--tiny", "--port", str(free_port())).splitlines()[-1])
+    assert not first["fell"] and not again["fell"]
+
+
+def test_augment() -> None:
+    pytest.importorskip("kornia", reason="of the extra [bench]")
+    assert len(run("benchmarks.augment", "--turns", "1").splitlines()) == 4
+
+
+@pytest.mark.parametrize(
+    "arguments", [("benchmarks.service", "--only", "ingest"), ("benchmarks.page",), ("benchmarks.progress",)]
+)
+def test_what_is_missing_is_one_line(arguments: tuple[str, ...], tmp_path: Path) -> None:
+    (tmp_path / "checkout").mkdir()
+    shutil.copytree(ROOT / "benchmarks", tmp_path / "checkout/benchmarks")  # with no shared/data beside it
+    command = [sys.executable, "-m", *arguments.split()]
+    done = subprocess.run(command, cwd=tmp_path / "checkout", capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 1
+    (line,) = done.stderr.splitlines()
+    assert line.startswith(f"error: {tmp_path}/shared/data/") and "is missing" in line

@@ -1,0 +1,224 @@
+"""Every command that README, CONTRIBUTING and docs name is run at tiny size, or stands in a table with the reason why not.
+
+Those of the README's code blocks are run by test_readme.py, benchmarks by tests/benchmarks, and the rest here. A new command that
+nothing runs fails ``test_every_command_is_run_or_has_a_reason``.
+"""
+
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import image_bytes, picture_zip
+from tests.e2e.documented import ROOT, commands, every_command
+from tests.live import Live
+
+pytestmark = pytest.mark.slow
+BIN = Path(sys.executable).parent
+SHORT = [f"--param={each}" for each in ("rounds=2", "epochs_first=1", "epochs=1", "dim=8", "batch_size=16")]
+# What cannot run here offline, by how it begins.
+REASONS = {
+    "docker ": "needs a container engine: make test-compose",
+    "export KEY=$(docker ": "needs a container engine: make test-compose",
+    'curl -H "Authorization: Bearer $KEY"': "asks those containers; the same without a key is in the README",
+    "pip install": "needs the network",
+    ".venv/bin/python -m trainer fetch": "needs the network",
+    "bash .ci/run": "runs this test",
+    "anchorhood --url http://host:8000 --key": "a form, which every command below that asks a service has",
+    "anchorhood keys create NAME --scope read|write|admin": "a form; tests/service/middleware/test_auth.py has each scope",
+    "anchorhood serve": "tests/live.py starts it",
+    "anchorhood api": "tests/servers.py starts it",
+    "anchorhood worker": "tests/servers.py starts it",
+    "anchorhood demo": "tests/e2e/test_demo.py",
+    "torchrun --nproc-per-node 4 -m trainer run …": "a form; the README's is run",
+    "python -m trainer evaluate … --plot": "a form; docs/reproduction.md's is run",
+    "python -m trainer run": "a form; the README's is run",
+    "python -m trainer": "a name",
+}
+# Commands of ``anchorhood`` as documented, in an order in which they can be run, and with what; {…} is filled in. The first table's
+# have a data folder of their own, the second's ask a running service.
+ALONE = {
+    "COMMAND --help": "train --help",
+    "--version": "--version",
+    "migrate": "migrate",
+    "keys create NAME --scope read": "keys create NAME --scope read",
+    "keys create laptop --scope write": "keys create laptop --scope write",
+    "keys list": "keys list",
+    "keys revoke KEY": "keys revoke NAME",
+    "keys revoke ID": "keys revoke laptop",
+    "secrets FOLDER": "secrets secrets",
+}
+SERVED = {
+    "datasets upload PATH": "datasets upload photos.zip --labels folders",
+    "datasets list": "datasets list",
+    "datasets show DATASET": "datasets show photos.zip",
+    "datasets add DATASET PATH": "datasets add photos.zip query.jpg",
+    "datasets label DATASET TABLE": "datasets label photos.zip labels.csv",
+    "datasets update DATASET": "datasets update photos.zip --name mine",
+    "train PATH": "train photos/ --name second --labels folders",
+    "jobs list": "jobs list",
+    "jobs show JOB": "jobs show {job}",
+    "jobs follow JOB": "jobs follow {job}",
+    "models list": "models list",
+    "models use DATASET MODEL": "models use {dataset} {model}",
+    "neighbours IMAGE": "neighbours query.jpg --dataset {dataset}",
+    "classify IMAGE…": "classify query.jpg --dataset {dataset}",
+    "attention IMAGE --out FILE": "attention {image} --out attention.png",
+    "export DATASET --out FILE": "export {dataset} --out embeddings.npz",
+    "evaluate DATASET": "evaluate {dataset}",
+    "jobs continue JOB": "jobs continue {job} --add-rounds 1",
+    "jobs cancel JOB": "jobs cancel {longer}",
+    "datasets compact DATASET": "datasets compact {dataset}",
+    "datasets delete DATASET": "datasets delete mine --yes",
+    "models delete MODEL": "models delete {older}",
+    "backup TARGET": "backup backups/monday",
+    "backup /backups/monday": "backup backups/tuesday",
+    "doctor": "doctor",
+}
+RESTORED = {"restore SOURCE": "restore backups/monday", "restore /backups/monday": "restore backups/tuesday"}
+OF_ANCHORHOOD = (*ALONE, *SERVED, *RESTORED)
+COMPLETION = r"_ANCHORHOOD_COMPLETE=fish_source anchorhood \| source"
+# Programs that the Makefile names, and what runs each of them.
+TARGETS = {
+    **dict.fromkeys(("setup", "check", "test", "test-slow", "test-browser", "chaos"), ".ci/run"),
+    "demo": "tests/e2e/test_demo.py",
+    "serve": "tests/live.py",
+    "migrate": "here",
+    "openapi": "tests/test_drift.py compares what it writes",
+    "screenshots": "needs half an hour of two cores; tests/browser looks at the same pages",
+    "test-compose": "needs a container engine",
+    **dict.fromkeys(("bench-trainer", "bench-method", "bench-accuracy", "bench-service"), "tests/benchmarks"),
+    **dict.fromkeys(("bench-augment", "bench-page", "bench-progress"), "tests/benchmarks"),
+}
+REPRODUCTION = [each for each in commands("docs/reproduction.md") if not each.startswith(tuple(REASONS))]
+README = commands("README.md")
+BENCHMARK = re.compile(r"(?:\.venv/bin/)?python -m benchmarks\.(method|accuracy)(.*)|ONLY=(\w+) make bench-(method|accuracy)")
+
+
+def how(command: str) -> str | None:
+    """What runs a command, or why nothing does; ``None`` where neither is known."""
+    if command in README:
+        return "tests/e2e/test_readme.py"
+    if target := re.fullmatch(r"make ([a-z-]+)(?: MINUTES=\d+)?", command):
+        return TARGETS.get(target.group(1))
+    if BENCHMARK.fullmatch(command):
+        return "test_parts_of_benchmarks_are_there"
+    if command in REPRODUCTION or command == COMPLETION:
+        return "here"
+    name = command.removeprefix("anchorhood ")
+    if name != command and (name in OF_ANCHORHOOD or any(each.startswith(f"{name} ") for each in OF_ANCHORHOOD)):
+        return "here"
+    return next((reason for start, reason in REASONS.items() if command.startswith(start)), None)
+
+
+def test_every_command_is_run_or_has_a_reason() -> None:
+    assert not [command for command in every_command() if how(command) is None]
+    known = every_command()
+    assert not [name for name in (*ALONE, *SERVED, *RESTORED) if f"anchorhood {name}" not in known], "no longer documented"
+    assert not [start for start in REASONS if not any(command.startswith(start) for command in known)], "no longer documented"
+
+
+def test_every_target_of_the_makefile_is_run_by_something() -> None:
+    text = (ROOT / "Makefile").read_text()
+    (phony,) = re.findall(r"^\.PHONY: (.*)$", text, re.MULTILINE)
+    assert set(phony.split()) == set(TARGETS)
+    for target in TARGETS:
+        subprocess.run(["make", "--dry-run", target], cwd=ROOT, check=True, capture_output=True)
+    called = {each.split(".")[0] for each in re.findall(r"python -m benchmarks\.([a-z.]+)", text)}
+    assert called == {target.removeprefix("bench-") for target in TARGETS if target.startswith("bench-")}
+    gate = (ROOT / ".ci/run").read_text()
+    assert all(re.search(rf"^make {target}\b", gate, re.MULTILINE) for target, by in TARGETS.items() if by == ".ci/run")
+
+
+def run(arguments: list[str], place: Path, **env: str) -> str:
+    whole = {**os.environ, **env}
+    done = subprocess.run(arguments, cwd=place, env=whole, capture_output=True, text=True, timeout=600, check=False)
+    assert done.returncode == 0, f"{arguments}\n{done.stdout}\n{done.stderr}"
+    assert "Traceback" not in done.stderr
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the files that the commands name."""
+    folder = tmp_path_factory.mktemp("documented")
+    archive = picture_zip(folder / "photos.zip", 40, classes=4, side=32)
+    shutil.unpack_archive(archive, folder / "photos")
+    (folder / "query.jpg").write_bytes(image_bytes(900, side=40, format="JPEG"))
+    (folder / "labels.csv").write_text("path,label\nclass-0/0000.png,zero\n")
+    for name, first in (("train", 0), ("test", 500)):
+        for at in (folder / "sets", folder / "shared/data"):
+            at.mkdir(parents=True, exist_ok=True)
+            picture_zip(at / f"cifar10-{name}.zip", 40, classes=4, side=32, first=first)
+    (folder / "backups").mkdir()
+    return folder
+
+
+@pytest.fixture(scope="module")
+def live(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
+    system = Live(tmp_path_factory.mktemp("documented-live") / "data").start()
+    yield system
+    system.close()
+
+
+def test_commands_of_this_machine(place: Path) -> None:
+    env = {"ANCHORHOOD_DATA_DIR": str(place / "alone")}
+    for arguments in ALONE.values():
+        said = run([str(BIN / "anchorhood"), *shlex.split(arguments)], place, **env)
+        assert said or arguments == "migrate"
+    assert "complete" in run([str(BIN / "anchorhood")], place, _ANCHORHOOD_COMPLETE="fish_source")
+
+
+def test_commands_that_ask_a_service(live: Live, place: Path) -> None:
+    program, known = [str(BIN / "anchorhood")], dict[str, str]()
+    env = {**live.env, "ANCHORHOOD_URL": str(live.client.base_url)}
+    for name, arguments in SERVED.items():
+        run([*program, *shlex.split(arguments.format(**known)), *(SHORT if name == "train PATH" else [])], place, **env)
+        jobs = [job for job in live.get("/jobs?kind=train")["data"] if job["kind"] == "train"]
+        if name == "train PATH":
+            dataset = next(one for one in live.get("/datasets")["data"] if one["name"] != "mine")
+            image = live.get(f"/datasets/{dataset['id']}/images?limit=1")["data"][0]["id"]
+            known = {"job": jobs[0]["id"], "dataset": dataset["id"], "model": dataset["model_id"], "image": str(image)}
+        if name == "jobs continue JOB":
+            known["longer"] = max(job["id"] for job in jobs if job["id"] != known["job"])
+        if name == "jobs cancel JOB":  # another model, so that one is not the current one
+            known["older"] = known["model"]
+            job = live.finished(live.train(known["dataset"], rounds=1))
+            assert job["status"] == "succeeded"
+    assert (place / "embeddings.npz").exists() and (place / "attention.png").exists()
+    for arguments in RESTORED.values():
+        restored = {**env, "ANCHORHOOD_DATA_DIR": str(place / arguments.rpartition("/")[2])}
+        run([*program, *shlex.split(arguments)], place, **restored)
+        assert (place / arguments.rpartition("/")[2] / "anchorhood.sqlite3").exists()
+
+
+def test_the_page_on_reproduction(place: Path) -> None:
+    work = place / "work"
+    work.mkdir()
+    (work / "sets").symlink_to(place / "sets")
+    short = "--preset quick --rounds 2 --epochs-first 1 --epochs 1 --dim 16 --batch-size 16 --image-size 16 --device cpu"
+    for example in REPRODUCTION:
+        command = shlex.split(example.replace(".venv/bin/python", sys.executable))
+        if " run " in example:
+            shutil.rmtree(work / "runs", ignore_errors=True)
+            command += shlex.split(short)
+        run(command, work)
+    assert (work / "runs/cifar10/model/encoder.onnx").exists()
+
+
+@pytest.mark.parametrize("command", [each for each in every_command() if BENCHMARK.fullmatch(each)])
+def test_parts_of_benchmarks_are_there(command: str, tmp_path: Path) -> None:
+    """They would take hours; ``--show`` reads what there is, and refuses a part that does not exist."""
+    found = BENCHMARK.fullmatch(command)
+    assert found
+    program, options, only, target = found.groups()
+    arguments = shlex.split(options) if program else ["--only", only]
+    show = [] if "--show" in arguments else ["--show"]
+    out = run([sys.executable, "-m", f"benchmarks.{program or target}", *arguments, *show, "--work", str(tmp_path)], ROOT)
+    assert out.splitlines()[-1].startswith("{")
