@@ -15,19 +15,21 @@ project = tomllib.loads(pathlib.Path('pyproject.toml').read_text())['project']; 
 lists = {'base': project['dependencies'], **project['optional-dependencies']}; \
 [pathlib.Path('/requirements', name + '.txt').write_text('\\n'.join(lists[name])) for name in lists]"
 
+# The whole code, compiled since nobody can write there later, and what an editable install adds: the command and a path.
 FROM python:3.11-slim-bookworm AS source
-WORKDIR /source
+WORKDIR /app
 COPY . .
 RUN --mount=type=cache,target=/root/.cache/pip \
-    pip install --no-deps --prefix /installed .
+    pip install --no-deps --prefix /installed --editable . \
+ && python -m compileall -q --invalidation-mode unchecked-hash .
 
 FROM python:3.11-slim-bookworm AS packages
 ARG FAISS=cpu
 RUN --mount=type=bind,from=requirements,source=/requirements,target=/requirements \
     --mount=type=cache,target=/root/.cache/pip \
     pip install --constraint /requirements/constraints.txt \
-      --requirement /requirements/base.txt --requirement "/requirements/${FAISS}.txt" --requirement /requirements/heif.txt \
-      --requirement /requirements/pretrained.txt
+      --requirement /requirements/base.txt --requirement /requirements/server.txt --requirement "/requirements/${FAISS}.txt" \
+      --requirement /requirements/heif.txt --requirement /requirements/pretrained.txt
 # Volumes take their owner from these folders. The home is where libraries keep caches; the root is mounted read-only.
 RUN useradd --uid 10001 --user-group --no-create-home --no-log-init --shell /usr/sbin/nologin anchorhood \
  && install --directory --owner anchorhood --group anchorhood --mode 0700 /data /secrets
@@ -40,6 +42,7 @@ LABEL org.opencontainers.image.version="${VERSION}" \
 FROM packages AS api
 LABEL org.opencontainers.image.title="Anchorhood API" \
       org.opencontainers.image.description="Image embeddings from collections nobody labelled: API, migrations, queue \"tasks\""
+COPY --from=source /app /app
 COPY --from=source /installed /usr/local
 USER 10001:10001
 ENV ANCHORHOOD_HOST=0.0.0.0
@@ -58,6 +61,7 @@ RUN --mount=type=bind,from=requirements,source=/requirements,target=/requirement
     pip install --constraint /requirements/constraints.txt --retries 1 --no-deps \
       ${TORCH_INDEX:+--extra-index-url "${TORCH_INDEX}"} torch torchvision \
  && pip install --constraint /requirements/constraints.txt --requirement /requirements/train.txt
+COPY --from=source /app /app
 COPY --from=source /installed /usr/local
 USER 10001:10001
 # The sweep of a worker whose database answers touches this file every few seconds.

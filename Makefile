@@ -10,7 +10,7 @@ setup: .venv/installed node_modules/installed
 
 .venv/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
-	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[cpu,train,pretrained,dev]'
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[server,cpu,train,pretrained,dev]'
 	touch $@
 
 # What checks the page; without npm `make check` leaves the page out, and everything else works.

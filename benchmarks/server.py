@@ -43,7 +43,7 @@ class Embedded:
         self.client = httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=600)
 
     def serve(self) -> AbstractContextManager[subprocess.Popen[bytes]]:
-        return running([sys.executable, "-m", "service.commands.main", "serve"], self.port, "/healthz", **self.env)
+        return running([sys.executable, "-m", "anchorhood", "serve"], self.port, "/healthz", **self.env)
 
     def upload(self, path: Path, labels: str = "folders") -> tuple[str, Result]:
         """Upload and validate an archive; its dataset and job."""

@@ -19,7 +19,7 @@ from core.ground.processes import die_with_parent
 from core.settings import Settings
 from service import metrics
 from service.app import create_app
-from service.operations.supervisor import Supervised
+from service.supervised import Supervised
 
 log = logging.getLogger(__name__)
 DRAIN_SECONDS = 20  # that requests have to end in on SIGTERM

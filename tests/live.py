@@ -87,7 +87,7 @@ class Live(Running):
     def start(self) -> "Live":
         self.data_dir.mkdir(parents=True, exist_ok=True)
         with open(self.data_dir / "serve.log", "ab") as log:
-            command = [sys.executable, "-m", "service.commands.main", "serve"]
+            command = [sys.executable, "-m", "anchorhood", "serve"]
             self.process = subprocess.Popen(command, env={**os.environ, **self.env}, stdout=log, stderr=log)
         wait_for(self.alive, "the API", 60)
         return self

@@ -19,7 +19,7 @@ import redis
 
 from tests.live import Running, wait_for
 
-_CLI = (sys.executable, "-m", "service.commands.main")
+_CLI = (sys.executable, "-m", "anchorhood")
 _POSTGRES_BINARIES = "/usr/lib/postgresql/*/bin"  # Debian's
 
 

@@ -7,12 +7,13 @@ from typing import Any
 import click
 from sqlalchemy.exc import OperationalError
 
+from anchorhood.commands.console import emit, json_option
 from core.errors import BadSettings
 from core.settings import Settings
-from service.commands.console import emit, json_option
+from service.commands.operator import Operator
 
 
-@click.command()
+@click.command(cls=Operator)
 @click.argument("target", type=click.Path(path_type=Path))
 @json_option
 def backup(target: Path, as_json: bool) -> None:
@@ -32,7 +33,7 @@ def backup(target: Path, as_json: bool) -> None:
         sys.exit(1)
 
 
-@click.command()
+@click.command(cls=Operator)
 @click.argument("source", type=click.Path(path_type=Path, exists=True, file_okay=False))
 @json_option
 def restore(source: Path, as_json: bool) -> None:

@@ -9,16 +9,17 @@ from typing import Any
 
 import click
 
+from anchorhood.commands.console import emit, json_option
 from core.errors import BadRequest
 from core.settings import Settings
 from core.store import keys as keyring
 from core.store import migrate
 from core.store.db import Database
 from core.store.tables import ApiKey
-from service.commands.console import emit, json_option
+from service.commands.operator import Operator, Operators
 
 
-@click.command()
+@click.command(cls=Operator)
 @click.argument("folder", type=click.Path(path_type=Path, file_okay=False))
 @json_option
 def secrets(folder: Path, as_json: bool) -> None:
@@ -40,7 +41,7 @@ def secrets(folder: Path, as_json: bool) -> None:
     emit(as_json, {"files": [str(path) for path in paths]}, map(str, paths))
 
 
-@click.group()
+@click.group(cls=Operators)
 def keys() -> None:
     """API keys. From the first one on, every request needs one."""
 

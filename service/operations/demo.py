@@ -18,11 +18,11 @@ from PIL import Image, ImageDraw, ImageOps
 
 from anchorhood import Client, Dataset, Neighbours
 from anchorhood import Image as Stored
+from anchorhood.commands.evaluation import accuracy_lines
 from core.errors import DomainError
 from core.ground import finite
 from core.ground.processes import Child
 from core.ground.verdict import few_label
-from service.commands.console import accuracy_lines
 
 DIGITS = {"crop_scale": [0.4, 1.0], "flip": False}  # half of a 6 is an 0, and a mirrored 2 is no digit
 DIGITS_FROM_NOTHING = {**DIGITS, "epochs_first": 90}  # more give no better result (docs/decisions/0026)
@@ -74,7 +74,7 @@ def _system(out: Path) -> Iterator[Client]:
     url = f"http://127.0.0.1:{port}"
     env = {**os.environ, "ANCHORHOOD_DATA_DIR": str(out / "data"), "ANCHORHOOD_HOST": "127.0.0.1", "ANCHORHOOD_PORT": str(port)}
     with open(out / "serve.log", "wb") as log:
-        server = Child([sys.executable, "-m", "service.commands.main", "serve"], log, env)
+        server = Child([sys.executable, "-m", "anchorhood", "serve"], log, env)
     try:
         deadline = time.monotonic() + _PATIENCE
         while not _alive(url):

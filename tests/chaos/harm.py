@@ -21,7 +21,7 @@ from tests.servers import Service
 
 log = logging.getLogger("chaos")
 _KINDS = {  # the first whose words are all in a process's command line
-    "serve": ("service.commands.main", "serve"),
+    "serve": ("-m anchorhood", "serve"),
     "valkey-server": ("valkey-server",),
     "valkey guard": ("service.operations.valkey",),
     "training process": ("-m trainer",),

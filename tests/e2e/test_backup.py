@@ -20,7 +20,7 @@ __all__ = ["broker_url", "database_url"]  # fixtures
 
 
 def anchorhood(live: Live, *arguments: str) -> dict[str, Any]:
-    command = [sys.executable, "-m", "service.commands.main", *arguments, "--json"]
+    command = [sys.executable, "-m", "anchorhood", *arguments, "--json"]
     done = subprocess.run(command, env={**os.environ, **live.env}, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     result: dict[str, Any] = json.loads(done.stdout)

@@ -13,7 +13,7 @@ pytestmark = pytest.mark.slow
 
 
 def test_the_demo_on_digits(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "service.commands.main", "demo", "--out", str(tmp_path / "out")]
+    command = [sys.executable, "-m", "anchorhood", "demo", "--out", str(tmp_path / "out")]
     done = subprocess.run(command, cwd=tmp_path, env=os.environ, capture_output=True, text=True, check=False, timeout=900)
     assert done.returncode == 0, done.stdout + done.stderr
     result = json.loads(done.stdout.splitlines()[-1])

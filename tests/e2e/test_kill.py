@@ -181,9 +181,7 @@ def test_the_broker_is_killed_while_jobs_wait(live: Live, pictures: Path) -> Non
 def test_a_second_serve_on_the_same_folder_is_refused(live: Live) -> None:
 
     env = {**os.environ, **live.env, "ANCHORHOOD_PORT": "1"}
-    second = subprocess.run(
-        [sys.executable, "-m", "service.commands.main", "serve"], env=env, capture_output=True, text=True, check=False
-    )
+    second = subprocess.run([sys.executable, "-m", "anchorhood", "serve"], env=env, capture_output=True, text=True, check=False)
     assert second.returncode == 1
     assert "in use by another" in second.stderr
     time.sleep(0.5)

@@ -89,9 +89,7 @@ def test_no_secret_is_in_the_logs_of_what_cannot_connect(command: str, format: s
     log = tmp_path / "log"
     with open(log, "wb") as file:
         given = {**os.environ, **{f"ANCHORHOOD_{name}": value for name, value in env.items()}}
-        process = subprocess.Popen(
-            [sys.executable, "-m", "service.commands.main", *command.split()], env=given, stdout=file, stderr=file
-        )
+        process = subprocess.Popen([sys.executable, "-m", "anchorhood", *command.split()], env=given, stdout=file, stderr=file)
     key = generate()
     try:
         if command == "api":

@@ -18,7 +18,7 @@ NAME = "what? #1 100%41 it's Ünï"
 
 
 def anchorhood(live: Live, *arguments: str) -> Any:
-    command = [sys.executable, "-m", "service.commands.main", *arguments]
+    command = [sys.executable, "-m", "anchorhood", *arguments]
     done = subprocess.run(command, env={**os.environ, **live.env}, capture_output=True, check=False)
     assert done.returncode == 0, done.stderr
     return done.stdout

@@ -14,13 +14,13 @@ import pytest
 from PIL import Image
 
 from anchorhood import Dataset
+from anchorhood.commands.main import commands
 from core.settings import Settings
 from core.store import migrate
-from service.commands.main import commands
 from tests.conftest import image_bytes, picture_zip
 from tests.live import Live, wait_for
 from tests.published import Published
-from tests.service.running_commands import Quiet, answering
+from tests.running_commands import Quiet, answering
 
 ROOT = Path(__file__).parents[3]
 SHORT = ("--preset", "quick", *(f"--param={p}" for p in ("rounds=2", "epochs_first=1", "epochs=1", "dim=8", "batch_size=16")))
@@ -33,7 +33,7 @@ class Shell:
         self.env = {**os.environ, "ANCHORHOOD_URL": url, "ANCHORHOOD_DATA_DIR": str(data_dir)}
 
     def run(self, *arguments: str, code: int = 0) -> str:
-        command = [sys.executable, "-m", "service.commands.main", *arguments]
+        command = [sys.executable, "-m", "anchorhood", *arguments]
         done = subprocess.run(command, env=self.env, capture_output=True, text=True, timeout=300, check=False)
         assert done.returncode == code, f"{arguments}\n{done.stdout}\n{done.stderr}"
         assert "Traceback" not in done.stderr
@@ -41,7 +41,7 @@ class Shell:
 
     def run_out(self, *arguments: str) -> str:
         """What a command that exits with 1 prints."""
-        command = [sys.executable, "-m", "service.commands.main", *arguments]
+        command = [sys.executable, "-m", "anchorhood", *arguments]
         done = subprocess.run(command, env=self.env, capture_output=True, text=True, timeout=300, check=False)
         assert done.returncode == 1, done.stderr
         return done.stdout
@@ -56,7 +56,10 @@ def shell(published: Published) -> Shell:
 
 
 def every_command(group: click.Group = commands, prefix: str = "") -> Iterator[tuple[str, click.Command]]:
-    for name, command in group.commands.items():
+    context = click.Context(group)
+    for name in group.list_commands(context):
+        command = group.get_command(context, name)
+        assert command is not None
         if isinstance(command, click.Group):
             yield from every_command(command, f"{prefix}{name} ")
         else:
@@ -139,7 +142,7 @@ def test_what_could_not_be_taken_or_used_is_named(shell: Shell, tmp_path: Path) 
     (folder / "a.png").write_bytes(image_bytes(24_000, 16))
     (folder / "gone.png").symlink_to(tmp_path / "nowhere")
     done = subprocess.run(
-        [sys.executable, "-m", "service.commands.main", "datasets", "upload", str(folder), "--json"],
+        [sys.executable, "-m", "anchorhood", "datasets", "upload", str(folder), "--json"],
         env=shell.env, capture_output=True, text=True, check=True,
     )  # fmt: skip
     dataset = json.loads(done.stdout)
@@ -214,7 +217,7 @@ def test_serve_api_and_worker_start(tmp_path: Path) -> None:
     env = {**os.environ, **live.env}
     started = [
         subprocess.Popen(
-            [sys.executable, "-m", "service.commands.main", *words], env=env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+            [sys.executable, "-m", "anchorhood", *words], env=env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
         )
         for words in (["api"], ["worker", "--queue", "tasks"])
     ]

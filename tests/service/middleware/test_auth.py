@@ -12,6 +12,7 @@ import httpx
 import pytest
 from click.testing import CliRunner
 
+from anchorhood.commands.main import commands
 from core.errors import BadSettings
 from core.settings import Settings
 from core.store import keys, migrate
@@ -19,7 +20,6 @@ from core.store.db import Database
 from core.store.keys import Scope
 from service.access import AccessRules
 from service.app import create_app
-from service.commands.main import commands
 from service.openapi import document
 from service.operations.supervisor import require_keys
 from tests.service.serving import pictures, serving

@@ -9,6 +9,7 @@ import pytest
 from click.testing import CliRunner
 from sqlalchemy import insert, select
 
+from anchorhood.commands.main import commands
 from core.collections import datasets, deletions, images
 from core.errors import BadRequest, BadSettings, DataDirInUse
 from core.files.layout import DataFolder
@@ -20,7 +21,6 @@ from core.store.db import Database
 from core.store.keys import Scope
 from core.store.kinds import JobKind, Queue
 from core.store.tables import Base, Dataset, Image, Job
-from service.commands.main import commands
 from service.operations.backup import backup, restore
 from service.operations.supervisor import only_one
 from tests.service.serving import pictures, ready_dataset
@@ -157,7 +157,7 @@ def test_what_the_data_folder_lacks_is_named_and_the_rest_saved(db: Database, ou
     assert f"lacks {shard}" in done.stderr
     assert json.loads((tmp_path / "saved/backup.json").read_text())["missing"] == [shard]
     done = CliRunner().invoke(commands, ["backup", "/proc/no"], env=environment)
-    assert done.exit_code == 1 and "/proc/no" in str(done.exception)
+    assert done.exit_code == 1 and "/proc/no" in done.stderr
 
 
 def test_a_dataset_that_is_deleted_meanwhile_is_not_missed(

@@ -4,11 +4,12 @@ import io
 from pathlib import Path
 
 import click
-from PIL import Image
 
+from anchorhood.commands.console import dataset_line, emit, json_option, service
+from anchorhood.commands.evaluation import evaluation_lines
+from anchorhood.commands.names import dataset_id, model_id
+from anchorhood.errors import AnchorhoodError
 from anchorhood.models import writing
-from service.commands.console import dataset_line, emit, evaluation_lines, json_option, service
-from service.commands.names import dataset_id, model_id
 
 
 @click.group()
@@ -91,9 +92,10 @@ def evaluate(dataset: str, k: int | None, as_json: bool) -> None:
     """
     with service() as client:
         id_ = dataset_id(client, dataset)
-        judged = (client.models.get(client.models.current(id_)).manifest or {}).get("evaluation")
+        model = client.models.get(client.models.current(id_))
+        judged = (model.manifest or {}).get("evaluation")
         labels = client.datasets.leave_one_out(id_, k)
-        lines = evaluation_lines(judged)
+        lines = evaluation_lines(judged, client.jobs.get(model.job_id).verdict)
         if labels.accuracy is None:
             lines.append(f"no leave-one-out accuracy of the labels now: {labels.abstained}")
         else:
@@ -113,6 +115,12 @@ def attention(image: int, out: Path, model: str | None, as_json: bool) -> None:
     """
     if out.suffix != ".png":
         raise click.BadParameter(f"{out}: the name must end in .png", param_hint="--out")
+    try:
+        from PIL import Image
+    except ModuleNotFoundError as error:
+        raise AnchorhoodError(
+            "anchorhood attention draws with Pillow, which is not installed here: pip install pillow"
+        ) from error
     with service() as client:
         model = model_id(client, model) or client.models.current(client.image(image).dataset_id)
         with writing(out) as file:

@@ -15,11 +15,14 @@ import pytest
 
 from anchorhood import ApiError, Client, Unreachable
 from anchorhood.address import proxy_of
+from anchorhood.commands.jobs import KINDS, STATUSES
+from anchorhood.commands.train import PRESETS
 from core.ground import parameters
 from core.settings import Settings
 from core.store.db import Database
+from service.openapi import document
 from tests.conftest import image_bytes, write_zip
-from tests.service.running_commands import Quiet, answering, run
+from tests.running_commands import Quiet, answering, run
 from tests.service.serving import pictures, ready_dataset, serving
 
 PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY")
@@ -109,7 +112,7 @@ def test_a_file_that_may_not_be_read_or_written_is_one_line(tmp_path: Path) -> N
     ]
     code = (
         "import encodings.idna, json, os, sys\n"
-        "from tests.service.running_commands import run\n"
+        "from tests.running_commands import run\n"
         "import core.store.migrate, service.operations.demo, service.uploads, sklearn.datasets\n"
         "if os.getuid() == 0:\n    os.setgid(65534); os.setuid(65534)\n"
         "print(json.dumps([run(one) for one in json.loads(sys.argv[1])]))"
@@ -180,7 +183,7 @@ def test_names_that_a_console_cannot_show_are_escaped(
 )
 def test_a_real_process_on_a_console_of_ascii(served: httpx.Client, tmp_path: Path, environment: dict[str, str]) -> None:
     env = {**os.environ, **environment}
-    command = [sys.executable, "-m", "service.commands.main", "datasets", "show", "猫"]
+    command = [sys.executable, "-m", "anchorhood", "datasets", "show", "猫"]
     done = subprocess.run(command, env=env, capture_output=True, check=False)
     assert (done.returncode, done.stdout) == (1, b"")
     assert done.stderr.startswith(b"error: there is no dataset \\u"), done.stderr
@@ -311,6 +314,14 @@ def test_version_help_and_choices(tmp_path: Path) -> None:
         assert said.code == 2 and choices in said.err.replace("\n", " "), said.err
 
 
+def test_choices_are_those_of_the_api() -> None:
+    schemas = json.loads(document())["components"]["schemas"]
+    assert tuple(schemas["JobKind"]["enum"]) == KINDS
+    assert tuple(schemas["JobStatus"]["enum"]) == STATUSES
+    preset = schemas["Params"]["properties"]["preset"]
+    assert tuple(preset["anyOf"][0]["enum"]) == PRESETS
+
+
 def test_a_wrong_parameter_is_refused_before_anything_is_sent(served: httpx.Client, tmp_path: Path) -> None:
     archive = tmp_path / "a.zip"
     archive.write_bytes(pictures(20))
@@ -424,15 +435,11 @@ def test_names_stand_for_ids_where_only_one_has_them(served: httpx.Client, setti
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
 def test_completion(shell: str) -> None:
     env = {**os.environ, "_ANCHORHOOD_COMPLETE": f"{shell}_source"}
-    script = subprocess.run(
-        [sys.executable, "-m", "service.commands.main"], env=env, capture_output=True, text=True, check=True
-    ).stdout
+    script = subprocess.run([sys.executable, "-m", "anchorhood"], env=env, capture_output=True, text=True, check=True).stdout
     assert f"_ANCHORHOOD_COMPLETE={shell}_complete" in script
     asked = {"COMP_WORDS": "anchorhood jobs list --kind ", "COMP_CWORD": "4" if shell != "fish" else ""}
     env |= {"_ANCHORHOOD_COMPLETE": f"{shell}_complete", **asked}
-    found = subprocess.run(
-        [sys.executable, "-m", "service.commands.main"], env=env, capture_output=True, text=True, check=True
-    ).stdout
+    found = subprocess.run([sys.executable, "-m", "anchorhood"], env=env, capture_output=True, text=True, check=True).stdout
     assert {"ingest", "train", "attention"} <= {word for line in found.splitlines() for word in line.replace(",", " ").split()}
 
 

@@ -3,11 +3,15 @@
 import re
 from typing import overload
 
-from anchorhood import Client
+from anchorhood.client import Client
+from anchorhood.errors import AnchorhoodError
 from anchorhood.values import sendable
-from core.errors import BadRequest
 
 _ID = re.compile(r"(ds|job|mdl)_[0-9a-f]+")
+
+
+class UnclearName(AnchorhoodError):
+    """A name that nothing has, or that several have."""
 
 
 @overload
@@ -18,7 +22,7 @@ def dataset_id(client: Client, text: str | None) -> str | None:
     """The id of the dataset that is called so; an id, and ``None``, as they are.
 
     Raises:
-        BadRequest: none is, or several are.
+        UnclearName: none is, or several are.
     """
     if text is None or _ID.fullmatch(text):
         return text
@@ -47,5 +51,5 @@ def _only(kind: str, name: str, ids: list[str]) -> str:
     if len(ids) == 1:
         return ids[0]
     if not ids:
-        raise BadRequest(f"there is no {kind} {name}")
-    raise BadRequest(f"{len(ids)} {kind}s are called {name}; name one by its id: {', '.join(ids)}")
+        raise UnclearName(f"there is no {kind} {name}")
+    raise UnclearName(f"{len(ids)} {kind}s are called {name}; name one by its id: {', '.join(ids)}")

@@ -1,4 +1,4 @@
-"""``anchorhood datasets`` and ``anchorhood jobs``."""
+"""``anchorhood datasets``."""
 
 import json
 from dataclasses import replace
@@ -7,19 +7,8 @@ from typing import Any
 
 import click
 
-from core.store.kinds import JobKind, JobStatus
-from service.commands.console import (
-    dataset_line,
-    emit,
-    evaluation_lines,
-    explained,
-    job_line,
-    json_option,
-    notice_lines,
-    refused_lines,
-    service,
-)
-from service.commands.names import dataset_id, job_id
+from anchorhood.commands.console import dataset_line, emit, explained, job_line, json_option, notice_lines, refused_lines, service
+from anchorhood.commands.names import dataset_id
 
 
 @click.group()
@@ -160,78 +149,3 @@ def delete_dataset(dataset: str, as_json: bool) -> None:
         id_ = dataset_id(client, dataset)
         client.datasets.delete(id_)
         emit(as_json, {"deleted": id_}, [f"{id_}: deleted"])
-
-
-@click.group()
-def jobs() -> None:
-    """Training and other work."""
-
-
-@jobs.command("list")
-@click.option("--kind", type=click.Choice([kind.value for kind in JobKind]))
-@click.option("--status", type=click.Choice([status.value for status in JobStatus]))
-@click.option("--dataset", help="Of this dataset.")
-@json_option
-def list_jobs(kind: str | None, status: str | None, dataset: str | None, as_json: bool) -> None:
-    """Jobs, newest first.
-
-    Example: anchorhood jobs list --status running
-    """
-    with service() as client:
-        found = list(client.jobs.list(kind=kind, status=status, dataset=dataset_id(client, dataset)))
-        emit(as_json, found, map(job_line, found))
-
-
-@jobs.command("show")
-@click.argument("job")
-@json_option
-def show_job(job: str, as_json: bool) -> None:
-    """One job: where it stands, its accuracy, its error.
-
-    Example: anchorhood jobs show job_0b54c3d2e1f0a987
-    """
-    with service() as client:
-        found = client.jobs.get(job_id(client, job))
-        error = [f"error: {found.error['message']} ({found.error['code']})"] if found.error else []
-        emit(as_json, found, [job_line(found), *error, *(evaluation_lines(found.evaluation) if found.evaluation else [])])
-
-
-@jobs.command()
-@click.argument("job")
-@json_option
-def follow(job: str, as_json: bool) -> None:
-    """Follow a job to its end with a progress bar; exit code 1 where it does not succeed.
-
-    Example: anchorhood jobs follow job_0b54c3d2e1f0a987
-    """
-    with service() as client:
-        found = client.jobs.get(job_id(client, job)).wait(progress=not as_json)
-        emit(as_json, found, [job_line(found), *(evaluation_lines(found.evaluation) if found.evaluation else [])])
-
-
-@jobs.command("continue")
-@click.argument("job")
-@click.option("--add-rounds", type=click.IntRange(1, 20), help="More rounds for a job that succeeded.")
-@json_option
-def continue_(job: str, add_rounds: int | None, as_json: bool) -> None:
-    """Go on from the checkpoints of a training job that is over: one that failed or was cancelled from where it was, one that
-    succeeded with more rounds.
-
-    Example: anchorhood jobs continue job_0b54c3d2e1f0a987 --add-rounds 2
-    """
-    with service() as client:
-        found = client.jobs.continue_(job_id(client, job), add_rounds)
-        emit(as_json, found, [job_line(found)])
-
-
-@jobs.command()
-@click.argument("job")
-@json_option
-def cancel(job: str, as_json: bool) -> None:
-    """Cancel a job, while it waits or while it runs.
-
-    Example: anchorhood jobs cancel job_0b54c3d2e1f0a987
-    """
-    with service() as client:
-        found = client.jobs.cancel(job_id(client, job))
-        emit(as_json, found, [job_line(found)])

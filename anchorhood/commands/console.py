@@ -1,37 +1,26 @@
 """What all commands share: results as text or JSON, one line for what went wrong, names on whatever console there is."""
 
 import dataclasses
+import json
 import logging
+import math
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
-from typing import Any, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 import click
 
-from anchorhood import ApiError, Client, Dataset, Job, JobFailed, LeftOut, Rejection, Unreachable
-from anchorhood.packing import shown
-from core.ground import finite
-from core.ground.reports import evaluation_of
-from core.ground.verdict import BASELINES, verdict
+from anchorhood.client import Client
+from anchorhood.errors import AnchorhoodError, JobFailed, Unreachable
+from anchorhood.jobs import Job
+from anchorhood.packing import LeftOut, shown
+from anchorhood.records import Dataset, Rejection
 
 UNREACHABLE = 3  # exit code where no service answers
 WRONG_USE = 2
 _MOST = 20  # refused files that are named where nobody asked for them
-# Rows of an evaluation's table: name, figures, and where those of earlier versions have the kNN accuracy; and its columns.
-_JUDGED = [
-    ("this embedding", "trained", "knn_accuracy"),
-    ("after adapting (not published)", "adapted", ""),
-    *((name, key, accuracy) for key, (name, accuracy) in BASELINES.items()),
-]
-_COLUMNS = {
-    **dict.fromkeys(("1 label", "5 labels", "10 labels"), ""),
-    "mAP": "mean_average_precision",
-    "recall@1": "recall_at_1",
-    "kNN": "knn_accuracy",
-    "linear": "linear_embedding",
-}
 F = TypeVar("F", bound=Callable[..., Any])
 
 
@@ -52,7 +41,7 @@ def say(text: str, err: bool = False) -> None:
     click.echo(text, file=sys.stderr if err else sys.stdout)
 
 
-def fail(error: Exception, code: int = 1) -> None:
+def fail(error: Exception, code: int = 1) -> NoReturn:
     """Say what is wrong, the file first where it is one that the system refused, and end."""
     text = f"{error.filename}: {error.strerror}" if isinstance(error, OSError) and error.filename else str(error)
     say(f"error: {text}", err=True)
@@ -73,7 +62,7 @@ def service() -> Iterator[Client]:
     except Unreachable as error:
         say(f"error: {error}; is it running? `anchorhood serve` starts one", err=True)
         sys.exit(UNREACHABLE)
-    except (ApiError, JobFailed, OSError, ValueError) as error:
+    except (AnchorhoodError, OSError, ValueError) as error:
         fail(error)
 
 
@@ -84,18 +73,20 @@ def json_option(command: F) -> F:
 
 def emit(as_json: bool, result: Any, lines: Iterable[str]) -> None:
     """Print a result, as JSON or as text."""
-    say(finite.dumps(plain(result)) if as_json else "\n".join(lines))
+    say(json.dumps(plain(result), allow_nan=False) if as_json else "\n".join(lines))
 
 
 def plain(value: Any) -> Any:
-    """What JSON can hold of records, without their client."""
+    """What JSON can hold of records: without their connection, and a number that is none as ``None``."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        names = [known.name for known in dataclasses.fields(value) if known.name != "client"]
+        names = [known.name for known in dataclasses.fields(value) if known.name != "transport"]
         return {name: plain(getattr(value, name)) for name in names}
     if isinstance(value, dict):
         return {key: plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
         return [plain(item) for item in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
     return value.isoformat() if isinstance(value, datetime) else value
 
 
@@ -108,42 +99,6 @@ def job_line(job: Job) -> str:
     progress = job.progress or {}
     where = f"round {progress['round']} epoch {progress['epoch']}" if progress.get("epoch") is not None else ""
     return f"{job.id}  {job.kind:8}  {job.status:9}  {where:20}  {job.model_id or '':20}  {job.name or ''}".rstrip()
-
-
-def accuracy_lines(judged: dict[str, Any]) -> list[str]:
-    """A table of a training's figures beside those of its baselines; what an evaluation of an earlier version lacks has no row
-    or column."""
-    of = "held-out images" if judged["held_out"] else "training images, each left out of its own vote"
-    rows = [(name, figures) for name, key, knn in _JUDGED if (figures := _figures(judged, key, knn))]
-    heads = [head for head in _COLUMNS if any(head in figures for _, figures in rows)]
-    wide = max(len(name) for name, _ in rows)
-    few = "; with few labels a class: the mean of 20 draws" if any("5 labels" in figures for _, figures in rows) else ""
-    return [
-        f"kNN accuracy, K {judged['k']}, and other figures, on {judged['queries']:,} {of}{few}:",
-        f"  {'':<{wide}}" + "".join(f"{head:>10}" for head in heads),
-        *(f"  {name:<{wide}}" + "".join(f"{_percent(figures.get(head)):>10}" for head in heads) for name, figures in rows),
-    ]
-
-
-def _figures(judged: dict[str, Any], key: str, knn: str) -> dict[str, float | None]:
-    """The columns that one row has: none where the evaluation lacks it."""
-    figures, accuracy = judged.get(key) or {}, judged.get(knn) if knn else None
-    few = {f"{one['labels']} label{'s' if one['labels'] > 1 else ''}": one["mean"] for one in figures.get("few_label") or []}
-    more = {head: figures[name] for head, name in _COLUMNS.items() if name in figures}
-    return {**few, **({"kNN": accuracy} if accuracy is not None else {}), **more}
-
-
-def _percent(fraction: float | None) -> str:
-    return "-" if fraction is None else f"{fraction:.1%}"
-
-
-def evaluation_lines(judged: dict[str, Any] | None) -> list[str]:
-    """What a training's evaluation found, or why there is none."""
-    found = verdict(evaluation_of(judged))
-    said = [found.sentence] if found else []
-    if not judged or judged.get("knn_accuracy") is None:
-        return ["no labels, so no accuracy: upload with --labels folders, or label some images", *said]
-    return [*accuracy_lines(judged), *said, *(f"warning: {warning}" for warning in judged["warnings"])]
 
 
 def notice_lines(dataset: Dataset) -> list[str]:

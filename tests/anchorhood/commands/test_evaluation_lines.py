@@ -2,12 +2,25 @@
 
 from typing import Any
 
-from service.commands.console import evaluation_lines
+from anchorhood.commands import evaluation
+from core.ground.reports import evaluation_of
+from core.ground.verdict import BASELINES, verdict
 
 OLD: dict[str, Any] = {
     **{"k": 20, "held_out": True, "queries": 341, "classes": 10, "warnings": ["it collapsed"], "rounds": []},
     **{"knn_accuracy": 0.587, "untrained_accuracy": 0.413, "raw_pixel_accuracy": 0.528},
 }
+
+
+def evaluation_lines(judged: dict[str, Any]) -> list[str]:
+    """With the verdict that the service gives of it."""
+    found = verdict(evaluation_of(judged))
+    return evaluation.evaluation_lines(judged, vars(found) if found else None)
+
+
+def test_the_rows_are_called_as_in_the_verdict() -> None:
+    rows = {key: (name, accuracy) for name, key, accuracy in evaluation.ROWS}
+    assert {key: rows[key] for key in BASELINES} == BASELINES
 
 
 def figures(few: float, precision: float, knn: float) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
 from typing import Any, NamedTuple
 
-from service.commands import main
+from anchorhood.commands import main
 
 
 class Said(NamedTuple):
