@@ -4,29 +4,24 @@ import asyncio
 import json
 import socket
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
-from itertools import pairwise
 from typing import Any
 
 import httpx
 import pytest
-from sqlalchemy import update
 from starlette.responses import Response
 from starlette.types import Message, Receive, Scope, Send
 
 from core.errors import TooLarge
-from core.jobs import lifecycle, protocol, reporting
+from core.jobs import lifecycle
 from core.settings import Settings
 from core.store.db import Database
-from core.store.kinds import JobKind, JobStatus, Queue
-from core.store.tables import Job, Metric
+from core.store.kinds import JobKind
 from service.middleware.limits import Limits
 from tests.published import Published
 from tests.service.answers import JSON, problem
 from tests.service.serving import pictures, ready_dataset, serving
 
 HALF = b'"\\ud800"'  # half of a character, which UTF-8 cannot hold
-STREAM = {"Accept": "text/event-stream"}
 
 
 @pytest.fixture
@@ -215,53 +210,6 @@ def test_jobs_are_chosen_by_status_and_dataset_and_come_in_both_orders(
     assert found(status="cancelled") == [ids[1]]
     assert found(status="queued", dataset_id=dataset) == [ids[0], ids[2]]
     problem(api.get("/jobs?status=lost"), 422, "bad_request")
-
-
-def test_a_stream_of_a_job_that_is_over_is_not_connected_to_again(api: httpx.Client, db: Database, dataset: str) -> None:
-    with db.write() as session:
-        job = lifecycle.create(session, JobKind.TRAIN, dataset).id
-        lifecycle.request_cancel(session, job)
-    text = api.get(f"/jobs/{job}/events", headers=STREAM).text
-    last = text.rpartition("id: ")[2].partition("\n")[0]
-    again = api.get(f"/jobs/{job}/events", headers={**STREAM, "Last-Event-ID": last})
-    assert (again.status_code, again.content) == (204, b"")
-    earlier = api.get(f"/jobs/{job}/events", headers={**STREAM, "Last-Event-ID": str(int(last) - 1)})
-    assert earlier.text.startswith(f"id: {last}\n")
-    assert api.get(f"/jobs/{job}/events", headers={"Last-Event-ID": last}).json()["data"] != []
-    assert api.get(f"/jobs/{job}/events?after={2**31 - 1}").json()["data"] == []
-    problem(api.get(f"/jobs/{job}/events?after={2**31}"), 422, "bad_cursor")
-
-
-def test_the_end_of_a_training_is_counted_from_when_its_progress_was_told(api: httpx.Client, db: Database, dataset: str) -> None:
-    with db.write() as session:
-        job = lifecycle.create(session, JobKind.TRAIN, dataset).id
-    owner = protocol.claim(db, Queue.TRAINING, "test")
-    assert owner is not None
-    assert api.get(f"/jobs/{job}").json()["estimated_finish"] is None
-    epoch = {"round": 0, "epoch": 0, "loss": 1.0, "learning_rate": 0.1, "images_per_second": 5.0, "anchors": 0.0}
-    reporting.record_events(db, owner, [("epoch", epoch)], {"eta_seconds": 600.0})
-    told = datetime.now(UTC) - timedelta(seconds=60)
-    with db.write() as session:
-        session.execute(update(Job).where(Job.id == job).values(progress={"eta_seconds": 600.0, "told_at": told.isoformat()}))
-    expected = told + timedelta(seconds=600)
-    for body in (api.get(f"/jobs/{job}").json(), api.get("/jobs?kind=train").json()["data"][0]):
-        assert datetime.fromisoformat(body["estimated_finish"]) == expected
-    with db.write() as session:
-        session.execute(update(Job).where(Job.id == job).values(status=JobStatus.SUCCEEDED))
-    assert api.get(f"/jobs/{job}").json()["estimated_finish"] is None
-
-
-def test_many_metrics_are_thinned_evenly(api: httpx.Client, db: Database, dataset: str) -> None:
-    figures = {"loss": 1.0, "learning_rate": 0.1, "images_per_second": 5.0, "anchors": 0.0}
-    with db.write() as session:
-        job = lifecycle.create(session, JobKind.TRAIN, dataset).id
-        session.add_all(Metric(job_id=job, round=number // 100, epoch=number % 100, **figures) for number in range(301))
-    for points in (2, 7, 300, 301, 400):
-        rows = api.get(f"/jobs/{job}/metrics?points={points}").json()["data"]
-        at = [row["round"] * 100 + row["epoch"] for row in rows]
-        steps = {after - before for before, after in pairwise(at)}
-        assert (len(at), at[0], at[-1]) == (min(points, 301), 0, 300)
-        assert max(steps) - min(steps) <= 1
 
 
 def test_a_body_that_stops_coming_is_given_up() -> None:

@@ -13,7 +13,7 @@ from sqlalchemy import select, update
 from core.collections import datasets, deletions, published
 from core.collections.intake import ingest
 from core.errors import ModelInUse
-from core.jobs import lifecycle, protocol, reporting
+from core.jobs import lifecycle, protocol
 from core.jobs.context import JobContext
 from core.jobs.sweep import collect
 from core.settings import Settings
@@ -219,37 +219,6 @@ def test_the_sweep_keeps_what_can_go_on_and_not_for_ever(db: Database, settings:
     with db.write() as session:
         session.execute(Model.__table__.delete())  # type: ignore[attr-defined]
     assert every[JobStatus.SUCCEEDED] in [path.name for path in collect(db, settings)]
-
-
-def test_progress_is_told_in_the_row_and_in_the_stream_and_never_as_an_event(
-    api: httpx.Client, db: Database, settings: Settings
-) -> None:
-    dataset = ready_dataset(db, settings)
-    with db.write() as session:
-        job = lifecycle.create(session, JobKind.TRAIN, dataset).id
-    owner = protocol.claim(db, Queue.TRAINING, "test")
-    assert owner is not None
-    before = api.get(f"/jobs/{job}/events").json()["data"]
-    seen: list[dict[str, Any]] = []
-    with api.stream("GET", f"/jobs/{job}/events", headers={"Accept": "text/event-stream"}) as response:
-        reporting.record_progress(db, owner, {"phase": "preparing", "phase_fraction": 0.5, "fraction": 0.01, "eta_seconds": 60.0})
-        kind = ""
-        for line in response.iter_lines():
-            name, _, value = line.partition(": ")
-            kind = value if name == "event" else kind
-            assert not (name == "id" and kind == "progress")
-            if name == "data" and kind == "progress":
-                seen.append(json.loads(value))
-                if len(seen) == 2:
-                    break
-                reporting.record_progress(
-                    db, owner, {"phase": "training", "phase_fraction": 0.1, "fraction": 0.2, "eta_seconds": 50.0}
-                )
-    assert [told["phase"] for told in seen] == ["preparing", "training"]
-    body = api.get(f"/jobs/{job}").json()
-    assert (body["progress"]["phase"], body["progress"]["fraction"]) == ("training", 0.2)
-    assert body["estimated_finish"] is not None
-    assert api.get(f"/jobs/{job}/events").json()["data"] == before
 
 
 def test_the_verdict_stands_beside_the_figures(api: httpx.Client, db: Database, settings: Settings) -> None:
