@@ -17,11 +17,14 @@ PACKAGES: list[str] = CONFIGURATION["root_packages"]
 CONTRACTS = {contract["name"] for contract in CONFIGURATION["contracts"]}
 
 PACKAGE_LAYERS = "the packages"
+SERVICE = "the floors of the service"
 CORE = "the rooms of core"
 TRAINER = "the trainer stands on core.ground alone"
 HTTP = "HTTP is the service's alone"
 TORCH = "the API process loads no torch, nor does a worker or the client"
 DECODER = "a decoder process loads neither torch nor the database"
+CIRCLE = "no circle of imports"
+FOR_TYPES = "from typing import TYPE_CHECKING\n\nif TYPE_CHECKING:\n    import "
 
 
 class Break(NamedTuple):
@@ -38,7 +41,9 @@ BREAKS = [
     Break("the service imports the worker", {"service/__init__.py": "import worker"}, {PACKAGE_LAYERS}),
     Break("core imports the client", {"core/__init__.py": "import anchorhood"}, {PACKAGE_LAYERS}),
     Break("the client imports core", {"anchorhood/__init__.py": "import core"}, {PACKAGE_LAYERS}),
-    Break("two rooms of one floor", {"core/files/__init__.py": "import core.untrusted"}, {CORE}),
+    Break("a route imports an operation", {"service/routes/__init__.py": "import service.operations"}, {SERVICE}),
+    Break("a module of the service that no layer names", {"service/cellar.py": ""}, {SERVICE}),
+    Break("the ground imports what stands on it", {"core/ground/__init__.py": "import core.store"}, {CORE, CIRCLE}),
     Break("a room of core that no layer names", {"core/cellar/__init__.py": ""}, {CORE}),
     Break("the trainer imports the settings", {"trainer/__init__.py": "import core.settings"}, {TRAINER}),
     Break("the trainer imports a new room", {"trainer/__init__.py": "import core.cellar", "core/cellar.py": ""}, {TRAINER, CORE}),
@@ -46,6 +51,8 @@ BREAKS = [
     Break("what the API imports imports torch", {"core/errors.py": "import torch"}, {TORCH}),
     Break("what a decoder imports imports torch", {"core/ground/imaging.py": "import torch"}, {TORCH, DECODER}),
     Break("a decoder imports SQLAlchemy", {"core/untrusted/decoder.py": "import sqlalchemy"}, {DECODER}),
+    Break("a circle", {"core/ground/one.py": "import core.ground.two", "core/ground/two.py": "import core.ground.one"}, {CIRCLE}),
+    Break("a circle for types", {"worker/one.py": "import worker.two", "worker/two.py": f"{FOR_TYPES}worker.one"}, {CIRCLE}),
 ]
 
 
