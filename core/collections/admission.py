@@ -16,8 +16,9 @@ from core.ground.label_text import label_text
 from core.jobs.context import JobContext
 from core.store.db import BATCH
 from core.store.tables import Dataset, Image, Label, Rejection
-from core.untrusted.decoding import Checked, Pipeline
+from core.untrusted.decoding import Checked
 from core.untrusted.entries import IGNORED, Entry
+from core.untrusted.pipeline import Pipeline
 
 _WITH_CONTENT = select(Image.path).where(Image.dataset_id == bindparam("dataset"), Image.sha256 == bindparam("digest"))
 _WITH_PATH = select(Image.dataset_id).where(Image.path == bindparam("path"))  # by the index on paths

@@ -21,8 +21,9 @@ from core.settings import Settings
 from core.store.kinds import DatasetStatus, JobKind, JobStatus
 from core.store.tables import Dataset, Job, Rejection
 from core.untrusted import archives
-from core.untrusted.decoding import Decoders, Pipeline
+from core.untrusted.decoding import Decoders
 from core.untrusted.entries import Entry, Limits
+from core.untrusted.pipeline import Pipeline
 
 
 def ingest(context: JobContext) -> None:

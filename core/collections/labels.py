@@ -10,12 +10,13 @@ from pydantic_core import from_json
 from sqlalchemy import delete, insert, select
 from sqlalchemy.orm import Session
 
-from core.collections import datasets, label_tables
+from core.collections import datasets
 from core.errors import BadLabels
 from core.ground.label_text import label_text
 from core.store.db import BATCH, Database
 from core.store.kinds import DatasetStatus
 from core.store.tables import Dataset, Image, Label, Rejection
+from core.untrusted import label_tables
 
 T = TypeVar("T")
 _NAMED = 5  # unknown paths that an error names

@@ -19,7 +19,7 @@ from core.store.db import Database
 from core.store.keys import Scope as KeyScope
 from service.access import ACCESS, Access, AccessRules
 from service.errors import database_away, problem
-from service.local import foreign_host, foreign_origin, is_loopback
+from service.middleware.local import foreign_host, foreign_origin, is_loopback
 
 log = logging.getLogger(__name__)
 COOKIE = "anchorhood_key"

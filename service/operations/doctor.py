@@ -20,7 +20,7 @@ from core.settings import Settings
 from core.store import keys, migrate
 from core.store.db import Database
 from core.store.tables import Model
-from service.local import is_loopback
+from service.middleware.local import is_loopback
 
 _LITTLE_DISK = 2 << 30  # bytes; a training job of some size needs about that
 _DEVICE = """

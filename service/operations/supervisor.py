@@ -20,7 +20,7 @@ from core.settings import Settings
 from core.store import keys, migrate
 from core.store.db import Database
 from core.store.kinds import Queue
-from service.local import is_loopback
+from service.middleware.local import is_loopback
 from service.supervised import Supervised
 
 log = logging.getLogger(__name__)
