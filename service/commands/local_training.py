@@ -10,8 +10,8 @@ from fastapi.exceptions import RequestValidationError
 
 from anchorhood.commands.console import emit
 from anchorhood.commands.train import advise
-from service.schemas.jobs import ParamsCheck
 from service.bodies import validated
+from service.schemas.jobs import ParamsCheck
 
 
 @click.command()
