@@ -1,4 +1,4 @@
-"""The image sets in the folder ``shared/data`` beside the checkout, which are found and not made; and a small one to do without."""
+"""The image sets in the folder ``shared/data`` beside the checkout, and a small one to do without."""
 
 import sys
 import zipfile
