@@ -1,4 +1,4 @@
-"""The image sets in the folder ``shared/data`` beside the checkout, and a small one to do without them."""
+"""The image sets in the folder ``shared/data`` beside the checkout, and a small one to do without."""
 
 import sys
 import zipfile

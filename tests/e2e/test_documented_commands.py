@@ -41,8 +41,8 @@ REASONS = {
     "python -m trainer run": "a form; the README's is run",
     "python -m trainer": "a name",
 }
-# Commands of ``anchorhood`` as documented, in an order in which they can be run, and with what; {…} is filled in. Those of the
-# first table have a data folder of their own, those of the second ask a running service.
+# Commands of ``anchorhood`` as documented, in an order in which they can be run, and with what; {…} is filled in. The first
+# table's have a data folder of their own, the second's ask a running service.
 ALONE = {
     "COMMAND --help": "train --help",
     "--version": "--version",
