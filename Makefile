@@ -46,7 +46,7 @@ check: setup
 	$(BIN)/lint-imports
 	if test -e node_modules/installed; then npm run --silent check; else echo "The page was not checked: npm is not installed."; fi
 	! test -x $(BIN)/hadolint || $(BIN)/hadolint Dockerfile
-	$(BIN)/pytest -m 'drift and not postgres' tests/test_drift.py
+	$(BIN)/pytest -m 'drift and not postgres' tests/test_drift.py tests/test_sizes.py tests/test_contracts.py
 
 chaos: setup
 	$(BIN)/python -m tests.chaos --minutes $(or $(MINUTES),10)
