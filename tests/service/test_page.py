@@ -1,7 +1,6 @@
 """The page's files: what they may load, that they are whole, and that they are in a wheel. What they do is for tests/browser."""
 
 import re
-import tomllib
 from collections.abc import Iterator
 from graphlib import TopologicalSorter
 from pathlib import Path
@@ -117,12 +116,6 @@ def test_no_file_asks_anybody_else_and_each_can_be_read(file: Path) -> None:
     text = file.read_text()
     assert not re.findall(r"(?:https?:)?//(?!www\.w3\.org/2000/svg)\w+\.\w+", text)
     assert len(text.splitlines()) <= 250
-
-
-def test_a_wheel_has_every_file() -> None:
-    globs = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["package-data"]["service"]
-    for file in FILES:
-        assert any(Path("page", file.relative_to(PAGE)).match(glob) for glob in globs), file
 
 
 def test_the_documentation_asks_nobody_else_and_has_the_pages_policy(client: httpx.Client) -> None:
