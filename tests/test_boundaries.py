@@ -1,6 +1,8 @@
 import subprocess
 import sys
 
+import pytest
+
 
 def test_the_service_loads_no_torch() -> None:
     check = "import service.app, sys; assert 'torch' not in sys.modules and 'torchvision' not in sys.modules"
@@ -11,6 +13,7 @@ def test_the_worker_loads_no_torch() -> None:
     subprocess.run([sys.executable, "-c", "import worker.tasks, sys; assert 'torch' not in sys.modules"], check=True)
 
 
+@pytest.mark.slow  # a process with torch; make check has a contract that says the same of what is imported
 def test_the_trainer_loads_neither_celery_nor_sqlalchemy() -> None:
     check = (
         "import trainer.__main__, trainer.export, sys; assert not {'celery', 'sqlalchemy', 'fastapi', 'redis'} & set(sys.modules)"

@@ -20,7 +20,7 @@ from tests.e2e.documented import ROOT, commands, every_command
 from tests.live import Live
 
 pytestmark = pytest.mark.slow
-BIN = Path(sys.executable).parent
+PROGRAM = [sys.executable, "-m", "anchorhood"]
 SHORT = [f"--param={each}" for each in ("rounds=2", "epochs_first=1", "epochs=1", "dim=8", "batch_size=16")]
 # What cannot run here offline, by how it begins.
 REASONS = {
@@ -44,6 +44,7 @@ REASONS = {
 # Commands of ``anchorhood`` as documented, in an order in which they can be run, and with what; {…} is filled in. The first
 # table's have a data folder of their own, the second's ask a running service.
 ALONE = {
+    "--help": "--help",
     "COMMAND --help": "train --help",
     "--version": "--version",
     "migrate": "migrate",
@@ -109,7 +110,7 @@ def how(command: str) -> str | None:
         return TARGETS.get(target.group(1))
     if BENCHMARK.fullmatch(command):
         return "test_parts_of_benchmarks_are_there"
-    if command in REPRODUCTION or command == COMPLETION:
+    if command in (*REPRODUCTION, COMPLETION, "python -m anchorhood"):
         return "here"
     name = command.removeprefix("anchorhood ")
     if name != command and (name in OF_ANCHORHOOD or any(each.startswith(f"{name} ") for each in OF_ANCHORHOOD)):
@@ -170,16 +171,16 @@ def live(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
 def test_commands_of_this_machine(place: Path) -> None:
     env = {"ANCHORHOOD_DATA_DIR": str(place / "alone")}
     for arguments in ALONE.values():
-        said = run([str(BIN / "anchorhood"), *shlex.split(arguments)], place, **env)
+        said = run([*PROGRAM, *shlex.split(arguments)], place, **env)
         assert said or arguments == "migrate"
-    assert "complete" in run([str(BIN / "anchorhood")], place, _ANCHORHOOD_COMPLETE="fish_source")
+    assert "complete" in run(PROGRAM, place, _ANCHORHOOD_COMPLETE="fish_source")
 
 
 def test_commands_that_ask_a_service(live: Live, place: Path) -> None:
-    program, known = [str(BIN / "anchorhood")], dict[str, str]()
+    known: dict[str, str] = {}
     env = {**live.env, "ANCHORHOOD_URL": str(live.client.base_url)}
     for name, arguments in SERVED.items():
-        run([*program, *shlex.split(arguments.format(**known)), *(SHORT if name == "train PATH" else [])], place, **env)
+        run([*PROGRAM, *shlex.split(arguments.format(**known)), *(SHORT if name == "train PATH" else [])], place, **env)
         jobs = [job for job in live.get("/jobs?kind=train")["data"] if job["kind"] == "train"]
         if name == "train PATH":
             dataset = next(one for one in live.get("/datasets")["data"] if one["name"] != "mine")
@@ -194,7 +195,7 @@ def test_commands_that_ask_a_service(live: Live, place: Path) -> None:
     assert (place / "embeddings.npz").exists() and (place / "attention.png").exists()
     for arguments in RESTORED.values():
         restored = {**env, "ANCHORHOOD_DATA_DIR": str(place / arguments.rpartition("/")[2])}
-        run([*program, *shlex.split(arguments)], place, **restored)
+        run([*PROGRAM, *shlex.split(arguments)], place, **restored)
         assert (place / arguments.rpartition("/")[2] / "anchorhood.sqlite3").exists()
 
 

@@ -77,6 +77,7 @@ def made_older(out: Path, *parameters: str) -> None:
         checkpoints.save(out / "checkpoints", position, {**state, "config": without(state["config"])})
 
 
+@pytest.mark.slow  # three exports; how a run resumes is in the fast tests, too
 def test_a_run_older_than_a_parameter_goes_on_with_its_default(pictures: Path, tmp_path: Path) -> None:
     preset = TrainConfig.make(SMALL)
     config = replace(preset, neighbour_loss="union", temperature_next=None)
@@ -128,6 +129,7 @@ def test_rounds_are_added_to_a_finished_run(pictures: Path, tmp_path: Path, whol
     assert len(np.load(tmp_path / "run/model/neighbourhoods.npz")["entropy"]) == 4
 
 
+@pytest.mark.slow  # two exports
 def test_resume_takes_the_runs_own_parameters(
     pictures: Path, tmp_path: Path, whole: Whole, capsys: pytest.CaptureFixture[str]
 ) -> None:

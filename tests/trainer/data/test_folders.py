@@ -58,6 +58,7 @@ def open_folder() -> Iterator[Path]:
         yield folder
 
 
+@pytest.mark.slow  # a process with torch
 def test_what_another_user_may_not_read_is_named_and_counted(open_folder: Path) -> None:
     write(open_folder, *(f"{number}.png" for number in range(6)), "closed/in.png")
     (open_folder / "notes.txt").write_text("hello")

@@ -95,6 +95,7 @@ def test_the_better_of_start_and_end_is_published(listed: ImageList, weights: st
     assert (judged["published_round"], judged["chosen_by"], judged["knn_accuracy"]) == (0, "neighbours", None)
 
 
+@pytest.mark.slow  # encodes with the pretrained encoder at 128 pixels
 @pytest.mark.skipif(parameters.weights_file() is None, reason="the pretrained weights are not installed")
 def test_what_is_trained_from_nothing_is_compared_with_pretrained_weights(
     listed: ImageList, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
