@@ -9,11 +9,10 @@ import re
 import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, TiffImagePlugin
+from PIL import Image, ImageFile, TiffImagePlugin
 
 Range = tuple[float, float]  # values of black and of white
 Depths = Mapping[str, Range]  # of "integer" and of "float" images that do not say it themselves, as JSON holds them
@@ -62,11 +61,11 @@ def joined(depths: Iterable[Depths]) -> Depths:
 class Deep:
     """The pixels of a deep image that was opened and not yet loaded, at their full depth."""
 
-    def __init__(self, image: Any, data: bytes) -> None:
-        self._image: Any = image
+    def __init__(self, image: ImageFile.ImageFile, data: bytes) -> None:
+        self._image = image
         self._data = data
         self._rawmode = _DEEP_COLOUR.fullmatch(_rawmode(image))
-        self._maxval = image.tile[0].args[-1] if image.format == "PPM" and image.tile[0].codec_name != "raw" else None
+        self._maxval = _maxval(image) if image.format == "PPM" else None
         self.is_grey = image.mode.startswith("I") or image.mode == "F"
         self._low: NDArray[np.uint8] | None = None
 
@@ -124,7 +123,7 @@ class Deep:
             result.putalpha(Image.fromarray(np.where((values == key).all(axis=-1), 0, 255).astype(np.uint8)))
         return result
 
-    def _values(self) -> NDArray[Any]:
+    def _values(self) -> NDArray[np.integer | np.floating]:
         values = np.asarray(self._image)
         tags = getattr(self._image, "tag_v2", {})
         if values.dtype == np.int32 and _numbers(tags.get(_FORMAT, 1))[:1] == [1] and _numbers(tags.get(_BITS))[:1] == [32]:
@@ -144,7 +143,7 @@ class Deep:
             return float(low), float(high)
         return int(values.min(initial=0)), int(values.max(initial=0))
 
-    def _said(self, tags: Mapping[int, Any], low: float, high: float) -> Range | None:
+    def _said(self, tags: Mapping[int, object], low: float, high: float) -> Range | None:
         if (most := _numbers(tags.get(_SMAX))) and high <= max(most):
             least = min(_numbers(tags.get(_SMIN)), default=0.0)
             black = least if least <= low else min(0.0, low)
@@ -196,16 +195,22 @@ class Deep:
         return np.asarray((high << 8) | self._low[..., :3], np.uint16)
 
 
-def _rawmode(image: Any) -> str:
+def _maxval(image: ImageFile.ImageFile) -> int | None:
+    """Of a PPM file, where its values are scaled by it."""
+    tile = image.tile[0]
+    return int(tile.args[-1]) if tile.codec_name != "raw" and isinstance(tile.args, tuple) else None
+
+
+def _rawmode(image: ImageFile.ImageFile) -> str:
     args = image.tile[0].args if image.tile else ""
     return str(args[0] if isinstance(args, tuple) and args else args)
 
 
-def _with_rawmode(args: Any, rawmode: str) -> Any:
+def _with_rawmode(args: tuple[object, ...] | str | None, rawmode: str) -> tuple[object, ...] | str:
     return (rawmode, *args[1:]) if isinstance(args, tuple) else rawmode
 
 
-def _numbers(value: Any) -> list[float]:
+def _numbers(value: object) -> list[float]:
     """A tag's values that are numbers, whatever the file made of it."""
     values = value if isinstance(value, tuple | list) else (value,)
     return [float(each) for each in values if isinstance(each, int | float) and np.isfinite(each)]
@@ -216,7 +221,7 @@ def _range(low: float, high: float) -> Range:
     return black, next((white for white in _WHITES if white >= high), high)
 
 
-def _scaled(values: NDArray[Any], black: float, white: float) -> NDArray[np.uint8]:
+def _scaled(values: NDArray[np.integer | np.floating], black: float, white: float) -> NDArray[np.uint8]:
     width = max(white - black, 1e-30)
     if values.dtype == np.uint16:
         table = np.rint(np.clip((np.arange(1 << 16, dtype=np.float64) - black) / width, 0, 1) * 255).astype(np.uint8)

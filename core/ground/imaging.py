@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import AvifImagePlugin, Image, ImageOps, UnidentifiedImageError, features
+from PIL import AvifImagePlugin, Image, ImageFile, ImageOps, UnidentifiedImageError, features
 
 from core.ground import colours, formats
 from core.ground.depths import NO_DEPTHS, Deep, Depth, Depths
@@ -62,7 +62,7 @@ class Decoded:
 
 
 @contextmanager
-def _opened(data: bytes, max_pixels: int) -> Iterator[Image.Image]:
+def _opened(data: bytes, max_pixels: int) -> Iterator[ImageFile.ImageFile]:
     """Open without decoding, check the size that the header claims, translate Pillow's errors."""
     try:
         with warnings.catch_warnings():
@@ -125,7 +125,8 @@ def _read(data: bytes, max_pixels: int, depths: Depths) -> Decoded:
         further = _further_pages(image, data)
         deep = Deep(image, data)
         image.load()
-        seen, depth = image, None
+        seen: Image.Image = image
+        depth = None
         if deep.is_deep:
             depth = deep.depth()
             seen = deep.eight_bits(depth.range if depth.fixed else depths.get(depth.kind, depth.range))

@@ -11,9 +11,8 @@ from contextvars import ContextVar
 from datetime import UTC, datetime
 from functools import partial
 from types import TracebackType
-from typing import Any
 
-_about: ContextVar[dict[str, Any] | None] = ContextVar("about", default=None)
+_about: ContextVar[dict[str, object] | None] = ContextVar("about", default=None)
 _SECRETS = (
     (re.compile(r"(://[^\s:/@]*:)[^\s@]+@"), r"\1***@"),  # a password in a URL
     (re.compile(r"(ah_[0-9a-f]{12}_)[A-Za-z0-9_-]+"), r"\1***"),  # an API key; what is left of it is its public id
@@ -23,18 +22,18 @@ _SECRETS = (
 )
 
 
-def about() -> dict[str, Any]:
+def about() -> dict[str, object]:
     """What the lines logged here and now are about: ``request_id``, ``job_id``, ``attempt``, each where it is known."""
     return dict(_about.get() or {})
 
 
-def start(**fields: Any) -> None:
+def start(**fields: object) -> None:
     """Say what everything that follows in this context is about, such as one request's task."""
     _about.set({name: value for name, value in fields.items() if value is not None})
 
 
 @contextmanager
-def on(**fields: Any) -> Iterator[None]:
+def on(**fields: object) -> Iterator[None]:
     """Say what the lines logged within the block are about."""
     before = _about.get()
     start(**fields)
@@ -52,7 +51,7 @@ def redacted(text: str) -> str:
 
 
 class _JsonLines(logging.Formatter):
-    def __init__(self, fields: Mapping[str, Any]) -> None:
+    def __init__(self, fields: Mapping[str, object]) -> None:
         super().__init__()
         self._fields = fields
 
@@ -83,7 +82,7 @@ class _Plain(logging.Formatter):
 
 
 def configure(
-    format: str, program: str = "anchorhood", fields: Mapping[str, Any] | None = None, level: int = logging.INFO
+    format: str, program: str = "anchorhood", fields: Mapping[str, object] | None = None, level: int = logging.INFO
 ) -> None:
     """Send every record of this process, uncaught exceptions and warnings too, to stderr.
 

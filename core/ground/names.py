@@ -10,7 +10,6 @@ import zlib
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from types import FunctionType
-from typing import Any
 
 _UTF8_FLAG = 0x800
 _UNICODE_PATH = 0x7075  # APPNOTE 4.6.9, by Info-ZIP
@@ -85,9 +84,10 @@ def slashed(name: str) -> str:
     return re.sub(r"^(\./+)+", "", name.replace("\\", "/"))
 
 
-def _unflagged(method: Any) -> Any:
+def _unflagged(method: object) -> FunctionType:
     """A method of ``zipfile`` to which the UTF-8 flag says nothing: it fails at the first name that only claims to be UTF-8, and
     at an entry whose two headers have different flags."""
+    assert isinstance(method, FunctionType)
     return FunctionType(method.__code__, {**vars(zipfile), "_MASK_UTF_FILENAME": 0}, None, method.__defaults__)
 
 

@@ -1,7 +1,7 @@
 """What the validation of images did that a person should know though nothing was refused, by stable codes."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TypedDict
 
 FIRST_PAGE_ONLY, FIRST_FRAME_ONLY, HIDDEN = "first_page_only", "first_frame_only", "hidden_files"
 
@@ -18,12 +18,18 @@ _WORDS = {  # for one and for several
 }
 
 
+class Notice(TypedDict):
+    code: str
+    message: str
+    count: int
+
+
 def of_further(format: str) -> str:
     """The code for further pages or frames of a file of Pillow's format."""
     return FIRST_PAGE_ONLY if format == "TIFF" else FIRST_FRAME_ONLY
 
 
-def told(counts: Mapping[str, int]) -> list[dict[str, Any]]:
+def told(counts: Mapping[str, int]) -> list[Notice]:
     """``[{code, message, count}]`` of what was counted by code."""
     return [
         {"code": code, "message": one if counts[code] == 1 else several.format(counts[code]), "count": counts[code]}

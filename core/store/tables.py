@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 from sqlalchemy import JSON, BigInteger, ForeignKey, Index, LargeBinary, MetaData, Text, UniqueConstraint
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
-from core.ground import notices
+from core.ground.notices import Notice, told
 from core.store.columns import ImageId, UtcDateTime
 
 
@@ -46,9 +46,9 @@ class Dataset(Base):
     created_at: Mapped[datetime]
 
     @property
-    def notices(self) -> list[dict[str, Any]]:
+    def notices(self) -> list[Notice]:
         """What its validation did that a person should know."""
-        return notices.told(self.noticed)
+        return told(self.noticed)
 
 
 class Image(Base):
