@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from benchmarks.sets import classes
+from core.ground.folders import RunFolder
 from trainer import checkpoints
 from trainer.backbones.encoder import encode
 from trainer.backbones.resnet import build_encoder
@@ -31,7 +32,7 @@ def judge(folder: Path, images: ImageList, queries: ImageList) -> dict[str, Any]
     Returns:
         What ``figures`` gives; ``consistency``, of every round after the first that had anchors.
     """
-    states = [checkpoints.load(path) for _, path in checkpoints.round_ends(folder / "checkpoints")]
+    states = [checkpoints.load(path) for _, path in checkpoints.round_ends(RunFolder(folder).checkpoints)]
     encoder = build_encoder(TrainConfig.make(states[-1]["config"]))
     encoder.load_state_dict(states[-1]["encoder"])
     encoder.to(memory_format=torch.channels_last)

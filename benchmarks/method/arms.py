@@ -16,7 +16,7 @@ from benchmarks import sets
 from benchmarks.judging import judge
 from benchmarks.method.trials import LATER
 from benchmarks.results import Result
-from core.ground.folders import Position
+from core.ground.folders import Position, RunFolder
 from trainer import checkpoints
 from trainer.config import TrainConfig
 from trainer.data.images import ImageList
@@ -71,14 +71,14 @@ def _trained_by_oracle(config: TrainConfig, images: ImageList, shared: Path, fol
     before = shared
     for round_ in range(1, config.rounds):
         part = folder / str(round_)
-        _, path = checkpoints.round_ends(before / "checkpoints")[-1]
+        _, path = checkpoints.round_ends(RunFolder(before).checkpoints)[-1]
         state = checkpoints.load(path)
         state["nearest"] = same_class(labels, k, generator(config.seed, "oracle", round_))
-        begun = checkpoints.newest([part / "checkpoints"])
+        begun = checkpoints.newest([RunFolder(part).checkpoints])
         if begun is None:
-            checkpoints.adopt_round_ends([before / "checkpoints"], part / "checkpoints")
-            (part / "checkpoints" / path.name).unlink()
-            checkpoints.save(part / "checkpoints", Position(*state["position"]), state)
+            checkpoints.adopt_round_ends([RunFolder(before).checkpoints], RunFolder(part).checkpoints)
+            (RunFolder(part).checkpoints / path.name).unlink()
+            checkpoints.save(RunFolder(part).checkpoints, Position(*state["position"]), state)
         only = TrainConfig.make({**config.to_json(), "rounds": round_ + 1})
         resolved, _ = train(only, images, part, extend=True, checkpoint_seconds=_CHECKPOINT_SECONDS)
         before = part

@@ -6,7 +6,7 @@ from typing import Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field
 
 from core.collections.continuation import Way
-from core.ground.reports import evaluation_of
+from core.ground.reports import Phase, evaluation_of
 from core.ground.verdict import verdict
 from core.store.kinds import JobKind, JobStatus
 from core.store.tables import Job
@@ -18,7 +18,7 @@ class Progress(BaseModel):
 
     model_config = ConfigDict(extra="allow")
 
-    phase: Literal["preparing", "training", "exporting", "evaluating", "indexing", "publishing"] | None = None
+    phase: Phase | None = None
     phase_fraction: float | None = Field(None, description="Of the phase, 0 to 1.")
     fraction: float | None = Field(None, description="Of the whole job, 0 to 1; it never falls.")
     round: int | None = None
