@@ -17,6 +17,7 @@ from core.files.shards import ShardWriter
 from core.ground.depths import joined
 from core.jobs import lifecycle, protocol
 from core.jobs.context import JobContext
+from core.jobs.events import JobError
 from core.settings import Settings
 from core.store.kinds import DatasetStatus, JobKind, JobStatus
 from core.store.tables import Dataset, Job, Rejection
@@ -98,7 +99,7 @@ def _entries(settings: Settings, source: dict[str, Any]) -> Iterator[Entry]:
     return archives.entries(upload_path(settings, source["upload"]), limits, name=source.get("filename", ""))
 
 
-def end_failed(context: JobContext, status: JobStatus, error: dict[str, str] | None) -> None:
+def end_failed(context: JobContext, status: JobStatus, error: JobError | None) -> None:
     """End the owned job without success. A dataset that was not validated is unusable then; what was to be added to one is
     taken back, but for the list of refused files. The upload is deleted.
 

@@ -63,9 +63,9 @@ class Warned(TypedDict):
 
 
 class Passed(TypedDict):
-    """Training is over, or exporting."""
+    """Training is over, or exporting; ``evaluating`` is of the worker's own."""
 
-    type: Literal["exporting", "finished"]
+    type: Literal["exporting", "finished", "evaluating"]
 
 
 Past = Epoch | Round | Warned  # what checkpoints keep
@@ -101,20 +101,26 @@ class ProgressLine(TypedDict):
     plan: NotRequired[Plan]
 
 
-class JobProgress(TypedDict):
-    """How far a training job is, as its row holds it; fractions are 0 to 1, and what follows them is of its last epoch."""
+class EpochProgress(TypedDict, total=False):
+    """Of the last epoch, where there was one."""
+
+    round: int
+    rounds: int
+    epoch: int
+    epochs: int
+    loss: float
+    images_per_second: float
+    anchors: float
+
+
+class JobProgress(EpochProgress):
+    """How far a training job is, as its row holds it; fractions are 0 to 1, and ``eta_seconds`` counts from ``told_at``."""
 
     phase: Phase
     phase_fraction: float
     fraction: float
     eta_seconds: float | None
-    round: NotRequired[int]
-    rounds: NotRequired[int]
-    epoch: NotRequired[int]
-    epochs: NotRequired[int]
-    loss: NotRequired[float]
-    images_per_second: NotRequired[float]
-    anchors: NotRequired[float]
+    told_at: NotRequired[str]
 
 
 class FewLabel(TypedDict):

@@ -8,6 +8,7 @@ from sqlalchemy.orm import Session
 from core.errors import JobNotFound, JobOver
 from core.ground import logs
 from core.jobs import events
+from core.jobs.events import Event, JobError
 from core.jobs.scheduling import QUEUE_OF
 from core.jobs.uses import works_on
 from core.store.columns import new_id, now
@@ -15,7 +16,7 @@ from core.store.db import changes_one
 from core.store.kinds import UNFINISHED, DatasetStatus, JobKind, JobStatus
 from core.store.tables import Dataset, Job
 
-CANCELLED_UPLOAD = {"code": "cancelled", "message": "the validation of the upload was cancelled"}
+CANCELLED_UPLOAD: JobError = {"code": "cancelled", "message": "the validation of the upload was cancelled"}
 
 
 def create(
@@ -46,7 +47,7 @@ def create(
     )
     session.add(job)
     session.flush()
-    events.append(session, job.id, [("queued", {})])
+    events.append(session, job.id, [Event("queued")])
     return job
 
 
@@ -74,7 +75,7 @@ def request_cancel(session: Session, job_id: str) -> Job:
     changes_one(session, open_.values(cancel_requested=True))  # holds the row: its status stays what it is now
     queued = update(Job).where(Job.id == job_id, Job.status == JobStatus.QUEUED)
     if changes_one(session, queued.values(status=JobStatus.CANCELLED, finished_at=now())):
-        events.append(session, job_id, [("cancelled", {})])
+        events.append(session, job_id, [Event("cancelled")])
         end_unowned(session, get(session, job_id), CANCELLED_UPLOAD)
     job = get(session, job_id)
     if job.status in (JobStatus.SUCCEEDED, JobStatus.FAILED):
@@ -82,7 +83,7 @@ def request_cancel(session: Session, job_id: str) -> Job:
     return job
 
 
-def fail_dataset(session: Session, dataset_id: str, error: dict[str, Any]) -> None:
+def fail_dataset(session: Session, dataset_id: str, error: JobError) -> None:
     """Mark a dataset as unusable, and fail every queued job that needs it."""
     failed = {"status": DatasetStatus.FAILED, "error": error}
     session.execute(update(Dataset).where(Dataset.id == dataset_id).values(failed))
@@ -90,14 +91,14 @@ def fail_dataset(session: Session, dataset_id: str, error: dict[str, Any]) -> No
         fail_queued(session, job_id, error)
 
 
-def fail_queued(session: Session, job_id: str, error: dict[str, Any]) -> None:
+def fail_queued(session: Session, job_id: str, error: JobError) -> None:
     """End a job without success while it waits; one that was claimed meanwhile goes on."""
     queued = update(Job).where(Job.id == job_id, Job.status == JobStatus.QUEUED)
     if changes_one(session, queued.values(status=JobStatus.FAILED, error=error, finished_at=now())):
-        events.append(session, job_id, [("failed", error)])
+        events.append(session, job_id, [Event("failed", error)])
 
 
-def end_unowned(session: Session, job: Job, error: dict[str, Any]) -> None:
+def end_unowned(session: Session, job: Job, error: JobError) -> None:
     """What the owner of an upload's validation would have done: without one, a job takes back what was added so far."""
     if makes_dataset(job):
         fail_dataset(session, job.dataset_id, error)

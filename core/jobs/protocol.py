@@ -13,6 +13,7 @@ from sqlalchemy.orm import Session
 
 from core.errors import StaleAttempt
 from core.jobs import events
+from core.jobs.events import Event, JobError
 from core.jobs.lifecycle import CANCELLED_UPLOAD, end_unowned, get
 from core.jobs.scheduling import WRITERS, claimable, is_alone
 from core.store.columns import now
@@ -59,7 +60,7 @@ def claim(db: Database, queue: Queue, worker: str) -> Claim | None:
                 "started_at": func.coalesce(Job.started_at, now()),
             }
             if alone and changes_one(session, update(Job).where(free).values(values)):
-                events.append(session, job_id, [("running", {"attempt": attempt + 1})])
+                events.append(session, job_id, [Event("running", {"attempt": attempt + 1})])
                 return Claim(job_id, attempt + 1, JobKind(kind), request_id)
         if not alone:
             time.sleep(_RETRY_SECONDS)
@@ -102,21 +103,21 @@ def beat(db: Database, owner: Claim, mark: str | None = None) -> bool:
         return bool(session.scalar(select(Job.cancel_requested).where(Job.id == owner.job_id)))
 
 
-def finish(session: Session, owner: Claim, status: JobStatus, *, error: dict[str, str] | None = None, **values: Any) -> None:
+def finish(session: Session, owner: Claim, status: JobStatus, *, error: JobError | None = None, **values: Any) -> None:
     """End the owned job. Success is refused, as ``StaleAttempt``, once a cancel was asked for."""
     mine = update(Job).where(Job.id == owner.job_id, Job.attempt == owner.attempt, Job.status == JobStatus.RUNNING)
     if status is JobStatus.SUCCEEDED:
         mine = mine.where(Job.cancel_requested.is_(False))
     if not changes_one(session, mine.values(status=status, error=error, finished_at=now(), **values)):
         raise StaleAttempt(f"attempt {owner.attempt} cannot end {owner.job_id}")
-    events.append(session, owner.job_id, [(status, error or {})])
+    events.append(session, owner.job_id, [Event(status, error or {})])
 
 
 def release(db: Database, owner: Claim) -> None:
     """Hand the job back, for a worker that is shutting down; costs nothing of its tries."""
     with db.write() as session:
         update_owned(session, owner, status=JobStatus.QUEUED, worker=None)
-        events.append(session, owner.job_id, [("queued", {"reason": "its worker is shutting down"})])
+        events.append(session, owner.job_id, [Event("queued", {"reason": "its worker is shutting down"})])
 
 
 def abandon(db: Database, owner: Claim, reason: str) -> None:
@@ -130,19 +131,20 @@ def requeue(session: Session, job_id: str, condition: Any, reason: str) -> bool:
     """Requeue a running job if the condition holds, or end it where it was to be cancelled or has had its tries."""
     job = get(session, job_id)
     fruitless = job.fruitless + 1 if job.mark == job.mark_at_claim else 0
-    event: events.Event = ("queued", {"reason": reason})
+    error: JobError | None = None
+    event = Event("queued", {"reason": reason})
     values: dict[str, Any] = {"status": JobStatus.QUEUED, "worker": None, "fruitless": fruitless}
     if job.cancel_requested:
         values |= {"status": JobStatus.CANCELLED, "finished_at": now()}
-        event = ("cancelled", {})
+        event = Event("cancelled")
     elif fruitless >= FRUITLESS_LIMIT:
         error = {"code": WORKER_LOST, "message": f"given up after {fruitless} attempts without progress: {reason}"}
         values |= {"status": JobStatus.FAILED, "finished_at": now(), "error": error}
-        event = ("failed", error)
+        event = Event("failed", error)
     running = update(Job).where(Job.id == job_id, Job.status == JobStatus.RUNNING, condition)
     if not changes_one(session, running.values(values)):
         return False
     events.append(session, job_id, [event])
-    if event[0] != "queued":
-        end_unowned(session, job, event[1] or CANCELLED_UPLOAD)
+    if event.type != "queued":
+        end_unowned(session, job, error or CANCELLED_UPLOAD)
     return True

@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from core.ground.reports import Step
+
 _PRETRAINED = "efficientnet_lite0"  # what a training is compared with
 # s to train on an image of 32 x 32 pixels
 _PASS = {"resnet10": 1.3e-3, "resnet18": 5e-3, "resnet34": 9e-3, "resnet50": 13e-3, _PRETRAINED: 1.8e-3}
@@ -10,7 +12,7 @@ _FEATURES = {"resnet50": 2048, _PRETRAINED: 1280}  # of the last block; others h
 _SIDES = (128, 160, 192, 224)  # trainer/config.py: those of the pretrained encoder, the first that is large enough
 _AFFORDABLE = 1e9  # pixels: trainer/evaluation/judge.py
 
-Parts = Mapping[str, float]
+Parts = Mapping[Step, float]
 
 
 @dataclass(frozen=True)
@@ -33,7 +35,7 @@ class Work:
     pretrained: bool = False
     crop_size: int | None = None  # to train on, where it differs
 
-    def costs(self) -> dict[str, Parts]:
+    def costs(self) -> dict[Step, Parts]:
         """Seconds of each step by what sets their speed: ``epochs``, ``decoding`` or ``starting``."""
         train, encode = (_pass(self.backbone, side) for side in (self.crop_size or self.image_size, self.image_size))
         encode, decode = encode / 4, 2e-4 + 3e-8 * self.side**2

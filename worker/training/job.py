@@ -3,7 +3,7 @@
 import json
 import shutil
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
@@ -12,6 +12,7 @@ from core.collections import continuation, datasets, training
 from core.files import artifacts
 from core.ground import finite, parameters
 from core.ground.folders import RunFolder
+from core.ground.reports import Evaluation, JobProgress, Plan
 from core.jobs import lifecycle, reporting
 from core.jobs.context import JobContext
 from core.store.kinds import JobKind, JobStatus
@@ -64,7 +65,7 @@ def run_training(context: JobContext) -> None:
     command = ["run", "--config", str(run.command("run")), "--out", str(run.path)]
     command += ["--checkpoint-seconds", str(context.settings.checkpoint_seconds)]
     supervise(context, run, command, relay)
-    reporting.record_events(context.db, context.claim, [("evaluating", {})], None)
+    reporting.record_events(context.db, context.claim, [{"type": "evaluating"}], None)
     evaluation = _evaluate(context, run, job, relay)
     if evaluation["published_round"] < evaluation["rounds"][-1]["round"]:
         _export(context, run, evaluation["published_round"], relay)
@@ -82,11 +83,11 @@ def _relay(context: JobContext, job: Job, run: RunFolder) -> Relay:
         queries = _labelled(session, job.evaluation_dataset_id) if job.evaluation_dataset_id else None
         classes = datasets.get(session, job.dataset_id).classes
 
-    def sizes(plan: dict[str, Any]) -> Work:
+    def sizes(plan: Plan) -> Work:
         installed = parameters.weights_file() is not None
         return Work(**plan, voters=voters, queries=queries, classes=classes, pretrained=installed)
 
-    relay = Relay(context, run, Estimate(job.progress, typical(filter(None, paces))), sizes)
+    relay = Relay(context, run, Estimate(cast("JobProgress | None", job.progress), typical(filter(None, paces))), sizes)
     relay.enter("starting")
     return relay
 
@@ -104,7 +105,7 @@ def _require_fit(context: JobContext, job: Job) -> None:
             training.require_new_images(session, job.dataset_id, job.evaluation_dataset_id)
 
 
-def _evaluate(context: JobContext, run: RunFolder, job: Job, relay: Relay) -> dict[str, Any]:
+def _evaluate(context: JobContext, run: RunFolder, job: Job, relay: Relay) -> Evaluation:
     relay.follow(run.evaluation_progress)
     relay.enter("loading")
     config: dict[str, Any] = {"run": str(run.path), "data": str(run.images)}
@@ -119,7 +120,7 @@ def _evaluate(context: JobContext, run: RunFolder, job: Job, relay: Relay) -> di
     command = ["evaluate", "--config", str(run.command("evaluate")), "--out", str(result), "--device", context.settings.device]
     command += ["--progress", str(run.evaluation_progress)]
     supervise(context, run, command, relay)
-    evaluation: dict[str, Any] = finite.loads(result.read_text())
+    evaluation: Evaluation = finite.loads(result.read_text())
     return evaluation
 
 

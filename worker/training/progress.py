@@ -7,11 +7,12 @@ of the processor. What a step took in earlier jobs of this deployment, and the s
 import time
 from collections.abc import Callable, Iterable, Mapping
 from statistics import median
-from typing import Any
+from typing import cast
 
+from core.ground.reports import Epoch, EpochProgress, JobProgress, Phase, Step
 from worker.training.costs import Parts, Work
 
-PHASE_OF = {
+PHASE_OF: dict[Step, Phase] = {
     "starting": "preparing",
     "decoding": "preparing",
     "epochs": "training",
@@ -28,7 +29,7 @@ PHASE_OF = {
     "publishing": "publishing",
 }
 STEPS = tuple(PHASE_OF)
-EPOCH = ("round", "rounds", "epoch", "epochs", "loss", "images_per_second", "anchors")  # kept of an epoch's event
+_EPOCH = EpochProgress.__annotations__.keys()  # kept of an epoch's event
 _MEASURED, _TRUSTED = 1.0, 2.0  # seconds after which a speed counts at all, and as much as what was expected
 _LEAST_SHARE = 0.2  # of a step, for its pace to be remembered
 _CORRECTION = 10.0  # largest, in either direction
@@ -51,21 +52,21 @@ class Estimate:
     """
 
     def __init__(
-        self, before: Mapping[str, Any] | None, learned: Mapping[str, float], clock: Callable[[], float] = time.monotonic
+        self, before: JobProgress | None, learned: Mapping[str, float], clock: Callable[[], float] = time.monotonic
     ) -> None:
         self._clock, self._learned = clock, learned
-        self._fraction = float((before or {}).get("fraction") or 0.0)
-        self._epoch = {name: value for name, value in (before or {}).items() if name in EPOCH}
-        self._costs: dict[str, Parts] | None = None
+        self._fraction = float(before["fraction"] or 0.0) if before and "fraction" in before else 0.0
+        self._epoch = cast("EpochProgress", {name: value for name, value in (before or {}).items() if name in _EPOCH})
+        self._costs: dict[Step, Parts] | None = None
         self._step, self._phase_fraction = STEPS[0], 0.0
         self._begun = self._last = (clock(), 0.0)  # moment and share done
-        self._took: dict[str, tuple[float, float]] = {}  # seconds, for which share of a step
+        self._took: dict[Step, tuple[float, float]] = {}  # seconds, for which share of a step
 
     def plan(self, work: Work) -> None:
         """What there is to do, once that is known."""
         self._costs = work.costs()
 
-    def at(self, step: str, done: float = 0.0, moment: float | None = None) -> None:
+    def at(self, step: Step, done: float = 0.0, moment: float | None = None) -> None:
         """A share of a step is done; what lies before it is over."""
         moment = self._clock() if moment is None else moment
         if step != self._step:
@@ -77,18 +78,19 @@ class Estimate:
             self._step, self._begun = step, (moment, done)
         self._last = (moment, done)
 
-    def epoch(self, event: Mapping[str, Any]) -> None:
+    def epoch(self, event: Epoch) -> None:
         """An epoch has ended."""
-        self._epoch = {name: event[name] for name in EPOCH}
+        self._epoch = cast("EpochProgress", {name: value for name, value in event.items() if name in _EPOCH})
 
-    def told(self) -> dict[str, Any]:
+    def told(self) -> JobProgress:
         """The job's progress as its row holds it."""
         left, fraction, of_phase = None, self._fraction, self._phase_fraction
         if self._costs is not None:
             total = {step: self._expected(step) for step in STEPS}
             rest = self._remaining()
             later = sum(total[step] for step in STEPS[STEPS.index(self._step) + 1 :])
-            speeds = ("epochs",) if self._cost("epochs") else ("epochs", "decoding")  # what trains nothing is encoded there
+            # What trains nothing is encoded while it is decoded.
+            speeds: tuple[Step, ...] = ("epochs",) if self._cost("epochs") else ("epochs", "decoding")
             measured = any(step in self._learned or self._measured(step) is not None for step in speeds)
             known = measured or self._step not in STEPS[:3]
             left = rest + later if known else None
@@ -101,17 +103,21 @@ class Estimate:
             of_phase = 0.5 * min(1.0, (self._clock() - self._begun[0]) / 10.0)
         self._fraction = max(self._fraction, min(0.999, fraction))
         self._phase_fraction = max(self._phase_fraction, min(1.0, of_phase))
-        return {
+        progress: JobProgress = {
             "phase": PHASE_OF[self._step],
             "phase_fraction": round(self._phase_fraction, 4),
             "fraction": round(self._fraction, 4),
             "eta_seconds": None if left is None else round(left, 1),
-            **self._epoch,
         }
+        progress.update(self._epoch)  # type: ignore[typeddict-item]
+        return progress
 
-    def finished(self) -> dict[str, Any]:
+    def finished(self) -> JobProgress:
         """The progress of a job that has succeeded."""
-        return {**self.told(), "phase_fraction": 1.0, "fraction": 1.0, "eta_seconds": 0.0}
+        progress = self.told()
+        progress["phase_fraction"] = progress["fraction"] = 1.0
+        progress["eta_seconds"] = 0.0
+        return progress
 
     def paces(self) -> dict[str, float]:
         """How long each step took, as a multiple of its cost, for jobs to come."""
@@ -122,12 +128,12 @@ class Estimate:
         known = {step: seconds for step, seconds in measured.items() if step in costs and self._cost(step)}
         return {step: round(seconds / self._cost(step), 4) for step, seconds in known.items()}
 
-    def _cost(self, step: str) -> float:
+    def _cost(self, step: Step) -> float:
         """Seconds of a whole step on the machine that does not matter."""
         assert self._costs is not None
         return sum(self._costs[step].values())
 
-    def _expected(self, step: str) -> float:
+    def _expected(self, step: Step) -> float:
         """Seconds of a whole step."""
         if step in self._took and self._took[step][1] >= _LEAST_SHARE:
             return self._took[step][0] / self._took[step][1]
@@ -137,7 +143,7 @@ class Estimate:
             return (self._measured(step) or self._learned.get(step, 1.0)) * parts[step]
         return self._learned.get(step, 1.0) * sum(seconds * self._correction(by) for by, seconds in parts.items())
 
-    def _correction(self, by: str) -> float:
+    def _correction(self, by: Step) -> float:
         """How much slower than in earlier jobs what sets the speed of later steps is in this one."""
         if not self._cost(by):
             by = "decoding"  # where nothing is trained, the images are encoded there
@@ -146,7 +152,7 @@ class Estimate:
             return 1.0
         return min(_CORRECTION, max(1 / _CORRECTION, measured / self._learned.get(by, 1.0)))
 
-    def _measured(self, step: str) -> float | None:
+    def _measured(self, step: Step) -> float | None:
         """The pace of a step in this attempt, of one under way together with what was expected."""
         cost = self._cost(step)
         if not cost:

@@ -2,7 +2,6 @@
 
 import json
 import shutil
-from typing import Any
 
 import numpy as np
 from sqlalchemy import select
@@ -12,6 +11,7 @@ from core.errors import StaleAttempt
 from core.files import artifacts, manifest, texts
 from core.files.layout import attempt_name
 from core.ground.folders import ModelFile, RunFolder
+from core.ground.reports import Evaluation
 from core.jobs import lifecycle
 from core.jobs.context import JobContext
 from core.search import index
@@ -34,7 +34,7 @@ def discard_unpublished(context: JobContext) -> None:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def publish(context: JobContext, run: RunFolder, evaluation: dict[str, Any], relay: Relay) -> None:
+def publish(context: JobContext, run: RunFolder, evaluation: Evaluation, relay: Relay) -> None:
     """Publish ``run.model`` as ``models/<job>-<attempt>`` and point the dataset's alias at it.
 
     Readers see the model only through its row, which appears together with the job's success.

@@ -4,13 +4,13 @@ import logging
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 from core.ground import finite
 from core.ground.folders import RunFolder
+from core.ground.reports import Event, JobProgress, Plan, ProgressLine, Step
 from core.jobs import reporting
 from core.jobs.context import JobContext
-from core.jobs.events import Event
 from core.store.db import AWAY
 from worker.training.costs import Work
 from worker.training.progress import Estimate
@@ -25,8 +25,8 @@ class _Tail:
     def __init__(self, path: Path) -> None:
         self._path, self._read = path, 0
 
-    def lines(self) -> list[dict[str, Any]]:
-        """The new ones, as JSON objects."""
+    def lines(self) -> list[Any]:
+        """The new ones, read as JSON."""
         if not self._path.exists():
             return []
         with open(self._path, "rb") as file:
@@ -36,6 +36,13 @@ class _Tail:
         return [finite.loads(line) for line in lines]
 
 
+class Ending(TypedDict):
+    """Values of the row of a training that has succeeded."""
+
+    progress: JobProgress
+    paces: dict[str, float]  # how long each step took, as a multiple of its cost
+
+
 class Relay:
     """Of one attempt at a training job.
 
@@ -43,7 +50,7 @@ class Relay:
         sizes: what there is to do, from the plan that the trainer tells.
     """
 
-    def __init__(self, context: JobContext, run: RunFolder, estimate: Estimate, sizes: Callable[[dict[str, Any]], Work]) -> None:
+    def __init__(self, context: JobContext, run: RunFolder, estimate: Estimate, sizes: Callable[[Plan], Work]) -> None:
         self._context, self._estimate, self._sizes = context, estimate, sizes
         self._events, self._progress = _Tail(run.events), _Tail(run.progress)
         self._pending: list[Event] = []
@@ -53,13 +60,12 @@ class Relay:
         """The progress of a further process is in another file."""
         self._progress = _Tail(path)
 
-    def enter(self, step: str) -> None:
+    def enter(self, step: Step) -> None:
         """A step of the worker's own begins."""
         self._estimate.at(step)
         self._tell()
 
-    def ending(self) -> dict[str, Any]:
-        """Values of the job's row when it has succeeded."""
+    def ending(self) -> Ending:
         return {"progress": reporting.timestamped(self._estimate.finished()), "paces": self._estimate.paces()}
 
     def try_forward(self) -> None:
@@ -71,15 +77,16 @@ class Relay:
 
     def forward(self) -> None:
         """Store every complete line that was not stored yet, and every second how far the job is."""
-        for line in self._progress.lines():
+        lines: list[ProgressLine] = self._progress.lines()
+        for line in lines:
             if "plan" in line:
                 self._estimate.plan(self._sizes(line["plan"]))
             self._estimate.at(line["step"], line["done"], line["at"])
-        for data in self._events.lines():
-            type_ = data.pop("type")
-            if type_ == "epoch":
-                self._estimate.epoch(data)
-            self._pending.append((type_, data))
+        new: list[Event] = self._events.lines()
+        for event in new:
+            if event["type"] == "epoch":
+                self._estimate.epoch(event)
+        self._pending += new
         if self._pending:
             self._told = time.monotonic()
             reporting.record_events(self._context.db, self._context.claim, self._pending, self._estimate.told())

@@ -6,13 +6,15 @@ import pytest
 from sqlalchemy import select, update
 
 from core.errors import JobNotFound, JobOver, StaleAttempt
-from core.jobs import events, lifecycle, protocol, reporting, scheduling
+from core.ground import reports
+from core.jobs import lifecycle, protocol, reporting, scheduling
 from core.jobs.protocol import Claim
 from core.jobs.sweep import Sweep
 from core.store.columns import now
 from core.store.db import Database
 from core.store.kinds import DatasetStatus, JobKind, JobStatus, Queue
 from core.store.tables import Dataset, Job, JobEvent, Metric
+from tests.core.jobs.reported import PROGRESS, STARTED, epoch
 
 
 def make_dataset(db: Database, id_: str = "ds_1", status: DatasetStatus = DatasetStatus.READY) -> str:
@@ -35,11 +37,6 @@ def claimed(db: Database, queue: Queue = Queue.TRAINING) -> Claim:
     owner = protocol.claim(db, queue, "w")
     assert owner is not None
     return owner
-
-
-def epoch(round_: int, number: int) -> events.Event:
-    figures = {"loss": 1.0, "learning_rate": 0.1, "images_per_second": 10.0, "anchors": 0.0}
-    return "epoch", {"round": round_, "epoch": number, **figures}
 
 
 def test_oldest_job_first_and_each_once(db: Database) -> None:
@@ -162,11 +159,15 @@ def test_events_count_without_gaps_and_a_resume_repeats_nothing(db: Database) ->
     make_dataset(db)
     job = make_job(db)
     first = claimed(db)
-    ends: list[events.Event] = [("round", {"round": 0}), ("warning", {"round": 0, "message": "collapsed"})]
-    reporting.record_events(db, first, [("started", {}), epoch(0, 0), epoch(0, 1), *ends], {"round": 0})
+    unknown: reports.LabelFree = dict.fromkeys(reports.LabelFree.__annotations__)
+    ends: list[reports.Event] = [
+        {"type": "round", "round": 0, "rounds": 2, **unknown},
+        {"type": "warning", "round": 0, "message": "collapsed"},
+    ]
+    reporting.record_events(db, first, [STARTED, epoch(0, 0), epoch(0, 1), *ends], PROGRESS)
     protocol.abandon(db, first, "test")
     second = claimed(db)
-    reporting.record_events(db, second, [("started", {}), epoch(0, 0), epoch(0, 1), *ends, epoch(1, 0)], None)
+    reporting.record_events(db, second, [STARTED, epoch(0, 0), epoch(0, 1), *ends, epoch(1, 0)], None)
     with db.read() as session:
         rows = session.scalars(select(JobEvent).where(JobEvent.job_id == job).order_by(JobEvent.seq)).all()
         epochs = [(row.data["round"], row.data["epoch"]) for row in rows if row.type == "epoch"]

@@ -9,12 +9,14 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from sqlalchemy import select, update
 
+from core.ground.reports import JobProgress
 from core.jobs import lifecycle, protocol, reporting
 from core.settings import Settings
 from core.store.db import Database
 from core.store.kinds import JobKind, JobStatus, Queue
 from core.store.tables import Job
 from tests.conftest import image_bytes
+from tests.core.jobs.reported import PROGRESS, epoch
 from tests.published import Published
 from tests.service.serving import copy, pictures, ready_dataset, serving
 
@@ -95,8 +97,8 @@ def test_jobs_queues_and_training_come_from_the_database(client: httpx.Client, s
     assert of(found, "anchorhood_queue_oldest_seconds", queue="training") > 365 * 24 * 3600
     owner = protocol.claim(db, Queue.TRAINING, "test")
     assert owner is not None
-    epoch = {"round": 0, "epoch": 1, "loss": 6.5, "learning_rate": 0.1, "images_per_second": 321.0, "anchors": 0.0}
-    reporting.record_events(db, owner, [("epoch", epoch)], {"loss": 6.5, "images_per_second": 321.0})
+    progress: JobProgress = {**PROGRESS, "loss": 6.5, "images_per_second": 321.0}
+    reporting.record_events(db, owner, [epoch(0, 1, 6.5, 321.0)], progress)
     found = figures(client)
     assert of(found, "anchorhood_jobs", kind="train", status="running") == 1
     assert of(found, "anchorhood_jobs", kind="train", status="queued") == 1

@@ -15,6 +15,7 @@ from core.settings import Settings
 from core.store.db import Database
 from core.store.kinds import JobKind, JobStatus, Queue
 from core.store.tables import Job, Metric
+from tests.core.jobs.reported import PROGRESS, epoch
 from tests.service.answers import problem
 from tests.service.serving import ready_dataset, serving
 
@@ -53,8 +54,7 @@ def test_the_end_of_a_training_is_counted_from_when_its_progress_was_told(api: h
     owner = protocol.claim(db, Queue.TRAINING, "test")
     assert owner is not None
     assert api.get(f"/jobs/{job}").json()["estimated_finish"] is None
-    epoch = {"round": 0, "epoch": 0, "loss": 1.0, "learning_rate": 0.1, "images_per_second": 5.0, "anchors": 0.0}
-    reporting.record_events(db, owner, [("epoch", epoch)], {"eta_seconds": 600.0})
+    reporting.record_events(db, owner, [epoch(0, 0)], {**PROGRESS, "eta_seconds": 600.0})
     told = datetime.now(UTC) - timedelta(seconds=60)
     with db.write() as session:
         session.execute(update(Job).where(Job.id == job).values(progress={"eta_seconds": 600.0, "told_at": told.isoformat()}))
