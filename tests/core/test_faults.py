@@ -19,7 +19,7 @@ from core.store.db import Database
 from core.store.kinds import DatasetStatus, JobKind, JobStatus, Queue
 from core.store.tables import Dataset, Embedding, Job
 from tests.core.collections.test_changes import COUNT, DIM, make_model
-from tests.core.jobs.test_jobs import make_dataset, make_job, status_of
+from tests.core.jobs.made import make_dataset, make_job, status_of
 
 
 @pytest.mark.parametrize("db", [pytest.param("postgres", marks=pytest.mark.postgres)], indirect=True)

@@ -1,4 +1,4 @@
-"""Adding, deleting and compacting, on SQLite and on PostgreSQL; searches beside the index against brute force."""
+"""Adding and deleting, on SQLite and on PostgreSQL; searches beside the index against brute force."""
 
 import io
 import json
@@ -234,38 +234,6 @@ def test_a_deletion_does_not_wait_for_an_embedding_that_waits_for_it(db: Databas
         assert len(session.scalars(select(Image.id).where(Image.id.in_(ids)).with_for_update(read=True)).all()) == 3
         session.commit()
         assert deleting.result() == 3
-
-
-def test_compaction_keeps_what_is_live_and_nothing_else(db: Database, settings: Settings, tmp_path: Path) -> None:
-    dataset_id = ingested(db, settings, zipped(tmp_path, range(8)))
-    ingest(JobContext(db, settings, adding(db, settings, dataset_id, zipped(tmp_path, range(8, 12)))))
-    with db.read() as session:
-        ids = {image.path: image.id for image in session.scalars(select(Image))}
-    with pytest.raises(BadQuery, match="nothing was deleted"):
-        deletions.delete_images(db, dataset_id, [ids["a/0.png"], 10**9])
-    deletions.delete_images(db, dataset_id, [ids["a/0.png"], ids["a/5.png"]])
-    expected = contents(db, settings, dataset_id)
-    assert len(expected) == 10
-    home = settings.root / "datasets" / dataset_id
-    untouched = next(path for path in home.rglob("*.tar") if path.stat().st_size < 8000)
-    with db.write() as session:
-        training = lifecycle.create(session, JobKind.TRAIN, dataset_id).id
-        lifecycle.create(session, JobKind.COMPACT, dataset_id)
-    compacting, other = claimed(db), protocol.claim(db, Queue.TRAINING, "w")
-    assert other is not None and other.job_id == training  # begins while shards are being written anew
-    compact(JobContext(db, settings, compacting))
-    assert contents(db, settings, dataset_id) == expected
-    assert len(list(home.rglob("*.tar"))) == 3  # the old one is still there, for the training
-    assert protocol.claim(db, Queue.TASKS, "w") is None
-    with db.write() as session:
-        protocol.finish(session, other, JobStatus.SUCCEEDED)
-    last = claimed(db)
-    compact(JobContext(db, settings, last))
-    assert contents(db, settings, dataset_id) == expected
-    left = list(home.rglob("*.tar"))
-    assert len(left) == 2 and untouched in left
-    with db.read() as session:
-        assert datasets.get(session, dataset_id).images == 10
 
 
 COUNT, DIM = 400, 8
