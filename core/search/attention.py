@@ -1,5 +1,6 @@
-"""Where the encoders of a model's rounds look in its images: ``attention/<model>/<job>-<attempt>/maps.npz``, and rows that
-name them. What a row names never changes; it goes with its model, its image and the image's neighbour."""
+"""Attention maps, which show where the encoders of a model's rounds look in its images: files
+``attention/<model>/<job>-<attempt>/maps.npz``, and a row for each image that names its file. Such a file never changes; the row
+is deleted with its model, its image or the image's neighbour."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -52,8 +53,8 @@ def request(session: Session, settings: Settings, view: View, image_ids: Sequenc
     model = published.get(session, view.model_id)
     wanted = sorted(set(image_ids))
     if unknown := [id_ for id_ in wanted if view.snapshot.row(id_) is None]:
-        some = ", ".join(map(str, unknown[:_NAMED]))
-        raise BadQuery(f"image_ids: {len(unknown)} of {len(wanted)} are no images that {model.id} has embedded: {some}")
+        listed = ", ".join(map(str, unknown[:_NAMED]))
+        raise BadQuery(f"image_ids: {len(unknown)} of {len(wanted)} are no images that {model.id} has embedded: {listed}")
     if len(view.snapshot.live) < 2:
         raise BadQuery(f"{model.id} has embedded no other image to be the neighbour")
     if not any(run_folder(settings, model).checkpoints.glob("*.pt")):
@@ -61,15 +62,15 @@ def request(session: Session, settings: Settings, view: View, image_ids: Sequenc
     return lifecycle.create(session, JobKind.ATTENTION, model.dataset_id, params={"model_id": model.id, "image_ids": wanted})
 
 
-def neighbour_of(seen: Snapshot, image_id: int) -> int | None:
+def neighbour_of(snapshot: Snapshot, image_id: int) -> int | None:
     """The image that an image was last trained towards, or if there is none the nearest other one."""
-    row, learned = seen.row(image_id), seen.provenance(image_id)
+    row, learned = snapshot.row(image_id), snapshot.provenance(image_id)
     if row is None:
         return None
     if learned and learned["neighbours"]:
         return int(learned["neighbours"][0])
-    others = [other for other in seen.nearest(seen.vector(row), 2)[0].tolist() if other != row]
-    return int(seen.ids[others[0]]) if others else None
+    others = [other for other in snapshot.nearest(snapshot.vector(row), 2)[0].tolist() if other != row]
+    return int(snapshot.ids[others[0]]) if others else None
 
 
 def get(session: Session, model_id: str, image_id: int) -> Attention:
@@ -107,7 +108,7 @@ def missing(session: Session, model_id: str, image_ids: Sequence[int]) -> list[i
 
 
 def read(settings: Settings, row: Attention) -> Maps:
-    """What a row names.
+    """The maps that a row names.
 
     Raises:
         AttentionNotFound: it was deleted meanwhile.

@@ -16,7 +16,7 @@ _TOGETHER = 32  # most images of one batch
 
 
 class _Waiting:
-    """A thread's image; its turn comes when it is answered, or when it is to answer itself and the others."""
+    """The image of a waiting thread. ``turn`` is set when ``answer`` is there, or when this thread is to run the next batch."""
 
     def __init__(self, pixels: NDArray[np.uint8]) -> None:
         self.pixels = pixels
@@ -38,16 +38,16 @@ class Encoder:
         self._working = False
 
     def __call__(self, images: Iterable[Image.Image]) -> Vectors:
-        """Embed decoded RGB images, as ``imaging.decode`` returns them, at least one: unit rows, a row for each. One after
-        another is reduced to what the encoder takes, so that of a generator's images only one need exist at a time."""
+        """Embed decoded RGB images, as ``imaging.decode`` returns them, at least one; returns a unit row for each. Each image
+        is reduced to the encoder's size before the next is taken, so a generator need hold only one at a time."""
         return self._run(np.stack([imaging.evaluation_array(image, self.size) for image in images]))
 
     def _run(self, batch: NDArray[np.uint8]) -> Vectors:
         (embeddings,) = self._session.run(None, {"images": batch})
         return np.asarray(embeddings, dtype=np.float32)
 
-    def one(self, pixels: NDArray[np.uint8]) -> Vectors:
-        """Embed one image, (d,), together with those that other threads bring while the encoder is at work.
+    def embed_one(self, pixels: NDArray[np.uint8]) -> Vectors:
+        """Embed one image, (d,), in one batch with those of other threads that came while the encoder was at work.
 
         Args:
             pixels: (S, S, 3), as ``imaging.evaluation_array`` makes them.
@@ -67,7 +67,7 @@ class Encoder:
         return mine.answer
 
     def _serve(self) -> None:
-        """Embed all that wait, oneself among them, then let the first of those who came meanwhile do the same."""
+        """Embed all waiting images, this thread's own among them, then hand over to the first thread that came meanwhile."""
         with self._lock:
             batch, self._waiting = self._waiting[:_TOGETHER], self._waiting[_TOGETHER:]
         try:

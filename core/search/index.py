@@ -4,7 +4,7 @@ where the graph would take too much memory."""
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import cast
 
 import faiss
 import numpy as np
@@ -55,7 +55,7 @@ def build(embeddings: NDArray[np.float32], path: Path, kind: str = "auto") -> In
     """
     count, dim = embeddings.shape
     kind = choose(count, dim) if kind == "auto" else kind
-    judged = _Judged.of(embeddings)
+    sample = _RecallSample.of(embeddings)
     index: faiss.Index
     if kind == "flat":
         index = faiss.IndexFlatIP(dim)
@@ -67,40 +67,40 @@ def build(embeddings: NDArray[np.float32], path: Path, kind: str = "auto") -> In
         index.add(embeddings)
     else:
         index = _inverted_lists(embeddings)
-        while index.nprobe < index.nlist and judged.recall(index) < _RECALL_WANTED:
+        while index.nprobe < index.nlist and sample.recall(index) < _RECALL_WANTED:
             index.nprobe = min(2 * index.nprobe, index.nlist)
     with open(path, "wb") as file:  # faiss's own writer keeps silent where the last bytes find no room
         writer = faiss.PyCallbackIOWriter(file.write)  # type: ignore[attr-defined]  # not in its stub
         faiss.write_index(index, writer)
-    return IndexInfo(kind, judged.recall(index), len(judged.queries))
+    return IndexInfo(kind, sample.recall(index), len(sample.queries))
 
 
 def _inverted_lists(embeddings: NDArray[np.float32]) -> "faiss.IndexIVFFlat":
     count, dim = embeddings.shape
     lists = max(1, min(int(_LISTS_PER_ROOT * count**0.5), count // 39 or 1))  # faiss wants 39 vectors for each
-    index: Any = faiss.IndexIVFFlat(faiss.IndexFlatIP(dim), dim, lists, faiss.METRIC_INNER_PRODUCT)
+    index = faiss.IndexIVFFlat(faiss.IndexFlatIP(dim), dim, lists, faiss.METRIC_INNER_PRODUCT)
     trained = embeddings[np.random.default_rng(0).permutation(count)[: lists * _TRAINED_PER_LIST]]
     if getattr(faiss, "get_num_gpus", int)() > 0:
         on_gpu = faiss.index_cpu_to_gpu(faiss.StandardGpuResources(), 0, index)
         on_gpu.train(trained)
         on_gpu.add(embeddings)
-        index = faiss.index_gpu_to_cpu(on_gpu)
+        index = cast("faiss.IndexIVFFlat", faiss.index_gpu_to_cpu(on_gpu))
     else:
         index.train(trained)
         index.add(embeddings)
     index.nprobe = 8
-    return index  # type: ignore[no-any-return]
+    return index
 
 
 @dataclass(frozen=True)
-class _Judged:
+class _RecallSample:
     """Some of the vectors (Q, d) and their similarities to the k best others (Q, k), exactly."""
 
     queries: NDArray[np.float32]
     exact: NDArray[np.float32]
 
     @classmethod
-    def of(cls, embeddings: NDArray[np.float32]) -> "_Judged":
+    def of(cls, embeddings: NDArray[np.float32]) -> "_RecallSample":
         queries = embeddings[np.random.default_rng(0).permutation(len(embeddings))[:_RECALL_QUERIES]]
         best = min(_RECALL_K + 1, len(embeddings))
         exact, _ = faiss.knn(queries, embeddings, best, metric=faiss.METRIC_INNER_PRODUCT)
@@ -111,8 +111,8 @@ class _Judged:
         k = self.exact.shape[1]
         if k == 0:
             return 1.0
-        found, _ = index.search(self.queries, k + 1)
-        return float((found[:, 1:] >= self.exact[:, -1:] - 1e-6).mean())
+        similarities, _ = index.search(self.queries, k + 1)
+        return float((similarities[:, 1:] >= self.exact[:, -1:] - 1e-6).mean())
 
 
 def load(path: Path) -> "faiss.Index":
@@ -132,12 +132,12 @@ def search(index: "faiss.Index", vector: NDArray[np.float32], count: int) -> tup
         vector: unit vector (d,).
         count: results wanted, at least 1.
     """
-    parameters: Any = None
+    parameters: faiss.SearchParameters | None = None
     if isinstance(index, faiss.IndexIVF) and count > _DEPTH:
         lists = min(index.nlist, index.nprobe * -(-count // _DEPTH))
         parameters = faiss.SearchParametersIVF(nprobe=lists)  # type: ignore[call-arg]
     scores, rows = index.search(vector[None], count, params=parameters)
     if rows[0, -1] >= 0:
         return rows[0], scores[0]
-    found = int((rows[0] >= 0).sum())  # what is missing is at the end
-    return rows[0, :found], scores[0, :found]
+    count_found = int((rows[0] >= 0).sum())  # what is missing is at the end
+    return rows[0, :count_found], scores[0, :count_found]

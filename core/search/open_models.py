@@ -8,11 +8,10 @@ from collections import OrderedDict
 from collections.abc import Callable, Hashable
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import Generic, TypeVar, cast
 
 import faiss
 import numpy as np
-from numpy.typing import NDArray
 
 from core.files import manifest
 from core.files.texts import Texts
@@ -20,7 +19,8 @@ from core.ground.depths import Depths
 from core.ground.folders import ModelFile
 from core.search import index
 from core.search.encoder import Encoder
-from core.search.ranking import NONE, Rows, Vector, best, compare, holds, in_order, slack
+from core.search.provenance import Neighbourhoods, Provenance
+from core.search.ranking import NONE, Rows, Vector, best, compare, holds, in_order, rounding_error
 
 T = TypeVar("T")
 EXACT_ROWS = 20_000  # allowed rows up to which they are simply all compared
@@ -34,7 +34,7 @@ _LATER = (ModelFile.ENCODER, ModelFile.NEIGHBOURHOODS, ModelFile.PROJECTION)  # 
 
 class OpenModel:
     """A published model's files: embeddings float32 (N, d), image ids and paths (N,), the index, the encoder, the
-    neighbourhoods. They stay usable when the folder is deleted.
+    neighbourhoods. All stay usable when the folder is deleted.
 
     Raises:
         DamagedModel: the folder is not there, or does not hold what its manifest says.
@@ -68,41 +68,40 @@ class OpenModel:
         return Encoder(self._read(ModelFile.ENCODER))
 
     @cached_property
-    def neighbourhoods(self) -> dict[str, NDArray[Any]]:
-        """``entropy`` float32 (R, N), ``anchor_round`` int64 (N,), ``neighbours`` int64 (N, k)."""
+    def neighbourhoods(self) -> Neighbourhoods:
         with np.load(io.BytesIO(self._read(ModelFile.NEIGHBOURHOODS))) as file:
-            return dict(file)
+            return cast(Neighbourhoods, dict(file))
 
     @cached_property
     def projection(self) -> Vector:
         """Where each image lies on the map, float32 (N, 2)."""
         return np.asarray(np.load(io.BytesIO(self._read(ModelFile.PROJECTION))), np.float32)
 
-    def provenance(self, image_id: int) -> dict[str, Any] | None:
-        """How an image was learned: ``entropy`` at the end of each round, ``anchor_round``, ``neighbours`` (image ids)."""
+    def provenance(self, image_id: int) -> Provenance | None:
+        """How an image was learned; ``None`` where the model was not trained on it."""
         row = self.row(image_id)
         stored = self.neighbourhoods
         if row is None or np.isnan(stored["entropy"][-1, row]):  # merged into the index after the training
             return None
-        became = int(stored["anchor_round"][row])
+        anchor_round = int(stored["anchor_round"][row])
         return {
             "entropy": stored["entropy"][:, row].tolist(),
-            "anchor_round": became if became >= 0 else None,
+            "anchor_round": anchor_round if anchor_round >= 0 else None,
             "neighbours": [id_ for id_ in stored["neighbours"][row].tolist() if id_ >= 0],
         }
 
     def row(self, image_id: int) -> int | None:
         """The row of an image's embedding, if the model was trained on it."""
-        at = int(np.searchsorted(self.ids, image_id, sorter=self._by_id))
-        row = int(self._by_id[at]) if at < len(self.ids) else -1
+        place = int(np.searchsorted(self.ids, image_id, sorter=self._by_id))
+        row = int(self._by_id[place]) if place < len(self.ids) else -1
         return row if row >= 0 and self.ids[row] == image_id else None
 
     def rows_of(self, image_ids: Rows) -> Rows:
         """Rows of those of the images that the model was trained on, in ascending order."""
         if not len(self.ids):
             return np.zeros(0, np.int64)
-        at = np.minimum(np.searchsorted(self.ids, image_ids, sorter=self._by_id), len(self.ids) - 1)
-        rows = self._by_id[at]
+        places = np.minimum(np.searchsorted(self.ids, image_ids, sorter=self._by_id), len(self.ids) - 1)
+        rows = self._by_id[places]
         return np.sort(rows[self.ids[rows] == image_ids])
 
     @property
@@ -129,35 +128,37 @@ class OpenModel:
     def ranked(
         self, vector: Vector, count: int, allowed: Rows | None = None, skip: int = 0, without: Rows = NONE
     ) -> tuple[Rows, Vector]:
-        """The first ``skip + count`` rows, and their similarities, of an order of all rows in which ``skip`` has no part: none
-        is on two pages, and none is on no page. Arguments as of ``nearest``.
+        """The first ``skip + count`` rows with their similarities. The order of all rows does not depend on ``skip``, so each
+        row is on exactly one page of results. Arguments as of ``nearest``.
 
         The order is by similarity, equal ones by row, where all rows are compared. Where the index is approximate, first comes
         what it finds when asked for a page, then what it finds when asked for more, and last all others by comparison.
         """
-        wanted, near = skip + count, slack(len(vector))
+        wanted, tolerance = skip + count, rounding_error(len(vector))
         depths = self._depths(count + len(without), allowed)
 
         def exactly(rows: Rows) -> Vector:
             return compare(self.embeddings[rows], vector)
 
-        if allowed is None and depths and (most := wanted + len(without)) < depths[0]:  # usually that is enough
-            asked = most + _MORE if depths[0] == _DEPTHS[0] else depths[0]  # fewer are the first of the same ones
-            rows, proposed = index.search(self.index, vector, min(asked, depths[0]))
-            if len(rows) > most and proposed[most - 1] > proposed[-1] + near:
-                close = int(np.searchsorted(-proposed, near - proposed[most - 1], "right"))
+        if allowed is None and depths and (needed := wanted + len(without)) < depths[0]:  # usually that is enough
+            # The index compares depths[0] candidates anyway: asked for fewer, it returns the first of the same ones.
+            index_depth = needed + _MORE if depths[0] == _DEPTHS[0] else depths[0]
+            rows, proposed = index.search(self.index, vector, min(index_depth, depths[0]))
+            if len(rows) > needed and proposed[needed - 1] > proposed[-1] + tolerance:
+                close = int(np.searchsorted(-proposed, tolerance - proposed[needed - 1], "right"))
                 rows, scores = in_order(rows[:close], exactly(rows[:close]))
                 if len(without):
-                    others = ~holds(without, rows[:most])
-                    rows, scores = rows[:most][others], scores[:most][others]
+                    others = ~holds(without, rows[:needed])
+                    rows, scores = rows[:needed][others], scores[:needed][others]
                 return rows[:wanted], scores[:wanted]
-        found, scores, placed = NONE, np.zeros(0, np.float32), NONE
+        ordered, scores, placed = NONE, np.zeros(0, np.float32), NONE
         for depth in depths:
             rows, proposed = index.search(self.index, vector, depth)
-            sure = int(np.count_nonzero(proposed > proposed[-1] + near)) if len(rows) == depth else 0  # others may equal the last
+            # Results as near as the last one may have equals that the index left out, so only those before count.
+            certain = int(np.count_nonzero(proposed > proposed[-1] + tolerance)) if len(rows) == depth else 0
             if allowed is None:
-                sure = min(sure, wanted + len(without))
-            rows, some = best(rows, proposed, sure, near, exactly)
+                certain = min(certain, wanted + len(without))
+            rows, exact_scores = best(rows, proposed, certain, tolerance, exactly)
             new = ~holds(without, rows)
             if allowed is not None:
                 passed = holds(allowed, rows)
@@ -166,17 +167,17 @@ class OpenModel:
                 new &= passed
             if len(placed):
                 new &= ~holds(placed, rows)
-            found, scores = np.concatenate([found, rows[new]]), np.concatenate([scores, some[new]])
-            if len(found) >= wanted:
-                return found[:wanted], scores[:wanted]
+            ordered, scores = np.concatenate([ordered, rows[new]]), np.concatenate([scores, exact_scores[new]])
+            if len(ordered) >= wanted:
+                return ordered[:wanted], scores[:wanted]
             placed = np.sort(np.concatenate([placed, rows]))
         rest = np.arange(len(self.ids)) if allowed is None else allowed
         proposed = self.similarities(rest, vector[None])[:, 0]
         done = np.union1d(placed, without)
         done = np.searchsorted(rest, done[holds(rest, done)])
         proposed[done] = -np.inf
-        rows, some = best(rest, proposed, min(wanted - len(found), len(rest) - len(done)), near, exactly)
-        return np.concatenate([found, rows]), np.concatenate([scores, some])
+        rows, exact_scores = best(rest, proposed, min(wanted - len(ordered), len(rest) - len(done)), tolerance, exactly)
+        return np.concatenate([ordered, rows]), np.concatenate([scores, exact_scores])
 
     def _depths(self, page: int, allowed: Rows | None) -> tuple[int, ...]:
         """How many results the index is asked for, one after the other, before all rows are compared."""
@@ -190,14 +191,14 @@ class OpenModel:
         ``ranking.best`` takes them."""
         result = np.empty((len(rows), len(queries)), np.float32)
         for start in range(0, len(rows), _BLOCK):
-            some = rows[start : start + _BLOCK]
-            span = self.embeddings[some[0] : some[-1] + 1]
-            if len(span) == len(some):
+            block = rows[start : start + _BLOCK]
+            span = self.embeddings[block[0] : block[-1] + 1]
+            if len(span) == len(block):
                 np.matmul(span, queries.T, out=result[start : start + _BLOCK])
-            elif len(span) <= _DENSE * len(some):  # faster than to copy the rows
-                result[start : start + _BLOCK] = (span @ queries.T)[some - some[0]]
+            elif len(span) <= _DENSE * len(block):  # faster than to copy the rows
+                result[start : start + _BLOCK] = (span @ queries.T)[block - block[0]]
             else:
-                np.matmul(self.embeddings[some], queries.T, out=result[start : start + _BLOCK])
+                np.matmul(self.embeddings[block], queries.T, out=result[start : start + _BLOCK])
         return result
 
 
@@ -209,8 +210,8 @@ class _Slot(Generic[T]):
 
 
 class Recent(Generic[T]):
-    """The most recently used values, each of them in its newest version and made once; making one does not keep those who
-    ask for others waiting."""
+    """A cache of the most recently used values: each is made once, and kept in its newest version only. While one is made,
+    threads that ask for others do not wait."""
 
     def __init__(self, size: int) -> None:
         self._size = size
@@ -232,7 +233,7 @@ class Recent(Generic[T]):
         return slot.values[0]
 
     def drop(self, useless: Callable[[T], bool]) -> None:
-        """Let go of the values of which that is true."""
+        """Forget the values for which ``useless`` is true."""
         with self._lock:
             for key in [key for key, slot in self._slots.items() if slot.values and useless(slot.values[0])]:
                 del self._slots[key]

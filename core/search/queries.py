@@ -14,7 +14,7 @@ class Filter:
     anchor_round: int | None = None  # the round in which the image became an anchor; 0 for those that never did
     min_entropy: float | None = None  # at the end of a round
     max_entropy: float | None = None
-    entropy_round: int | None = None  # which; by default the last
+    entropy_round: int | None = None  # the round; by default the last
     trained_towards: int | None = None  # an image that was among the neighbours of those wanted
     path_prefix: str | None = None
 
@@ -24,8 +24,8 @@ class Query:
     """What to look for: a vector, or stored images as good and bad examples.
 
     ``average`` searches by the mean of the good minus the mean of the bad vectors. ``best_score`` ranks an image by its
-    similarity to the nearest good example, and after all others, by minus its similarity to the nearest bad one, where that
-    is nearer.
+    similarity to the nearest good example. Where the nearest bad example is nearer, it comes after all others, ranked by minus
+    its similarity to that one.
     """
 
     positive: tuple[int, ...] = ()

@@ -1,7 +1,7 @@
 """The order of answers: by similarity, equal ones by row, the same whatever else is asked for.
 
-A matrix product rounds a similarity by where its row lies among the others, and faiss cuts through equal ones as it likes. So
-both only propose: what they may have misjudged is compared again, each row by itself.
+How a matrix product rounds a similarity depends on where its row lies among the others, and faiss returns any of those that
+are equal to the last one. So both only propose rows: those that rounding may have misordered are compared again one by one.
 """
 
 from collections.abc import Callable
@@ -15,15 +15,15 @@ NONE: Rows = np.zeros(0, np.int64)
 _BLOCK = 4096  # rows that are compared in float64 at one time
 
 
-def slack(dim: int) -> float:
-    """Below which the difference of two float32 similarities of unit vectors (d,) says nothing of their order: twice the
-    most that the roundings of d products and sums can add up to (Higham 2002, section 3.1)."""
+def rounding_error(dim: int) -> float:
+    """The difference of two float32 similarities of unit vectors (d,) up to which rounding may have swapped their order:
+    twice the bound on the error of d products and sums (Higham 2002, section 3.1)."""
     return (dim + 16) * 2.0**-23
 
 
 def compare(vectors: Vector, query: Vector) -> Vector:
-    """Similarities (n,) of vectors (n, d) with one (d,): summed in float64 row by row, so that equal vectors have equal ones
-    and the other rows do not matter."""
+    """Similarities (n,) of vectors (n, d) with one (d,): summed in float64 row by row, so that equal vectors get equal
+    similarities, whatever the other rows are."""
     wide = query.astype(np.float64)
     if len(vectors) <= _BLOCK:
         return (vectors * wide).sum(axis=1).astype(np.float32)  # type: ignore[no-any-return]
@@ -33,21 +33,21 @@ def compare(vectors: Vector, query: Vector) -> Vector:
     return result
 
 
-def best(rows: Rows, proposed: Vector, count: int, near: float, exactly: Callable[[Rows], Vector]) -> tuple[Rows, Vector]:
+def best(rows: Rows, proposed: Vector, count: int, tolerance: float, exactly: Callable[[Rows], Vector]) -> tuple[Rows, Vector]:
     """The ``count`` best of some rows, in order.
 
     Args:
         rows: (n,).
-        proposed: their similarities (n,), each wrong by less than half of ``near``.
+        proposed: their similarities (n,), each wrong by less than half of ``tolerance``.
         count: results wanted, at most n.
-        near: what ``slack`` gives.
+        tolerance: what ``rounding_error`` gives.
         exactly: the similarities (m,) of rows (m,).
     """
     if count < len(rows):
         least = np.partition(proposed, len(rows) - count)[len(rows) - count] if count else np.inf
-        rows = rows[proposed >= least - near]
-    found, scores = in_order(rows, exactly(rows))
-    return found[:count], scores[:count]
+        rows = rows[proposed >= least - tolerance]
+    ordered, scores = in_order(rows, exactly(rows))
+    return ordered[:count], scores[:count]
 
 
 def in_order(rows: Rows, scores: Vector) -> tuple[Rows, Vector]:
@@ -60,6 +60,6 @@ def holds(ascending: Rows, values: Rows) -> NDArray[np.bool_]:
     """Which of the values are among ascending ones, (len(values),)."""
     if not len(ascending):
         return np.zeros(len(values), bool)
-    at = np.minimum(np.searchsorted(ascending, values), len(ascending) - 1)
-    found: NDArray[np.bool_] = ascending[at] == values
-    return found
+    places = np.minimum(np.searchsorted(ascending, values), len(ascending) - 1)
+    matches: NDArray[np.bool_] = ascending[places] == values
+    return matches

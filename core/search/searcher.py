@@ -13,7 +13,7 @@ from core.errors import BadQuery, DatasetNotFound, ImageNotFound, ModelNotFound,
 from core.files import manifest
 from core.search.open_models import OpenModel, Recent
 from core.search.queries import Query
-from core.search.ranking import Rows, Vector, best, slack
+from core.search.ranking import Rows, Vector, best, rounding_error
 from core.search.snapshots import Labels, Neighbour, Snapshot
 from core.search.votes import LeaveOneOut, leave_one_out
 from core.settings import Settings
@@ -25,10 +25,10 @@ _OPEN_MODELS = 8
 _RELEASE_SECONDS = 60.0  # after which deleted models are let go of, and so their space on the disk
 _TRIES = 3  # at a folder that compaction may replace at any moment
 
-# A model with the dataset that it is of and what that dataset's answers depend on, in one statement.
-_SEEN = select(Dataset.id, Dataset.generation, Model.id.label("model_id"), Model.directory).select_from(Dataset)
-_CURRENT = _SEEN.outerjoin(Model, Model.id == Dataset.model_id)
-_BY_MODEL = _SEEN.join(Model, Model.dataset_id == Dataset.id).where(Model.id == bindparam("id"))
+# A model with its dataset, and the dataset's generation, on which its answers depend, in one statement.
+_DATASET_AND_MODEL = select(Dataset.id, Dataset.generation, Model.id.label("model_id"), Model.directory).select_from(Dataset)
+_CURRENT = _DATASET_AND_MODEL.outerjoin(Model, Model.id == Dataset.model_id)
+_BY_MODEL = _DATASET_AND_MODEL.join(Model, Model.dataset_id == Dataset.id).where(Model.id == bindparam("id"))
 _BY_DATASET = _CURRENT.where(Dataset.id == bindparam("id"))
 _BY_IMAGE = _CURRENT.join(Image, Image.dataset_id == Dataset.id).where(Image.id == bindparam("id"))
 _TRAINED = _CURRENT.where(Dataset.model_id.is_not(None)).limit(2)
@@ -55,7 +55,7 @@ class Searcher:
         decoders: of this process, also for what is not a query; to be closed with it.
 
     Args:
-        on_encoded: is told the seconds that decoding and encoding a query's image took.
+        on_encoded: called with the seconds that decoding and encoding a query's image took.
     """
 
     def __init__(self, settings: Settings, db: Database, on_encoded: Callable[[float], None] = lambda _: None) -> None:
@@ -78,30 +78,30 @@ class Searcher:
         """
         look_up = self._db.look_up
         if model_id is not None:
-            found = look_up(_BY_MODEL, id=model_id)
+            rows = look_up(_BY_MODEL, id=model_id)
         elif dataset_id is not None:
-            found = look_up(_BY_DATASET, id=dataset_id)
+            rows = look_up(_BY_DATASET, id=dataset_id)
         elif image_id is not None:
-            found = look_up(_BY_IMAGE, id=image_id)
+            rows = look_up(_BY_IMAGE, id=image_id)
         else:
-            found = look_up(_TRAINED)
-        if model_id is not None and not found:
+            rows = look_up(_TRAINED)
+        if model_id is not None and not rows:
             raise ModelNotFound(model_id)
-        if dataset_id is not None and not found:
+        if dataset_id is not None and not rows:
             raise DatasetNotFound(dataset_id)
-        if dataset_id is not None and found[0][0] != dataset_id:
+        if dataset_id is not None and rows[0][0] != dataset_id:
             raise BadQuery(f"{model_id} is not a model of {dataset_id}")
-        if image_id is not None and not found:
+        if image_id is not None and not rows:
             raise ImageNotFound(image_id)
-        if len(found) != 1:
-            raise BadQuery(f"name a dataset_id or a model_id ({'several datasets have' if found else 'no dataset has'} a model)")
-        ((owner, generation, seen, directory),) = found
-        if seen is None:
+        if len(rows) != 1:
+            raise BadQuery(f"name a dataset_id or a model_id ({'several datasets have' if rows else 'no dataset has'} a model)")
+        ((owner, generation, chosen_id, directory),) = rows
+        if chosen_id is None:
             raise NoModel(f"{owner} has no model yet; train one with POST /jobs")
-        snapshot = self._snapshots.get(seen, (directory, generation), lambda: self._snapshot(seen, owner))
+        snapshot = self._snapshots.get(chosen_id, (directory, generation), lambda: self._snapshot(chosen_id, owner))
         if time.monotonic() - self._released > _RELEASE_SECONDS:
             self.release()
-        return View(seen, owner, generation, snapshot)
+        return View(chosen_id, owner, generation, snapshot)
 
     def _snapshot(self, model_id: str, dataset_id: str, tries: int = _TRIES) -> Snapshot:
         with self._db.read() as session:  # one moment: the folder, what was added to it, deletions and labels
@@ -119,7 +119,7 @@ class Searcher:
         return self._labels.get(dataset_id, version, lambda: Labels.read(session, dataset_id))
 
     def release(self) -> None:
-        """Let go of models whose folder was deleted; until then the disk's space is not free."""
+        """Close models whose folder was deleted; until then their space on the disk is not free."""
         self._released = time.monotonic()
         self._snapshots.drop(lambda snapshot: not snapshot.model.folder.exists())
         self._models.drop(lambda model: not model.folder.exists())
@@ -150,7 +150,7 @@ class Searcher:
 
     def _encoded(self, view: View, data: bytes, max_pixels: int) -> Vector:
         began, encoder = time.perf_counter(), view.snapshot.model.encoder
-        vector = encoder.one(self.decoders.pixels(data, encoder.size, max_pixels, view.snapshot.model.depths))
+        vector = encoder.embed_one(self.decoders.pixels(data, encoder.size, max_pixels, view.snapshot.model.depths))
         self._on_encoded(time.perf_counter() - began)
         return vector
 
@@ -161,37 +161,39 @@ class Searcher:
             ImageNotFound: an image that the query names.
             BadQuery: its vector has another length than the model's, or its examples cancel out.
         """
-        seen, named = view.snapshot, query.positive + query.negative
-        allowed = seen.passing(query.only)
-        own = np.array(sorted({row for id_ in named if (row := seen.row(id_)) is not None}), np.int64)
+        snapshot, named = view.snapshot, query.positive + query.negative
+        allowed = snapshot.passing(query.only)
+        example_rows = np.array(sorted({row for id_ in named if (row := snapshot.row(id_)) is not None}), np.int64)
         if query.vector is not None:
             vector = _unit(query.vector, view.dim)
         elif len(named) == 1:
-            vector = seen.vector(own.item()) if len(own) else self.vector_of(view, named[0])
+            vector = snapshot.vector(example_rows.item()) if len(example_rows) else self.vector_of(view, named[0])
         else:
             good = np.stack([self.vector_of(view, id_) for id_ in query.positive])
             bad = np.stack([self.vector_of(view, id_) for id_ in query.negative]) if query.negative else None
             if query.strategy == "best_score":
-                rows = np.setdiff1d(seen.live if allowed is None else allowed, own, assume_unique=True)
-                rows, scores = _best_score(seen, good, bad, query.offset + query.k, rows)
-                return self._answer(seen, query, rows[query.offset :], scores[query.offset :])
+                rows = np.setdiff1d(snapshot.live if allowed is None else allowed, example_rows, assume_unique=True)
+                rows, scores = _best_score(snapshot, good, bad, query.offset + query.k, rows)
+                return self._answer(snapshot, query, rows[query.offset :], scores[query.offset :])
             vector = _unit(good.mean(axis=0) - (0 if bad is None else bad.mean(axis=0)), view.dim)
-        return self._answer(seen, query, *seen.nearest(vector, query.k, allowed, query.offset, own))
+        return self._answer(snapshot, query, *snapshot.nearest(vector, query.k, allowed, query.offset, example_rows))
 
     @staticmethod
-    def _answer(seen: Snapshot, query: Query, rows: Rows, scores: Vector) -> list[Neighbour]:
+    def _answer(snapshot: Snapshot, query: Query, rows: Rows, scores: Vector) -> list[Neighbour]:
         if query.min_score > -2:
             enough = scores.astype(np.float64) >= query.min_score
             rows, scores = rows[enough], scores[enough]
-        return seen.described(rows, scores)
+        return snapshot.described(rows, scores)
 
     def leave_one_out(self, view: View, k: int | None, temperature: float, min_labels: int) -> LeaveOneOut:
         """How well the labels given so far predict each other under the model; kept until anything changes. Arguments as of
         ``votes.leave_one_out``."""
-        seen = view.snapshot
+        snapshot = view.snapshot
 
         def judge() -> LeaveOneOut:
-            return leave_one_out(seen.vectors(seen.labelled), seen.classes, seen.names, k, temperature, min_labels)
+            return leave_one_out(
+                snapshot.vectors(snapshot.labelled), snapshot.classes, snapshot.names, k, temperature, min_labels
+            )
 
         return self._judged.get((view.model_id, k, temperature, min_labels), view.generation, judge)
 
@@ -210,14 +212,16 @@ def _best_score(snapshot: Snapshot, good: Vector, bad: Vector | None, count: int
         return np.where(nearest_good >= nearest_bad, nearest_good, -1 - nearest_bad)
 
     def exactly(rows: Rows) -> Vector:
-        nearest = [np.max([snapshot.compare(rows, one) for one in some], axis=0) for some in (good, bad) if some is not None]
-        return nearest[0] if bad is None else score(nearest[0], nearest[1])
+        nearest_good: Vector = np.max([snapshot.compare(rows, example) for example in good], axis=0)
+        if bad is None:
+            return nearest_good
+        return score(nearest_good, np.max([snapshot.compare(rows, example) for example in bad], axis=0))
 
-    near = slack(good.shape[1])
+    tolerance = rounding_error(good.shape[1])
     scores = snapshot.similarities(rows, good).max(axis=1)
     if bad is not None:
         worst = snapshot.similarities(rows, bad).max(axis=1)
-        unsure = np.abs(scores - worst) <= near  # which of the two is nearer
+        unsure = np.abs(scores - worst) <= tolerance  # which of the two is nearer
         scores = score(scores, worst)
         scores[unsure] = exactly(rows[unsure])
-    return best(rows, scores, min(count, len(rows)), near, exactly)
+    return best(rows, scores, min(count, len(rows)), tolerance, exactly)

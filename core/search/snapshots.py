@@ -1,8 +1,7 @@
-"""What a query sees: a model, the images added and deleted since it was trained, and the labels, all of one moment."""
+"""What a query reads: a model, the images added and deleted since it was trained, and the labels, all of one moment."""
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,8 +10,9 @@ from sqlalchemy.orm import Session
 
 from core.errors import BadQuery
 from core.search.open_models import OpenModel, Recent
+from core.search.provenance import Provenance
 from core.search.queries import Filter
-from core.search.ranking import NONE, Rows, Vector, best, compare, in_order, slack
+from core.search.ranking import NONE, Rows, Vector, best, compare, in_order, rounding_error
 from core.store.tables import Deletion, Embedding, Image, Label
 
 _FILTERS = 4  # whose rows are kept
@@ -41,12 +41,12 @@ class Labels:
 
     @classmethod
     def read(cls, session: Session, dataset_id: str) -> "Labels":
-        given = select(Label.image_id, Label.label).join(Image, Image.id == Label.image_id)
-        found = session.execute(given.where(Image.dataset_id == dataset_id).order_by(Label.image_id)).all()
-        names = sorted({label for _, label in found})
+        labels = select(Label.image_id, Label.label).join(Image, Image.id == Label.image_id)
+        rows = session.execute(labels.where(Image.dataset_id == dataset_id).order_by(Label.image_id)).all()
+        names = sorted({label for _, label in rows})
         number_of = {name: number for number, name in enumerate(names)}
-        ids = np.fromiter((id_ for id_, _ in found), np.int64, len(found))
-        return cls(ids, np.fromiter((number_of[label] for _, label in found), np.int64, len(found)), names)
+        ids = np.fromiter((id_ for id_, _ in rows), np.int64, len(rows))
+        return cls(ids, np.fromiter((number_of[label] for _, label in rows), np.int64, len(rows)), names)
 
 
 class Snapshot:
@@ -64,16 +64,16 @@ class Snapshot:
     def __init__(self, session: Session, model: OpenModel, model_id: str, dataset_id: str, labels: Labels) -> None:
         self.model = model
         self._base = len(model.ids)
-        later = select(Embedding.image_id, Embedding.vector, Image.path).join(Image, Image.id == Embedding.image_id)
-        later = later.where(Embedding.model_id == model_id, Embedding.image_id > model.last_image)
-        added = session.execute(later.order_by(Embedding.image_id)).all()
+        later_images = select(Embedding.image_id, Embedding.vector, Image.path).join(Image, Image.id == Embedding.image_id)
+        later_images = later_images.where(Embedding.model_id == model_id, Embedding.image_id > model.last_image)
+        added = session.execute(later_images.order_by(Embedding.image_id)).all()
         self._added_ids = np.array([id_ for id_, _, _ in added], np.int64)
         self._added_paths = [path for _, _, path in added]
         dim = model.embeddings.shape[1]
         self._added = np.frombuffer(b"".join(data for _, data, _ in added), "<f4").reshape(-1, dim)
         self.ids: Rows = np.concatenate([model.ids, self._added_ids]) if added else model.ids
-        gone = session.scalars(select(Deletion.image_id).where(Deletion.dataset_id == dataset_id)).all()
-        self._dead = model.rows_of(np.array(gone, np.int64))
+        deleted = session.scalars(select(Deletion.image_id).where(Deletion.dataset_id == dataset_id)).all()
+        self._dead = model.rows_of(np.array(deleted, np.int64))
         self._gone = frozenset(self._dead.tolist())
         self._passing: Recent[Rows | None] = Recent(_FILTERS)
         self.labelled = self.rows_of(labels.ids)
@@ -95,8 +95,8 @@ class Snapshot:
         row = self.model.row(image_id)
         if row is not None:
             return None if row in self._gone else row
-        at = int(np.searchsorted(self._added_ids, image_id))
-        return self._base + at if at < len(self._added_ids) and self._added_ids[at] == image_id else None
+        place = int(np.searchsorted(self._added_ids, image_id))
+        return self._base + place if place < len(self._added_ids) and self._added_ids[place] == image_id else None
 
     def rows_of(self, image_ids: Rows) -> Rows:
         """Rows of those of the images that were embedded and not deleted, ascending."""
@@ -129,11 +129,11 @@ class Snapshot:
 
     def described(self, rows: Rows, scores: Vector) -> list[Neighbour]:
         """Rows with their similarities as answers, in the same order."""
-        found = zip(self.ids[rows].tolist(), scores.tolist(), rows.tolist(), strict=True)
-        return [Neighbour(id_, score, *self.describe(row)) for id_, score, row in found]
+        columns = zip(self.ids[rows].tolist(), scores.tolist(), rows.tolist(), strict=True)
+        return [Neighbour(id_, score, *self.describe(row)) for id_, score, row in columns]
 
-    def provenance(self, image_id: int) -> dict[str, Any] | None:
-        """How an image was learned, its neighbours without those that were deleted; ``None`` for one that was added later."""
+    def provenance(self, image_id: int) -> Provenance | None:
+        """How an image was learned, without neighbours that were deleted since; ``None`` for one that was added later."""
         learned = self.model.provenance(image_id)
         if learned is None:
             return None
@@ -155,7 +155,7 @@ class Snapshot:
         self, vector: Vector, count: int, allowed: Rows | None = None, skip: int = 0, without: Rows = NONE
     ) -> tuple[Rows, Vector]:
         """Rows and similarities of the ``count`` most similar live rows after the first ``skip``, best first, equal ones by
-        row. Other ``skip`` give other rows, and together all of them, through an approximate index too.
+        row. Pages that differ in ``skip`` share no row and together hold all of them, also with an approximate index.
 
         Args:
             vector: unit vector (d,).
@@ -174,7 +174,7 @@ class Snapshot:
             return self.model.nearest(vector, count, old, skip, without)
         rows, scores = self.model.ranked(vector, count, old, skip, without)
         proposed, most = self._added[added - self._base] @ vector, min(skip + count, len(added))
-        added, more = best(added, proposed, most, slack(len(vector)), lambda rows: self.compare(rows, vector))
+        added, more = best(added, proposed, most, rounding_error(len(vector)), lambda rows: self.compare(rows, vector))
         places = np.minimum.accumulate(scores)  # what an approximate index found late stays behind
         merged = np.argsort(-np.concatenate([places, more]), kind="stable")[skip : skip + count]
         return in_order(np.concatenate([rows, added])[merged], np.concatenate([scores, more])[merged])
@@ -194,9 +194,9 @@ class Snapshot:
             keep &= self._of_labels(only.labels or (), only.unlabelled)
         learned = self.model.neighbourhoods
         if only.anchor_round is not None:
-            became = learned["anchor_round"]
+            anchor_round = learned["anchor_round"]
             trained = ~np.isnan(learned["entropy"][-1])
-            keep &= self._of_the_model(became == only.anchor_round if only.anchor_round else (became < 0) & trained)
+            keep &= self._of_the_model(anchor_round == only.anchor_round if only.anchor_round else (anchor_round < 0) & trained)
         if only.min_entropy is not None or only.max_entropy is not None:
             keep &= self._of_the_model(self._of_entropy(learned["entropy"], only))
         if only.trained_towards is not None:
@@ -207,7 +207,7 @@ class Snapshot:
         return np.flatnonzero(keep)
 
     @staticmethod
-    def _of_entropy(entropy: NDArray[Any], only: Filter) -> Mask:
+    def _of_entropy(entropy: NDArray[np.float32], only: Filter) -> Mask:
         rounds = len(entropy)
         if only.entropy_round is not None and only.entropy_round >= rounds:
             raise BadQuery(f"entropy_round: {only.entropy_round} is not a round of this model, 0 to {rounds - 1}")

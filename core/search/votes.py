@@ -7,7 +7,7 @@ import faiss
 import numpy as np
 from numpy.typing import NDArray
 
-from core.search.ranking import Rows, Vector, best, compare, in_order, slack
+from core.search.ranking import Rows, Vector, best, compare, in_order, rounding_error
 from core.search.snapshots import Neighbour, Snapshot
 
 MIN_LABELS = 3  # labelled images that a class has before it counts as known
@@ -21,7 +21,7 @@ _NAMED = 3  # classes that a reason names
 @dataclass(frozen=True)
 class Classification:
     """A weighted kNN vote; ``label`` is ``None`` where its probability is below the minimum asked for, or where the vote
-    abstained, for the reason in ``abstained``: then nobody has voted."""
+    abstained, for the reason in ``abstained``; then there are no voters."""
 
     label: str | None
     confidence: float
@@ -58,10 +58,10 @@ def abstention(classes: Rows, names: list[str], min_labels: int) -> str | None:
     if np.count_nonzero(counts >= min_labels) >= 2:
         return None
     number = _WORDS[min_labels - 1] if min_labels <= len(_WORDS) else str(min_labels)
-    there = [f"{names[at]} {counts[at]:,}" for at in np.argsort(-counts, kind="stable")[:_NAMED]]
+    counts_named = [f"{names[index]} {counts[index]:,}" for index in np.argsort(-counts, kind="stable")[:_NAMED]]
     if len(names) > _NAMED:
-        there.append(f"and {len(names) - _NAMED:,} more")
-    has = f"so far there are: {', '.join(there)}" if there else "no image has a label yet"
+        counts_named.append(f"and {len(names) - _NAMED:,} more")
+    has = f"so far there are: {', '.join(counts_named)}" if counts_named else "no image has a label yet"
     return f"needs at least two classes with {number} label{'' if min_labels == 1 else 's'} each; {has}"
 
 
@@ -99,10 +99,10 @@ def classify(
         rows, classes = rows[others], classes[others]
     proposed = snapshot.similarities(rows, vector[None])[:, 0]  # (labelled,)
 
-    def exactly(some: Rows) -> Vector:
-        return snapshot.compare(some, vector)
+    def exactly(voter_rows: Rows) -> Vector:
+        return snapshot.compare(voter_rows, vector)
 
-    voters, sims = best(rows, proposed, min(k, len(rows)), slack(len(vector)), exactly)
+    voters, sims = best(rows, proposed, min(k, len(rows)), rounding_error(len(vector)), exactly)
     probabilities = vote(sims, classes[np.searchsorted(rows, voters)], len(snapshot.names), temperature)
     order = np.argsort(-probabilities, kind="stable")
     confidence = float(probabilities[order[0]])
@@ -115,13 +115,13 @@ def classify(
 
 
 def predict(
-    queries: Vector, own: Rows, voters: Vector, classes: Rows, count: int, k: int, temperature: float
+    queries: Vector, own_voters: Rows, voters: Vector, classes: Rows, count: int, k: int, temperature: float
 ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
     """Classes and their probabilities by the votes of the labelled images, none of which votes on itself.
 
     Args:
         queries: unit vectors (Q, d) to predict.
-        own: which of the voters each query is, (Q,); -1 for none.
+        own_voters: which of the voters each query is, (Q,); -1 for none.
         voters: unit vectors (M, d) of the labelled images, at least two.
         classes: their classes, (M,).
         count: number of classes.
@@ -129,21 +129,23 @@ def predict(
         temperature: T.
     """
     guesses, confidences = np.zeros(len(queries), np.int64), np.zeros(len(queries))
-    for at, (rows, sims) in enumerate(_voters(queries, own, voters, k)):
+    for place, (rows, sims) in enumerate(_voters(queries, own_voters, voters, k)):
         probabilities = vote(sims, classes[rows], count, temperature)
-        guesses[at] = int(np.argmax(probabilities))
-        confidences[at] = probabilities[guesses[at]]
+        guesses[place] = int(np.argmax(probabilities))
+        confidences[place] = probabilities[guesses[place]]
     return guesses, confidences
 
 
-def _voters(queries: Vector, own: Rows, voters: Vector, k: int) -> Iterator[tuple[Rows, Vector]]:
+def _voters(queries: Vector, own_voters: Rows, voters: Vector, k: int) -> Iterator[tuple[Rows, Vector]]:
     """For each query the ``k`` voters nearest to it, best first, equal ones by row; arguments as of ``predict``."""
-    deep, near = min(k + 1 + _SPARE, len(voters)), slack(voters.shape[1])
-    proposals = zip(own.tolist(), queries, *faiss.knn(queries, voters, deep, metric=faiss.METRIC_INNER_PRODUCT), strict=True)
-    for self_, query, proposed, found in proposals:
-        rows = found[found != self_]
+    deep, tolerance = min(k + 1 + _SPARE, len(voters)), rounding_error(voters.shape[1])
+    proposals = zip(
+        own_voters.tolist(), queries, *faiss.knn(queries, voters, deep, metric=faiss.METRIC_INNER_PRODUCT), strict=True
+    )
+    for self_, query, proposed, neighbours in proposals:
+        rows = neighbours[neighbours != self_]
         rows, sims = in_order(rows, compare(voters[rows], query))
-        if deep < len(voters) and sims[k - 1] <= proposed[-1] + near:  # one that was not found may be as near
+        if deep < len(voters) and sims[k - 1] <= proposed[-1] + tolerance:  # one beyond those that faiss returned may be as near
             rows, sims = _of_all(query, self_, voters, k)
         yield rows[:k], sims[:k]
 
@@ -152,7 +154,7 @@ def _of_all(query: Vector, self_: int, voters: Vector, k: int) -> tuple[Rows, Ve
     proposed = voters @ query
     if self_ >= 0:
         proposed[self_] = -np.inf
-    return best(np.arange(len(voters)), proposed, k, slack(len(query)), lambda rows: compare(voters[rows], query))
+    return best(np.arange(len(voters)), proposed, k, rounding_error(len(query)), lambda rows: compare(voters[rows], query))
 
 
 def leave_one_out(
@@ -167,15 +169,15 @@ def leave_one_out(
     if reason := abstention(classes, names, min_labels):
         return LeaveOneOut(None, 0, None, names, np.zeros((len(names), len(names)), np.int64), {}, reason)
     most = len(classes) - 1
-    tried = [min(k, most)] if k else [one for one in KS if one <= most]
+    tried = [min(k, most)] if k else [k_tried for k_tried in KS if k_tried <= most]
     judged = np.arange(0, len(classes), -(-len(classes) // _JUDGED))
     guesses = np.zeros((len(tried), len(judged)), np.int64)
-    for at, (rows, sims) in enumerate(_voters(voters[judged], judged, voters, tried[-1])):
-        for number, one in enumerate(tried):
-            guesses[number, at] = np.argmax(vote(sims[:one], classes[rows[:one]], len(names), temperature))
+    for place, (rows, sims) in enumerate(_voters(voters[judged], judged, voters, tried[-1])):
+        for number, k_tried in enumerate(tried):
+            guesses[number, place] = np.argmax(vote(sims[:k_tried], classes[rows[:k_tried]], len(names), temperature))
     right = (guesses == classes[judged]).mean(axis=1).tolist()
     by_k = dict(zip(tried, right, strict=True))
-    chosen = max(by_k, key=lambda one: (by_k[one], one))
+    best_k = max(by_k, key=lambda k_tried: (by_k[k_tried], k_tried))
     confusion = np.zeros((len(names), len(names)), np.int64)
-    np.add.at(confusion, (classes[judged], guesses[tried.index(chosen)]), 1)
-    return LeaveOneOut(chosen, len(judged), by_k[chosen], names, confusion, by_k)
+    np.add.at(confusion, (classes[judged], guesses[tried.index(best_k)]), 1)
+    return LeaveOneOut(best_k, len(judged), by_k[best_k], names, confusion, by_k)

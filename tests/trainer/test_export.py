@@ -75,5 +75,5 @@ def test_every_kind_of_file_is_embedded_as_in_the_evaluation(tmp_path: Path, who
     expected = encode(run.encoder, evaluation_batches(listed, config.image_size), torch.device("cpu")).numpy()
     encoder = Encoder(exported / "encoder.onnx")
     for row, image in enumerate(listed.images):
-        found = encoder.one(evaluation_array(decode(files[image.path]), encoder.size))
+        found = encoder.embed_one(evaluation_array(decode(files[image.path]), encoder.size))
         assert float(found @ expected[row]) >= 0.999, image.path

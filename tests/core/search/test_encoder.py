@@ -51,7 +51,7 @@ def solid(value: int) -> np.ndarray:
 def test_images_that_come_while_it_works_are_embedded_together(mean_colour: bytes) -> None:
     encoder = Counting(mean_colour, 40)
     with ThreadPoolExecutor(41) as pool:
-        answers = [pool.submit(encoder.one, solid(value)) for value in range(41)]
+        answers = [pool.submit(encoder.embed_one, solid(value)) for value in range(41)]
         while len(encoder._waiting) < 40:
             threading.Event().wait(0.01)
         encoder.all_there.set()
@@ -71,9 +71,9 @@ def test_an_error_reaches_every_image_of_its_batch_and_the_next_one_works(mean_c
 
     encoder = Failing(mean_colour)
     with pytest.raises(RuntimeError, match="no memory"):
-        encoder.one(solid(1))
+        encoder.embed_one(solid(1))
     encoder.broken = False
-    assert encoder.one(solid(2)).tolist() == [2, 2, 2]
+    assert encoder.embed_one(solid(2)).tolist() == [2, 2, 2]
 
 
 def test_a_generator_is_consumed_image_by_image(mean_colour: bytes) -> None:

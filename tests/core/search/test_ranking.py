@@ -10,7 +10,7 @@ from core.ground.folders import ModelFile
 from core.search import index
 from core.search.open_models import OpenModel
 from core.search.queries import Filter
-from core.search.ranking import best, compare, slack
+from core.search.ranking import best, compare, rounding_error
 from core.search.snapshots import Labels, Snapshot
 from core.settings import Settings
 from core.store.db import Database
@@ -108,7 +108,7 @@ def test_added_and_deleted_images_take_their_places_among_equal_ones(db: Databas
 def test_the_best_are_chosen_by_their_own_similarity_not_by_the_proposed_one() -> None:
     vectors = with_equal_ones(500, 100)
     query, rows = vectors[0], np.arange(500)
-    near = slack(100)
+    near = rounding_error(100)
     proposed = compare(vectors, query) + np.random.default_rng(0).uniform(-0.49, 0.49, 500).astype(np.float32) * near
     for count in (0, 1, 10, 125, 126, 499, 500):
         found, scores = best(rows, proposed, count, near, lambda some: compare(vectors[some], query))
@@ -124,5 +124,5 @@ def test_a_similarity_depends_on_its_row_alone_and_blocked_products_stay_near_it
     for start in (0, 1, 17, 4095, 4096, 4999):
         assert compare(vectors[start : start + 1], query)[0] == together[start]
         assert (compare(vectors[start : start + 90], query) == together[start : start + 90]).all()
-    assert np.abs(vectors @ query - together).max() < slack(dim) / 2
-    assert np.abs((vectors @ vectors[:40].T)[:, 17] - together).max() < slack(dim) / 2
+    assert np.abs(vectors @ query - together).max() < rounding_error(dim) / 2
+    assert np.abs((vectors @ vectors[:40].T)[:, 17] - together).max() < rounding_error(dim) / 2
