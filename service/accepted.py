@@ -21,4 +21,4 @@ def accepted(context: Context, response: Response, job: Job, new: bool = True) -
     else:
         response.headers["Idempotent-Replayed"] = "true"
     response.headers["Location"] = f"/jobs/{job.id}"
-    return JobBody.of(job, continuation.way(context.settings, job))
+    return JobBody.of(job, continuation.continuation_kind(context.settings, job))

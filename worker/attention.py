@@ -36,14 +36,14 @@ def attend(context: JobContext) -> None:
         job = lifecycle.get(session, context.job_id)
         model = published.get(session, job.params["model_id"])
         wanted = attention.missing(session, model.id, job.params["image_ids"])
-    seen = Searcher(context.settings, context.db).view(model_id=model.id).snapshot
-    pairs = [(id_, other) for id_ in wanted if (other := attention.neighbour_of(seen, id_)) is not None]
+    snapshot = Searcher(context.settings, context.db).view(model_id=model.id).snapshot
+    pairs = [(id_, other) for id_ in wanted if (other := attention.neighbour_of(snapshot, id_)) is not None]
     home = context.layout.job(job.id)
     run = context.layout.run(job.id, context.attempt)
     artifacts.fresh_folder(run.path)
     listed = run.images
     named = sorted({id_ for pair in pairs for id_ in pair})
-    write_images(context.db, context.settings, job.dataset_id, listed, named, depths=seen.model.depths)
+    write_images(context.db, context.settings, job.dataset_id, listed, named, depths=snapshot.model.depths)
     live = {json.loads(line)["id"] for line in listed.read_text(encoding="utf-8").splitlines()}
     pairs = [pair for pair in pairs if live.issuperset(pair)]  # others were deleted meanwhile
     staged = artifacts.fresh_folder(run.maps)

@@ -28,16 +28,16 @@ def classify(context: JobContext) -> None:
     with context.db.read() as session:
         job = lifecycle.get(session, context.job_id)
     view = searcher.view(dataset_id=job.dataset_id, model_id=job.params["model_id"])
-    seen = view.snapshot
+    snapshot = view.snapshot
     k, temperature, min_labels = job.params["k"], job.params["temperature"], job.params.get("min_labels", MIN_LABELS)
-    abstained = abstention(seen.classes, seen.names, min_labels)
+    abstained = abstention(snapshot.classes, snapshot.names, min_labels)
     if k is None and not abstained:
         k = searcher.leave_one_out(view, None, temperature, min_labels).k
     home = context.layout.job(job.id)
     home.mkdir(parents=True, exist_ok=True)
     temporary = home / f"classifications-{context.attempt}.tmp"
-    voters = seen.vectors(seen.labelled)
-    order = seen.live[np.argsort(seen.ids[seen.live])]  # by image id, as the list of images has them
+    voters = snapshot.vectors(snapshot.labelled)
+    order = snapshot.live[np.argsort(snapshot.ids[snapshot.live])]  # by image id, as the list of images has them
     with open(temporary, "w", encoding="utf-8", newline="") as file:
         table = csv.writer(file)
         table.writerow(COLUMNS)
@@ -46,14 +46,14 @@ def classify(context: JobContext) -> None:
             rows = order[start : start + BATCH]
             guesses, confidences = np.full(len(rows), -1), np.zeros(len(rows))
             if not abstained:
-                at = np.minimum(np.searchsorted(seen.labelled, rows), len(seen.labelled) - 1)
-                own = np.where(seen.labelled[at] == rows, at, -1)
-                how = len(seen.names), k, temperature
-                guesses, confidences = predict(seen.vectors(rows), own, voters, seen.classes, *how)
+                places = np.minimum(np.searchsorted(snapshot.labelled, rows), len(snapshot.labelled) - 1)
+                own_voters = np.where(snapshot.labelled[places] == rows, places, -1)
+                arguments = len(snapshot.names), k, temperature
+                guesses, confidences = predict(snapshot.vectors(rows), own_voters, voters, snapshot.classes, *arguments)
             for row, guess, confidence in zip(rows.tolist(), guesses, confidences, strict=True):
                 sure = not abstained and confidence >= job.params["min_confidence"]
-                path, given = seen.describe(row)
-                table.writerow([seen.ids[row], path, given or "", seen.names[guess] if sure else "", f"{confidence:.4f}"])
+                path, label = snapshot.describe(row)
+                table.writerow([snapshot.ids[row], path, label or "", snapshot.names[guess] if sure else "", f"{confidence:.4f}"])
             with context.write(progress={"images": start + len(rows), "k": k, "abstained": abstained}):
                 pass
         file.flush()

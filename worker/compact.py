@@ -5,10 +5,10 @@ import os
 import shutil
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import cast
 
 import numpy as np
-from sqlalchemy import bindparam, delete, func, select, update
+from sqlalchemy import CursorResult, bindparam, delete, func, select, update
 
 from core.collections import datasets, deletions, embedding
 from core.errors import StaleAttempt
@@ -42,7 +42,7 @@ def compact(context: JobContext) -> None:
     with context.db.read() as session:
         dataset_id = lifecycle.get(session, context.job_id).dataset_id
     deletions.forget_unfinished(context, dataset_id)
-    deletions.forget_unseen(context, dataset_id)
+    deletions.forget_compacted(context, dataset_id)
     _rewrite_shards(context, dataset_id)
     run = context.layout.run(context.job_id, context.attempt)
     artifacts.fresh_folder(run.path)
@@ -60,7 +60,7 @@ def compact(context: JobContext) -> None:
 
 
 def _rewrite_shards(context: JobContext, dataset_id: str) -> None:
-    """Copy the live images of every shard that holds others, too; each row moves when its copy is on the disk."""
+    """Copy the live images out of every shard that also holds deleted ones. A row is moved when its copy is on the disk."""
     padded = func.sum((Image.length + _BLOCK - 1) // _BLOCK * _BLOCK + _BLOCK)
     with context.db.read() as session:
         live = session.execute(select(Image.shard, padded).where(Image.dataset_id == dataset_id).group_by(Image.shard)).all()
@@ -75,7 +75,7 @@ def _rewrite_shards(context: JobContext, dataset_id: str) -> None:
         for shard in sorted(loose):
             with context.db.read() as session:
                 images = session.scalars(select(Image).where(Image.dataset_id == dataset_id, Image.shard == shard)).all()
-            moves: list[dict[str, Any]] = []
+            moves: list[dict[str, object]] = []
             for image in sorted(images, key=lambda image: image.offset):
                 context.go_on()
                 data = read_range(context.layout.file(shard), image.offset, image.length)
@@ -91,20 +91,20 @@ def _rewrite_shards(context: JobContext, dataset_id: str) -> None:
 
 
 def _merge(context: JobContext, dataset_id: str, staged: Path) -> None:
-    """Publish the current model's folder anew, its training as it was, its rows those of the live images."""
+    """Publish the current model's folder anew: the same training, with a row for each live image."""
     with context.db.read() as session:
         dataset = datasets.get(session, dataset_id)
         model = session.get(Model, dataset.model_id) if dataset.model_id else None
         if model is None:
             return
         opened = OpenModel(context.layout.model(model.directory))
-        seen = Snapshot(session, opened, model.id, dataset_id, Labels.read(session, dataset_id))
-    rows = seen.live
-    if not len(rows) or len(rows) == len(opened.ids) == len(seen.ids):
+        snapshot = Snapshot(session, opened, model.id, dataset_id, Labels.read(session, dataset_id))
+    rows = snapshot.live
+    if not len(rows) or len(rows) == len(opened.ids) == len(snapshot.ids):
         return
     staged.mkdir()
     old = context.layout.model(model.directory)
-    built = _write_rows(seen, rows, staged, context.settings.index)
+    built = _write_rows(snapshot, rows, staged, context.settings.index)
     content = manifest.read(old)
     for name in content.pop("files"):
         if not (staged / name).exists():
@@ -118,12 +118,12 @@ def _merge(context: JobContext, dataset_id: str, staged: Path) -> None:
     artifacts.publish(staged, final)
     try:
         with context.write() as session:
-            datasets.change(session, dataset_id)
-            moved: Any = session.execute(update(Model).where(Model.id == model.id).values(directory=directory, images=len(rows)))
+            datasets.update_and_invalidate(session, dataset_id)
+            moved = session.execute(update(Model).where(Model.id == model.id).values(directory=directory, images=len(rows)))
     except StaleAttempt:
         shutil.rmtree(final, ignore_errors=True)
         raise
-    if not moved.rowcount:  # the model was deleted meanwhile
+    if not cast("CursorResult[object]", moved).rowcount:  # the model was deleted meanwhile
         shutil.rmtree(final, ignore_errors=True)
 
 
@@ -132,13 +132,13 @@ def _delete_old_models(context: JobContext, dataset_id: str) -> None:
 
     A folder stays while a job starts from its weights.
     """
-    there = list(context.layout.models.iterdir())
+    model_folders = list(context.layout.models.iterdir())
     with context.db.read() as session:
         models = session.scalars(select(Model).where(Model.dataset_id == dataset_id)).all()
         begun_from = {needed.starts_from for needed in of_unfinished(session).values()}
     _require_ownership(context)
     for model in models:
-        for folder in folders_of_model(there, model.directory):
+        for folder in folders_of_model(model_folders, model.directory):
             if folder.name != model.directory and model.id not in begun_from:
                 shutil.rmtree(folder, ignore_errors=True)
         with suppress(FileNotFoundError):  # the model was deleted meanwhile, and its embeddings with it
@@ -150,14 +150,14 @@ def _delete_old_models(context: JobContext, dataset_id: str) -> None:
 def _delete_merged(context: JobContext, model_id: str, last: int) -> int:
     merged = select(Embedding.image_id).where(Embedding.model_id == model_id, Embedding.image_id <= last).limit(BATCH)
     with context.write() as session:
-        some = session.scalars(merged).all()
-        session.execute(delete(Embedding).where(Embedding.model_id == model_id, Embedding.image_id.in_(some)))
-    return len(some)
+        batch = session.scalars(merged).all()
+        session.execute(delete(Embedding).where(Embedding.model_id == model_id, Embedding.image_id.in_(batch)))
+    return len(batch)
 
 
 def _require_ownership(context: JobContext) -> None:
-    """Before files are deleted that were there when rows were read which do not name them: nobody else has changed the dataset
-    in between, so that none of them is about to be named, and the rows are on the disk for good."""
+    """Make sure, before files are deleted that no row named, that this job still owns the dataset: then no other job is about to
+    name one of them. And make sure that the rows survive a power cut."""
     with context.write():
         pass
     context.db.settle()
@@ -166,12 +166,12 @@ def _require_ownership(context: JobContext) -> None:
 def _delete_old_shards(context: JobContext, dataset_id: str) -> bool:
     """Delete the shards that no row names; returns whether they stay, since a training job may be reading them."""
     folders = context.layout.shard_folders(dataset_id)
-    there = list(context.layout.shard_files(dataset_id))
+    shards = list(context.layout.shard_files(dataset_id))
     with context.db.read() as session:
         named = set(session.scalars(select(Image.shard).where(Image.dataset_id == dataset_id).distinct()))
-        reading = shards_are_read(session, dataset_id)
-    old = [path for path in there if context.layout.relative(path) not in named]
-    if reading:
+        shards_in_use = shards_are_read(session, dataset_id)
+    old = [path for path in shards if context.layout.relative(path) not in named]
+    if shards_in_use:
         return bool(old)
     _require_ownership(context)
     for path in old:
@@ -182,19 +182,19 @@ def _delete_old_shards(context: JobContext, dataset_id: str) -> bool:
     return False
 
 
-def _write_rows(seen: Snapshot, rows: Rows, folder: Path, kind: str) -> index.IndexInfo:
+def _write_rows(snapshot: Snapshot, rows: Rows, folder: Path, kind: str) -> index.IndexInfo:
     """The files that have a row for each image. What was added has no provenance: NaN and -1."""
-    vectors, base = seen.vectors(rows), len(seen.model.ids)
+    vectors, base = snapshot.vectors(rows), len(snapshot.model.ids)
     kept, added = rows[rows < base], int((rows >= base).sum())
     np.save(folder / ModelFile.EMBEDDINGS, vectors)
-    np.save(folder / ModelFile.IDS, seen.ids[rows])
-    texts.write(folder / ModelFile.PATHS, (seen.describe(row)[0] for row in rows.tolist()))
-    learned = seen.model.neighbourhoods
+    np.save(folder / ModelFile.IDS, snapshot.ids[rows])
+    texts.write(folder / ModelFile.PATHS, (snapshot.describe(row)[0] for row in rows.tolist()))
+    learned = snapshot.model.neighbourhoods
     entropy = np.pad(learned["entropy"][:, kept], ((0, 0), (0, added)), constant_values=np.nan)
     anchor_round = np.pad(learned["anchor_round"][kept], (0, added), constant_values=-1)
     neighbours = np.pad(learned["neighbours"][kept], ((0, added), (0, 0)), constant_values=-1)
     np.savez(folder / ModelFile.NEIGHBOURHOODS, entropy=entropy, anchor_round=anchor_round, neighbours=neighbours)
-    positions = np.load(seen.model.folder / ModelFile.PROJECTION)
-    placed = [positions[seen.model.nearest(vector, _PLACED_BY)[0]].mean(axis=0) for vector in vectors[len(kept) :]]
+    positions = np.load(snapshot.model.folder / ModelFile.PROJECTION)
+    placed = [positions[snapshot.model.nearest(vector, _PLACED_BY)[0]].mean(axis=0) for vector in vectors[len(kept) :]]
     np.save(folder / ModelFile.PROJECTION, np.concatenate([positions[kept], np.array(placed, np.float32).reshape(-1, 2)]))
     return index.build(vectors, folder / ModelFile.INDEX, kind)

@@ -47,9 +47,9 @@ def embed(context: JobContext) -> None:
         vectors: dict[int, bytes] = {}
         for start in range(0, len(images), _BATCH):
             context.go_on()
-            some = images[start : start + _BATCH]
-            rows = encoder(_decoded(context, image, depths) for image in some)  # one at a time: a large one takes hundreds of MB
-            vectors.update(zip((image.id for image in some), (row.tobytes() for row in rows), strict=True))
+            batch = images[start : start + _BATCH]
+            rows = encoder(_decoded(context, image, depths) for image in batch)  # one at a time: a large one takes hundreds of MB
+            vectors.update(zip((image.id for image in batch), (row.tobytes() for row in rows), strict=True))
         after, done = images[-1].id, done + len(images)
         with context.write(progress={"images": done}) as session:
             current = select(Dataset.model_id).where(Dataset.id == dataset.id).with_for_update()
@@ -59,7 +59,7 @@ def embed(context: JobContext) -> None:
             added = [{"model_id": model.id, "image_id": id_, "vector": vectors[id_]} for id_ in live]
             if added:
                 session.execute(insert(Embedding), added)
-            datasets.change(session, dataset.id)
+            datasets.update_and_invalidate(session, dataset.id)
     with context.succeed(model_id=model.id if model else None):
         pass
     compaction.request_if_due(context.db, context.settings, dataset.id)

@@ -62,21 +62,21 @@ def _in_pool_process(**_: object) -> None:
 def work(queue: str) -> None:
     """Do every claimable job of a queue. The end of each wakes the other queue, where a job may have waited for it."""
     name = f"{socket.gethostname()}:{os.getpid()}"
-    while not lifeline.draining(settings) and (owner := protocol.claim(_database(), Queue(queue), name)):
-        with logs.on(request_id=owner.request_id, job_id=owner.job_id, attempt=owner.attempt):
-            perform(_database(), settings, owner)
+    while not lifeline.draining(settings) and (claim := protocol.claim(_database(), Queue(queue), name)):
+        with logs.on(request_id=claim.request_id, job_id=claim.job_id, attempt=claim.attempt):
+            perform(_database(), settings, claim)
         Bell(app).ring(Queue.TASKS if queue == Queue.TRAINING else Queue.TRAINING)
 
 
-def perform(db: Database, settings: Settings, owner: Claim) -> None:
+def perform(db: Database, settings: Settings, claim: Claim) -> None:
     """Do one job; whatever happens, its row says so, or it has another owner."""
-    log.info("%s attempt %d: %s", owner.job_id, owner.attempt, owner.kind)
-    context = JobContext(db, settings, owner)
+    log.info("%s attempt %d: %s", claim.job_id, claim.attempt, claim.kind)
+    context = JobContext(db, settings, claim)
     with Pulse(context):
         try:
-            HANDLERS[owner.kind](context)
+            HANDLERS[claim.kind](context)
         except StaleAttempt as stale:
-            log.warning("%s: %s", owner.job_id, stale)
+            log.warning("%s: %s", claim.job_id, stale)
             endings.ensure_over(context)
         except Stopped:
             endings.give_way(context)
@@ -85,11 +85,11 @@ def perform(db: Database, settings: Settings, owner: Claim) -> None:
         except Exception as error:
             if disk.is_full(settings.root, error):
                 endings.fail_for_room(context)
-                log.exception("%s: a disk is full", owner.job_id)  # now there may be room for it
+                log.exception("%s: a disk is full", claim.job_id)  # now there may be room for it
             elif isinstance(error, AWAY):
                 # The row stays as it is; the sweep gives the job to somebody once the database is back.
-                log.error("%s: the database is away: %s", owner.job_id, error)
+                log.error("%s: the database is away: %s", claim.job_id, error)
             else:
-                log.exception("%s failed", owner.job_id)
+                log.exception("%s failed", claim.job_id)
                 endings.fail(context, "internal_error", reason(error))
-    log.info("%s attempt %d is over", owner.job_id, owner.attempt)
+    log.info("%s attempt %d is over", claim.job_id, claim.attempt)

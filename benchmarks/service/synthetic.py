@@ -57,5 +57,5 @@ def publish(db: Database, settings: Settings, vectors: NDArray[np.float32], name
         figures = {"attempt": 1, "directory": f"{job}-1", "images": count, "dim": vectors.shape[1], "created_at": now()}
         session.add(Model(id=model_id, dataset_id=dataset_id, job_id=job, **figures))
         session.flush()
-        datasets.change(session, dataset_id, model_id=model_id)
+        datasets.update_and_invalidate(session, dataset_id, model_id=model_id)
     return dataset_id, built

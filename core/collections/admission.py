@@ -3,7 +3,6 @@
 import hashlib
 from collections import Counter
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 from sqlalchemy import bindparam, select
 
@@ -33,7 +32,7 @@ class File:
 
 @dataclass
 class Admission:
-    """Files that are being decoded, rows waiting to be written, and how many were seen so far."""
+    """Files that are being decoded, rows waiting to be written, and counts of all files so far."""
 
     context: JobContext
     dataset: Dataset
@@ -41,11 +40,11 @@ class Admission:
     writer: ShardWriter
     folder: str  # of its shards, relative to the data folder
     ahead: set[str] = field(default_factory=set)  # paths and digests of files that are being decoded
-    images: list[dict[str, Any]] = field(default_factory=list)
+    images: list[dict[str, object]] = field(default_factory=list)
     path_of: dict[str, str] = field(default_factory=dict)  # content digest: path, of ``images``
     paths: set[str] = field(default_factory=set)  # of ``images``
     labels: list[str | None] = field(default_factory=list)
-    rejections: list[dict[str, Any]] = field(default_factory=list)
+    rejections: list[dict[str, object]] = field(default_factory=list)
     kept: int = 0
     bytes: int = 0
     rejected: int = 0
@@ -53,16 +52,16 @@ class Admission:
     depths: Depths = field(default_factory=dict)
     noticed: Counter[str] = field(default_factory=Counter)
 
-    def take(self, entry: Entry) -> None:
-        """Have a file decoded, and keep or refuse those of the earlier ones that are done."""
+    def submit(self, entry: Entry) -> None:
+        """Start decoding a file, and keep or refuse the earlier files whose decoding is done."""
         if entry.code == IGNORED:
             self.noticed[notices.HIDDEN] += 1
             return
         digest = "" if entry.code else hashlib.sha256(entry.data).hexdigest()
-        if entry.path in self.ahead or digest in self.ahead:  # whether it repeats one of those depends on their decoding
-            self.settle()
+        if entry.path in self.ahead or digest in self.ahead:  # it is a repetition only if that file can be decoded
+            self.finish_pending()
         if entry.other_path and self._is_taken(entry.path):
-            self.settle()
+            self.finish_pending()
             entry = replace(entry, path=entry.other_path)
         refused = self._refusal(entry, digest)
         file = File(entry.path) if refused else File(entry.path, entry.data, digest)
@@ -70,16 +69,16 @@ class Admission:
             self.ahead |= {entry.path, digest}
         self._keep(self.pipeline.put(file, file.data, refused))
 
-    def settle(self) -> None:
-        """Keep or refuse all that were taken."""
+    def finish_pending(self) -> None:
+        """Keep or refuse all that were submitted."""
         self._keep(self.pipeline.rest())
 
     def _refusal(self, entry: Entry, digest: str) -> ImageError | None:
         if entry.code:
             return ImageError(entry.code, entry.reason)
         stored = self.context.db.look_up(_WITH_CONTENT, dataset=self.dataset.id, digest=digest)
-        if same := stored[0][0] if stored else self.path_of.get(digest):
-            return ImageError("duplicate", f"same content as {same}")
+        if path_of_same := stored[0][0] if stored else self.path_of.get(digest):
+            return ImageError("duplicate", f"same content as {path_of_same}")
         if self._is_taken(entry.path):
             return ImageError("repeated_path", "another image of the dataset has this path")
         return None
@@ -87,25 +86,25 @@ class Admission:
     def _is_taken(self, path: str) -> bool:
         return path in self.paths or (self.dataset.id,) in self.context.db.look_up(_WITH_PATH, path=path)
 
-    def _keep(self, done: list[tuple[File, Checked | ImageError]]) -> None:
-        for file, found in done:
+    def _keep(self, resolved: list[tuple[File, Checked | ImageError]]) -> None:
+        for file, checked in resolved:
             if file.digest:
                 self.ahead -= {file.path, file.digest}
-            if isinstance(found, ImageError):
-                self._reject(file.path, found.code, str(found))
+            if isinstance(checked, ImageError):
+                self._reject(file.path, checked.code, str(checked))
             else:
-                self._add(file, found)
+                self._add(file, checked)
             if len(self.images) + len(self.rejections) >= BATCH:
                 self.store()
 
-    def _add(self, file: File, found: Checked) -> None:
+    def _add(self, file: File, checked: Checked) -> None:
         path, data = file.path, file.data
-        media_type = BY_PILLOW[found.format].media_type
+        media_type = BY_PILLOW[checked.format].media_type
         shard, offset = self.writer.add(f"{file.digest}.{EXTENSION_OF[media_type]}", data)
-        if found.depth:
-            self.depths = joined([self.depths, {found.depth[0]: found.depth[1:]}])
-        if found.further:
-            self.noticed[notices.of_further(found.format)] += found.further
+        if checked.depth:
+            self.depths = joined([self.depths, {checked.depth[0]: checked.depth[1:]}])
+        if checked.further:
+            self.noticed[notices.of_further(checked.format)] += checked.further
         self.path_of[file.digest] = path
         self.paths.add(path)
         self.kept += 1
@@ -120,8 +119,8 @@ class Admission:
                 "offset": offset,
                 "length": len(data),
                 "media_type": media_type,
-                "width": found.width,
-                "height": found.height,
+                "width": checked.width,
+                "height": checked.height,
             }
         )
         by_folder = self.dataset.labels == "folders" and "/" in path
@@ -132,8 +131,9 @@ class Admission:
             self.duplicates += 1
         else:
             self.rejected += 1
-        row = {"dataset_id": self.dataset.id, "job_id": self.context.job_id, "path": path, "code": code, "reason": reason}
-        self.rejections.append(row)
+        self.rejections.append(
+            {"dataset_id": self.dataset.id, "job_id": self.context.job_id, "path": path, "code": code, "reason": reason}
+        )
 
     def store(self) -> None:
         """Write the rows that wait."""

@@ -1,4 +1,4 @@
-"""When the files of a dataset hold so much of what was deleted, or lack so much of what was added, that they are written anew."""
+"""When a dataset is compacted: its files hold many deleted images, or lack many that were added."""
 
 from pathlib import Path
 
@@ -39,17 +39,17 @@ def _due(db: Database, settings: Settings, dataset_id: str) -> bool:
         dataset = session.get(Dataset, dataset_id)
         model = session.get(Model, dataset.model_id) if dataset and dataset.model_id else None
         added = session.scalar(select(func.count()).where(Embedding.model_id == model.id)) if model else 0
-        gone = session.scalars(select(Deletion.image_id).where(Deletion.dataset_id == dataset_id)).all()
+        deleted = session.scalars(select(Deletion.image_id).where(Deletion.dataset_id == dataset_id)).all()
     if dataset is None:
         return False
     stored = sum(map(_size, settings.layout.shard_files(dataset_id)))
     if 3 * stored > 4 * (dataset.bytes + _TAR_BYTES * dataset.images) + _SLACK:
         return True
     few = max(_FEW, model.images // _SHARE) if model else 0
-    if model is None or max(added or 0, len(gone)) <= few:
+    if model is None or max(added or 0, len(deleted)) <= few:
         return False
     try:
-        return (added or 0) > few or int(np.isin(embedding.published_ids(settings, model), gone).sum()) > few
+        return (added or 0) > few or int(np.isin(embedding.published_ids(settings, model), deleted).sum()) > few
     except FileNotFoundError:  # a compaction has just put other files in their place
         return False
 

@@ -1,5 +1,5 @@
-"""Going on from the checkpoints of a training job that is over, in a job of its own: ``runs/<job>`` keeps them while its model
-is there, and for some days where it failed or was cancelled (``core/jobs/sweep.py``)."""
+"""Continuing a finished training job from its checkpoints, as a job of its own. ``runs/<job>`` keeps the checkpoints as long as
+the job's model exists, and for some days where it failed or was cancelled (``core/jobs/sweep.py``)."""
 
 import json
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ from core.store.tables import Image, Job
 
 _READ = 4096  # bytes from the end of a list of images: more than its last line has
 
-Way = Literal["resume", "more_rounds"]
+ContinuationKind = Literal["resume", "more_rounds"]
 
 
 @dataclass(frozen=True)
@@ -29,23 +29,23 @@ class Plan:
     """What a job that goes on from another one is made with."""
 
     job: Job  # the other one
-    params: dict[str, Any]
+    params: dict[str, Any]  # JSON
 
 
 def newest(home: Path) -> Path | None:
     """The furthest checkpoint of any attempt at a job, by its name."""
-    found = [path for path in home.glob("*/checkpoints/r*.pt") if parse_checkpoint_name(path.name)]
-    return max(found, key=lambda path: path.name, default=None)
+    checkpoints = [path for path in home.glob("*/checkpoints/r*.pt") if parse_checkpoint_name(path.name)]
+    return max(checkpoints, key=lambda path: path.name, default=None)
 
 
-def mark(home: Path) -> str | None:
-    """The position in its name."""
+def newest_position(home: Path) -> str | None:
+    """The position in the training of the furthest checkpoint, from its name."""
     furthest = newest(home)
     return furthest.name.rpartition("-")[0] if furthest else None
 
 
-def way(settings: Settings, job: Job) -> Way | None:
-    """How a job can be continued now: one that did not succeed to its end, one that did with more rounds than it had."""
+def continuation_kind(settings: Settings, job: Job) -> ContinuationKind | None:
+    """How a job can be continued now: one that did not succeed is resumed, one that succeeded is given more rounds."""
     if job.kind != JobKind.TRAIN or not JobStatus(job.status).over:
         return None
     if _frozen(job) and job.status == JobStatus.SUCCEEDED:
@@ -64,8 +64,8 @@ def plan(session: Session, settings: Settings, job_id: str, add_rounds: int | No
 
     Raises:
         JobNotFound: no such job.
-        CannotContinue: it is not over, has no checkpoint, is to be continued in the other way, or images that it was trained
-            on were deleted.
+        CannotContinue: it is not over, has no checkpoint, can be continued only the other way (with or without
+            ``add_rounds``), or images that it was trained on were deleted.
         BadParameters: more rounds than a training may have.
     """
     job = lifecycle.get(session, job_id)
@@ -100,21 +100,21 @@ def create(session: Session, plan: Plan) -> Job:
         DatasetNotFound, DatasetNotReady: its dataset was deleted, or is being deleted.
         CannotContinue: another job is going on from there already.
     """
-    before = plan.job
-    for dataset_id in sorted(id_ for id_ in (before.dataset_id, before.evaluation_dataset_id) if id_):
+    earlier_job = plan.job
+    for dataset_id in sorted(id_ for id_ in (earlier_job.dataset_id, earlier_job.evaluation_dataset_id) if id_):
         if datasets.get_for_job(session, dataset_id).status == DatasetStatus.FAILED:
             raise DatasetNotReady(f"{dataset_id} is of no use any more")
-    if (other := continued_by(session, before.id)) is not None:
-        raise CannotContinue(f"{before.id} is being continued by {other}")
+    if (other := continued_by(session, earlier_job.id)) is not None:
+        raise CannotContinue(f"{earlier_job.id} is being continued by {other}")
     return lifecycle.create(
         session,
         JobKind.TRAIN,
-        before.dataset_id,
+        earlier_job.dataset_id,
         params=plan.params,
-        evaluation_dataset_id=before.evaluation_dataset_id,
-        name=before.name,
-        metadata=before.job_metadata,
-        continues=before.id,
+        evaluation_dataset_id=earlier_job.evaluation_dataset_id,
+        name=earlier_job.name,
+        metadata=earlier_job.job_metadata,
+        continues=earlier_job.id,
     )
 
 
@@ -139,9 +139,9 @@ def _require_images(session: Session, job: Job, listed: Path) -> None:
             last = int(json.loads(file.read().splitlines()[-1])["id"])
     except (OSError, ValueError, IndexError) as error:
         raise CannotContinue(f"{job.id}: the list of images beside its checkpoints is gone") from error
-    there = select(func.count()).select_from(Image).where(datasets.validated(job.dataset_id), Image.id <= last)
-    if (gone := count - int(session.scalar(there) or 0)) > 0:
+    remaining = select(func.count()).select_from(Image).where(datasets.is_validated_image(job.dataset_id), Image.id <= last)
+    if (deleted := count - int(session.scalar(remaining) or 0)) > 0:
         raise CannotContinue(
-            f"{gone} of the {count:,} images that {job.id} was trained on were deleted, and its checkpoints hold a row for each;"
-            " train anew"
+            f"{deleted} of the {count:,} images that {job.id} was trained on were deleted, and its checkpoints hold a row for"
+            " each; train anew"
         )

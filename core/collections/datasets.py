@@ -3,10 +3,10 @@
 import re
 import shutil
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 from urllib.parse import unquote, urlsplit
 
-from sqlalchemy import delete, distinct, func, select, update
+from sqlalchemy import ColumnElement, CursorResult, ScalarSelect, delete, distinct, func, select, update
 from sqlalchemy.orm import Session
 
 from core.errors import BadRequest, DatasetInUse, DatasetNotFound, DatasetNotReady
@@ -23,7 +23,7 @@ LABEL_MODES = ("none", "folders")
 
 
 def upload_path(settings: Settings, upload: str) -> Path:
-    """Where an upload lies until it was validated; the one that makes a dataset is named by its id."""
+    """Where an upload lies until it is validated; one that makes a dataset is named by the dataset's id."""
     return settings.layout.upload(upload)
 
 
@@ -46,7 +46,7 @@ def create(
 
     Args:
         source: what the job reads: ``{"upload": name}`` (by default the dataset's id) or ``{"folder": path}``.
-        metadata: what the client notes of it.
+        metadata: the client's notes on it.
 
     Raises:
         BadRequest: ``labels`` is not a known mode.
@@ -146,13 +146,16 @@ def get(session: Session, dataset_id: str) -> Dataset:
     return dataset
 
 
-def describe(session: Session, dataset_id: str, **values: Any) -> Dataset:
-    """Change what people say of a dataset (``name``, ``metadata``); no answer of a search depends on it.
+def update_description(
+    session: Session, dataset_id: str, *, name: str | None = None, metadata: dict[str, Any] | None = None
+) -> Dataset:
+    """Change a dataset's name and the client's notes on it, each where it is given; no answer of a search depends on them.
 
     Raises:
         DatasetNotFound: no such dataset.
     """
-    values = {f"dataset_{name}" if name == "metadata" else name: value for name, value in values.items()}
+    columns: dict[str, object] = {"name": name, "dataset_metadata": metadata}
+    values = {column: value for column, value in columns.items() if value is not None}
     if values:
         session.execute(
             update(Dataset).where(Dataset.id == dataset_id).values(values).execution_options(synchronize_session=False)
@@ -185,20 +188,20 @@ def remove(db: Database, settings: Settings, dataset_id: str) -> None:
     with db.write() as session:
         get(session, dataset_id)
         deleting = {"code": "deleted", "message": "it is being deleted"}
-        change(session, dataset_id, status=DatasetStatus.FAILED, error=deleting, model_id=None)
+        update_and_invalidate(session, dataset_id, status=DatasetStatus.FAILED, error=deleting, model_id=None)
         _require_unused(session, dataset_id)
         of_it = delete(Model).where(Model.dataset_id == dataset_id).returning(Model.id, Model.directory)
         models = session.execute(of_it).all()
     for table in (Image, Rejection):
-        while _delete_some(db, table, dataset_id):
+        while _delete_batch(db, table, dataset_id):
             pass
     with db.write() as session:
         jobs_of_it = session.scalars(select(Job).where(Job.dataset_id == dataset_id)).all()
         session.execute(update(Job).where(Job.evaluation_dataset_id == dataset_id).values(evaluation_dataset_id=None))
         session.execute(delete(Dataset).where(Dataset.id == dataset_id))
     db.settle()
-    there = list(settings.layout.models.iterdir())
-    folders = [folder for _, directory in models for folder in layout.folders_of_model(there, directory)]
+    model_folders = list(settings.layout.models.iterdir())
+    folders = [folder for _, directory in models for folder in layout.folders_of_model(model_folders, directory)]
     folders += [settings.layout.attention_of(model_id) for model_id, _ in models]
     folders += [settings.layout.job(job.id) for job in jobs_of_it]
     for folder in [*folders, settings.layout.dataset(dataset_id)]:
@@ -214,27 +217,33 @@ def _require_unused(session: Session, dataset_id: str) -> None:
             raise DatasetInUse(f"{dataset_id} is needed by {job_id}; cancel that job or wait for it")
 
 
-def _delete_some(db: Database, table: type[Image] | type[Rejection], dataset_id: str) -> int:
+def _delete_batch(db: Database, table: type[Image] | type[Rejection], dataset_id: str) -> int:
     with db.write() as session:
-        some = select(table.id).where(table.dataset_id == dataset_id).limit(BATCH)
-        deleted: Any = session.execute(delete(table).where(table.id.in_(some)))
-        return int(deleted.rowcount)
+        batch = select(table.id).where(table.dataset_id == dataset_id).limit(BATCH)
+        deleted = session.execute(delete(table).where(table.id.in_(batch)))
+        return int(cast("CursorResult[object]", deleted).rowcount)
 
 
-def validated(dataset_id: str) -> Any:
-    """The condition on an image that it is one of a dataset, and not of an upload whose validation goes on or was given up."""
-    open_ = select(Job.id).where(Job.dataset_id == dataset_id, Job.kind == JobKind.INGEST, Job.status != JobStatus.SUCCEEDED)
-    return (Image.dataset_id == dataset_id) & Image.job_id.not_in(open_)
+def is_validated_image(dataset_id: str) -> ColumnElement[bool]:
+    """The condition that an image is in a dataset, and not of an upload whose validation is unfinished or failed."""
+    unsuccessful_uploads = select(Job.id).where(
+        Job.dataset_id == dataset_id, Job.kind == JobKind.INGEST, Job.status != JobStatus.SUCCEEDED
+    )
+    return (Image.dataset_id == dataset_id) & Image.job_id.not_in(unsuccessful_uploads)
 
 
-def class_count(dataset_id: str) -> Any:
-    """The number of its different labels, as a subquery."""
+def class_count(dataset_id: str) -> ScalarSelect[int]:
+    """The number of different labels in a dataset, as a subquery."""
     labelled = select(func.count(distinct(Label.label))).join(Image, Image.id == Label.image_id)
     return labelled.where(Image.dataset_id == dataset_id).scalar_subquery()
 
 
-def change(session: Session, dataset_id: str, *, labels: bool = False, **values: Any) -> None:
-    """Update a dataset's row and tell every reader that answers have changed, and perhaps ``labels`` with them."""
+def update_and_invalidate(session: Session, dataset_id: str, *, labels: bool = False, **values: object) -> None:
+    """Update columns of a dataset's row, and raise its generation, so that every process reads its images anew.
+
+    Args:
+        labels: whether its labels have changed, too.
+    """
     values["generation"] = Dataset.generation + 1
     if labels:
         values |= {"label_generation": Dataset.label_generation + 1, "classes": class_count(dataset_id)}

@@ -1,9 +1,9 @@
-"""Taking images out of a dataset: at once out of every answer; ``compaction`` then takes them out of the files."""
+"""Deleting images of a dataset: every answer is without them at once, the files only after ``compaction``."""
 
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, NoReturn
+from typing import NoReturn
 
 import numpy as np
 from sqlalchemy import delete, exists, insert, select
@@ -34,31 +34,36 @@ def delete_images(db: Database, dataset_id: str, image_ids: Sequence[int]) -> in
     wanted = sorted(set(image_ids))
     with db.write() as session:  # a single one, however many images: all of them or none
         datasets.get(session, dataset_id)
-        datasets.change(session, dataset_id)  # its row is locked before those of images, as ``embed`` does
+        datasets.update_and_invalidate(session, dataset_id)  # its row is locked before those of images, as ``embed`` does
         size_of: dict[int, int] = {}
         for start in range(0, len(wanted), BATCH):
-            some = Image.id.in_(wanted[start : start + BATCH]) & datasets.validated(dataset_id)
-            deleted = delete(Image).where(some).returning(Image.id, Image.length)
+            in_batch = Image.id.in_(wanted[start : start + BATCH]) & datasets.is_validated_image(dataset_id)
+            deleted = delete(Image).where(in_batch).returning(Image.id, Image.length)
             size_of |= dict(session.execute(deleted, execution_options=_UNSYNCHRONISED).all())
         if unknown := [id_ for id_ in wanted if id_ not in size_of]:
             _refuse(session, dataset_id, unknown, len(wanted))
         session.execute(insert(Deletion), [{"image_id": id_, "dataset_id": dataset_id} for id_ in wanted])
-        figures: dict[str, Any] = {"images": Dataset.images - len(wanted), "bytes": Dataset.bytes - sum(size_of.values())}
-        datasets.change(session, dataset_id, **figures, classes=datasets.class_count(dataset_id))
+        datasets.update_and_invalidate(
+            session,
+            dataset_id,
+            images=Dataset.images - len(wanted),
+            bytes=Dataset.bytes - sum(size_of.values()),
+            classes=datasets.class_count(dataset_id),
+        )
     return len(wanted)
 
 
 def _refuse(session: Session, dataset_id: str, unknown: Sequence[int], wanted: int) -> NoReturn:
-    some = unknown[:_NAMED]
-    named = f"so nothing was deleted: {', '.join(map(str, some))}"
-    if len(session.scalars(select(Image.id).where(Image.dataset_id == dataset_id, Image.id.in_(some))).all()) == len(some):
+    listed = unknown[:_NAMED]
+    named = f"so nothing was deleted: {', '.join(map(str, listed))}"
+    if len(session.scalars(select(Image.id).where(Image.dataset_id == dataset_id, Image.id.in_(listed))).all()) == len(listed):
         raise DatasetNotReady(f"{len(unknown)} of {wanted} are of an upload that is still being validated, {named}")
     raise BadQuery(f"{len(unknown)} of {wanted} are not in {dataset_id}, {named}")
 
 
 def forget_unfinished(context: JobContext, dataset_id: str, *, failing: bool = False) -> None:
-    """Delete what attempts to add images left behind that did not succeed: rows, shards and lists of refused files; but the
-    list of an upload that failed says why.
+    """Delete what unsuccessful attempts to add images left behind: rows, shards and lists of refused files. The list of an
+    upload that failed stays, since it says why.
 
     Only for the owner of a job that changes the dataset, so that no other one is adding to it now.
 
@@ -71,15 +76,17 @@ def forget_unfinished(context: JobContext, dataset_id: str, *, failing: bool = F
     folders = context.layout.shard_folders(dataset_id)
     with context.db.read() as session:
         uploads = _uploads(session, dataset_id)
-        open_ = select(Job.id).where(Job.dataset_id == dataset_id, Job.kind == JobKind.INGEST, Job.status != JobStatus.SUCCEEDED)
-        with_images = set(session.scalars(open_.where(exists().where(Image.job_id == Job.id))))
-    left = [(folder, *attempt_of(folder.name)) for folder in folders]
-    for job_id in sorted(with_images | {job_id for _, job_id, _ in left}):
+        unsuccessful_uploads = select(Job.id).where(
+            Job.dataset_id == dataset_id, Job.kind == JobKind.INGEST, Job.status != JobStatus.SUCCEEDED
+        )
+        with_images = set(session.scalars(unsuccessful_uploads.where(exists().where(Image.job_id == Job.id))))
+    leftovers = [(folder, *attempt_of(folder.name)) for folder in folders]
+    for job_id in sorted(with_images | {job_id for _, job_id, _ in leftovers}):
         upload = uploads.get(job_id)
         if upload is not None and not upload.succeeded:
             list_stays = upload.list_is_whole or (failing and job_id == context.job_id)
             _forget_rows(context, dataset_id, job_id, rejections=not list_stays)
-    for folder, job_id, attempt in left:
+    for folder, job_id, attempt in leftovers:
         upload = uploads.get(job_id)
         if upload is not None and not (upload.succeeded and upload.attempt == attempt):
             shutil.rmtree(folder, ignore_errors=True)
@@ -96,11 +103,11 @@ class _Upload:
 
 def _uploads(session: Session, dataset_id: str) -> dict[str, _Upload]:
     columns = select(Job.id, Job.attempt, Job.status, Job.error)
-    found = {}
+    uploads = {}
     for id_, attempt, status, error in session.execute(columns.where(Job.dataset_id == dataset_id, Job.kind == JobKind.INGEST)):
-        whole = status == JobStatus.FAILED and (error or {}).get("code") != protocol.WORKER_LOST
-        found[id_] = _Upload(attempt, status == JobStatus.SUCCEEDED, whole)
-    return found
+        list_is_whole = status == JobStatus.FAILED and (error or {}).get("code") != protocol.WORKER_LOST
+        uploads[id_] = _Upload(attempt, status == JobStatus.SUCCEEDED, list_is_whole)
+    return uploads
 
 
 def _forget_rows(context: JobContext, dataset_id: str, job_id: str, *, rejections: bool) -> None:
@@ -109,24 +116,24 @@ def _forget_rows(context: JobContext, dataset_id: str, job_id: str, *, rejection
             ids = session.scalars(select(Image.id).where(Image.job_id == job_id).limit(BATCH)).all()
             if not ids:
                 break
-            datasets.change(session, dataset_id)
+            datasets.update_and_invalidate(session, dataset_id)
             session.execute(delete(Image).where(Image.id.in_(ids)), execution_options=_UNSYNCHRONISED)
     if rejections:
         with context.write() as session:
             session.execute(delete(Rejection).where(Rejection.dataset_id == dataset_id, Rejection.job_id == job_id))
 
 
-def forget_unseen(context: JobContext, dataset_id: str) -> None:
-    """Forget the ids of deleted images that no model of the dataset holds any more, since compaction took them out.
+def forget_compacted(context: JobContext, dataset_id: str) -> None:
+    """Delete the rows that mark images as deleted where no model of the dataset holds them any more, after a compaction.
 
     Raises:
         StaleAttempt: the job has another owner.
     """
     with context.db.read() as session:  # in this order: training that begins later lists none of these images
         ids = np.array(session.scalars(select(Deletion.image_id).where(Deletion.dataset_id == dataset_id)).all(), np.int64)
-        reading = shards_are_read(session, dataset_id)
+        shards_in_use = shards_are_read(session, dataset_id)
         models = session.scalars(select(Model).where(Model.dataset_id == dataset_id)).all()
-    if reading:
+    if shards_in_use:
         return
     for model in models:
         try:

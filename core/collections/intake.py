@@ -56,19 +56,19 @@ def ingest(context: JobContext) -> None:
                 context.go_on()
                 if time.monotonic() > deadline:
                     raise BadArchive(f"takes longer than {settings.max_validation_seconds:,.0f} s to validate, the most allowed")
-                admission.take(entry)
+                admission.submit(entry)
         except BadArchive:
-            admission.settle()
+            admission.finish_pending()
             admission.store()  # what was refused until then may say why
             raise
-        admission.settle()
+        admission.finish_pending()
     admission.store()
     made = lifecycle.makes_dataset(job)
     if not admission.kept and (made or not admission.duplicates):
         why = f"GET /datasets/{dataset.id}/rejections{'' if made else f'?job_id={job.id}'} says why"
         raise BadArchive(f"no usable image among its {admission.rejected:,} files" + (f"; {why}" if admission.rejected else ""))
     with context.succeed() as session:
-        datasets.change(
+        datasets.update_and_invalidate(
             session,
             dataset.id,
             labels=True,

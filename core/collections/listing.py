@@ -1,4 +1,4 @@
-"""What lists show of datasets: they themselves, their images, refused files, models and attention maps."""
+"""Pages of datasets, and of their images, refused files, models and attention maps."""
 
 from collections.abc import Sequence
 
@@ -21,8 +21,8 @@ def datasets(session: Session, limit: int, after: str | None, name: str | None) 
     """
     wanted = select(Dataset) if name is None else select(Dataset).where(Dataset.name == name)
     last = None if after is None else keyset.row_after(session, Dataset, after)
-    at = None if last is None else (last.created_at, last.id)
-    rows = session.scalars(keyset.following(wanted, (Dataset.created_at, Dataset.id), at, limit)).all()
+    position = None if last is None else (last.created_at, last.id)
+    rows = session.scalars(keyset.following(wanted, (Dataset.created_at, Dataset.id), position, limit)).all()
     return keyset.page(rows, limit, lambda row: row.id)
 
 
@@ -34,8 +34,8 @@ def models(session: Session, limit: int, after: str | None, dataset_id: str | No
     """
     wanted = select(Model) if dataset_id is None else select(Model).where(Model.dataset_id == dataset_id)
     last = None if after is None else keyset.row_after(session, Model, after)
-    at = None if last is None else (last.created_at, last.id)
-    rows = session.scalars(keyset.following(wanted, (Model.created_at, Model.id), at, limit)).all()
+    position = None if last is None else (last.created_at, last.id)
+    rows = session.scalars(keyset.following(wanted, (Model.created_at, Model.id), position, limit)).all()
     return keyset.page(rows, limit, lambda row: row.id)
 
 
@@ -64,9 +64,9 @@ def images(
     if labels is not None or unlabelled:
         chosen = Label.label.in_([text for each in labels or [] if (text := label_text(each))])
         wanted = wanted.where(chosen | Label.label.is_(None) if unlabelled else chosen)
-    at = (after,) if after else None
-    found = session.execute(keyset.following(wanted, (Image.id,), at, limit, newest_first=newest_first)).all()
-    return keyset.page([(image, label) for image, label in found], limit, lambda row: row[0].id)
+    position = (after,) if after else None
+    rows = session.execute(keyset.following(wanted, (Image.id,), position, limit, newest_first=newest_first)).all()
+    return keyset.page([(image, label) for image, label in rows], limit, lambda row: row[0].id)
 
 
 def rejections(session: Session, dataset_id: str, limit: int, after: int, job_id: str | None) -> Page[Rejection]:
@@ -79,8 +79,8 @@ def rejections(session: Session, dataset_id: str, limit: int, after: int, job_id
     wanted = select(Rejection).where(Rejection.dataset_id == dataset_id)
     if job_id is not None:
         wanted = wanted.where(Rejection.job_id == job_id)
-    at = (after,) if after else None
-    rows = session.scalars(keyset.following(wanted, (Rejection.id,), at, limit)).all()
+    position = (after,) if after else None
+    rows = session.scalars(keyset.following(wanted, (Rejection.id,), position, limit)).all()
     return keyset.page(rows, limit, lambda row: row.id)
 
 
@@ -91,6 +91,6 @@ def attention(session: Session, model_id: str, limit: int, after: int) -> Page[A
         ModelNotFound: no such model.
     """
     published.get(session, model_id)
-    at = (after,) if after else None
-    wanted = keyset.following(select(Attention).where(Attention.model_id == model_id), (Attention.image_id,), at, limit)
+    position = (after,) if after else None
+    wanted = keyset.following(select(Attention).where(Attention.model_id == model_id), (Attention.image_id,), position, limit)
     return keyset.page(session.scalars(wanted).all(), limit, lambda row: row.image_id)

@@ -29,7 +29,7 @@ class OpenedFile:
         return str(known["sha256"]) if known else hashlib.file_digest(self.file, "sha256").hexdigest()
 
 
-def opened(db: Database, settings: Settings, model_id: str, name: str) -> OpenedFile:
+def open_file(db: Database, settings: Settings, model_id: str, name: str) -> OpenedFile:
     """Open one of the files that a model's manifest names, or the manifest.
 
     Raises:
@@ -59,6 +59,6 @@ def read_manifest(db: Database, settings: Settings, model_id: str) -> dict[str, 
         ModelNotFound: no such model.
         DamagedModel: its files are not what was published.
     """
-    found = opened(db, settings, model_id, ModelFile.MANIFEST)
-    found.file.close()
-    return found.manifest
+    opened_file = open_file(db, settings, model_id, ModelFile.MANIFEST)
+    opened_file.file.close()
+    return opened_file.manifest

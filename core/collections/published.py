@@ -38,7 +38,7 @@ def make_current(session: Session, dataset_id: str, model_id: str) -> Dataset:
         BadQuery: the model is one of another dataset.
     """
     dataset = datasets.get(session, dataset_id)
-    datasets.change(session, dataset_id, model_id=model_id)  # from here on nobody can delete the model
+    datasets.update_and_invalidate(session, dataset_id, model_id=model_id)  # from here on nobody can delete the model
     get(session, model_id, dataset_id)
     embedding.request(session, dataset_id)
     session.refresh(dataset)

@@ -1,5 +1,5 @@
-"""Training jobs as they are asked for: what is refused at once, and the row of those that are taken. ``training`` says what of
-it is asked again when the images are known."""
+"""Submitting training jobs: what is refused at once, and the row of an accepted job. What can be checked only when the
+images are known, ``training`` checks again."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -22,7 +22,7 @@ class Submission:
 
     Attributes:
         params: the training parameters that were given; presets hold the rest.
-        metadata: what the client notes of it.
+        metadata: the client's notes on it, JSON.
     """
 
     dataset_id: str
@@ -43,7 +43,12 @@ class UploadedDataset:
 
 
 def submit(
-    db: Database, settings: Settings, asked: Submission, key: str | None, request: Any, upload: UploadedDataset | None = None
+    db: Database,
+    settings: Settings,
+    submission: Submission,
+    key: str | None,
+    request: object,
+    upload: UploadedDataset | None = None,
 ) -> tuple[Job, bool]:
     """Queue a training job, perhaps with the dataset that it trains on; the two are inserted together.
 
@@ -62,12 +67,12 @@ def submit(
         KeyReused: the key came with another request before.
     """
     with db.read() as session:  # reads a file, before the transaction that writes
-        backbone = training.backbone_of(session, settings, asked.params.get("init"))
+        backbone = training.backbone_of(session, settings, submission.params.get("init"))
 
     def make(session: Session) -> Job:
         if upload is not None:
             datasets.create(session, upload.id, upload.name, upload.labels, upload.bytes)
-        return _create(session, asked, backbone)
+        return _create(session, submission, backbone)
 
     job, new = idempotency.job_once(db, key, request, make)
     if upload is not None and not new:
@@ -100,23 +105,23 @@ def cancel(db: Database, settings: Settings, job_id: str) -> Job:
     return job
 
 
-def _create(session: Session, asked: Submission, backbone: str | None) -> Job:
-    if asked.evaluation_dataset_id == asked.dataset_id:
+def _create(session: Session, submission: Submission, backbone: str | None) -> Job:
+    if submission.evaluation_dataset_id == submission.dataset_id:
         raise BadParameters("evaluation_dataset_id: is the dataset to train on; without it images judge each other")
-    named = (asked.dataset_id, asked.evaluation_dataset_id)
+    named = (submission.dataset_id, submission.evaluation_dataset_id)
     for dataset_id in sorted(id_ for id_ in named if id_ is not None):
         dataset = datasets.get_for_job(session, dataset_id)
         if dataset.status == DatasetStatus.FAILED:
             raise DatasetNotReady(f"{dataset_id} failed validation: {(dataset.error or {}).get('message')}")
-    params = dict(asked.params)
+    params = dict(submission.params)
     training.require_init(session, params, backbone)
-    training.require(session, asked.dataset_id, asked.evaluation_dataset_id, params)
+    training.require(session, submission.dataset_id, submission.evaluation_dataset_id, params)
     return lifecycle.create(
         session,
         JobKind.TRAIN,
-        asked.dataset_id,
+        submission.dataset_id,
         params=params,
-        evaluation_dataset_id=asked.evaluation_dataset_id,
-        name=asked.name,
-        metadata=asked.metadata,
+        evaluation_dataset_id=submission.evaluation_dataset_id,
+        name=submission.name,
+        metadata=submission.metadata,
     )

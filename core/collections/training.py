@@ -1,5 +1,5 @@
-"""What a training job needs of its datasets, asked as soon as that can be known: of those that are ready when the job is
-made, of the others when their validation ends; and of what it starts from."""
+"""What a training job requires of its datasets and of the weights that it starts from. Datasets that are ready are checked when
+the job is made, the others when their validation ends."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -21,17 +21,17 @@ _LEAST_NEIGHBOURS = 1  # of every preset; where they are chosen by the number of
 
 
 def require(session: Session, dataset_id: str, evaluation_dataset_id: str | None, params: dict[str, Any]) -> None:
-    """Refuse what the trainer would refuse only after the job has waited for it. Datasets of which an upload is still being
-    validated are asked later, by ``fail_unfit``.
+    """Refuse now what the trainer would refuse only after the job has waited for it. Datasets of which an upload is still being
+    validated are checked later, by ``fail_unfit``.
 
     Raises:
         TooFewImages: fewer images than training with these parameters needs.
-        BadParameters: the evaluation dataset holds no image that is not trained on, too.
+        BadParameters: every image of the evaluation dataset is also trained on.
     """
-    if not _settled(session, dataset_id):
+    if not _is_validated(session, dataset_id):
         return
     require_images(session, dataset_id, params)
-    if evaluation_dataset_id and _settled(session, evaluation_dataset_id):
+    if evaluation_dataset_id and _is_validated(session, evaluation_dataset_id):
         require_new_images(session, dataset_id, evaluation_dataset_id)
 
 
@@ -45,7 +45,7 @@ def require_images(session: Session, dataset_id: str, params: dict[str, Any]) ->
 def require_new_images(session: Session, dataset_id: str, evaluation_dataset_id: str) -> None:
     """Raises ``BadParameters`` where every held-out image is trained on, too."""
     known = select(Image.sha256).where(Image.dataset_id == dataset_id)
-    new = select(Image.id).where(datasets.validated(evaluation_dataset_id), Image.sha256.not_in(known)).limit(1)
+    new = select(Image.id).where(datasets.is_validated_image(evaluation_dataset_id), Image.sha256.not_in(known)).limit(1)
     if session.scalar(new) is None:
         raise BadParameters("evaluation_dataset_id: every image of it is in the dataset to train on, too")
 
@@ -60,13 +60,13 @@ def fail_unfit(session: Session, dataset_id: str) -> None:
     for job in session.scalars(waiting.where(Dataset.status == DatasetStatus.READY)).all():
         try:
             require_images(session, job.dataset_id, job.params)
-            if job.evaluation_dataset_id and _settled(session, job.evaluation_dataset_id):
+            if job.evaluation_dataset_id and _is_validated(session, job.evaluation_dataset_id):
                 require_new_images(session, job.dataset_id, job.evaluation_dataset_id)
         except DomainError as error:
             lifecycle.fail_queued(session, job.id, {"code": error.code, "message": str(error)})
 
 
-def _settled(session: Session, dataset_id: str) -> bool:
+def _is_validated(session: Session, dataset_id: str) -> bool:
     """Whether a dataset is ready and no upload to it is unfinished."""
     uploads = select(Job.id).where(Job.dataset_id == dataset_id, Job.kind == JobKind.INGEST, Job.status.in_(UNFINISHED))
     return datasets.get(session, dataset_id).status == DatasetStatus.READY and session.scalar(uploads.limit(1)) is None

@@ -3,7 +3,6 @@
 import hashlib
 import json
 from collections.abc import Callable
-from typing import Any
 
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
@@ -15,7 +14,7 @@ from core.store.db import Database
 from core.store.tables import IdempotencyKey, Job
 
 
-def job_once(db: Database, key: str | None, request: Any, make: Callable[[Session], Job]) -> tuple[Job, bool]:
+def job_once(db: Database, key: str | None, request: object, make: Callable[[Session], Job]) -> tuple[Job, bool]:
     """The job that ``make`` inserts, or the one that an earlier request with this key made.
 
     Args:

@@ -144,7 +144,7 @@ async def change_dataset(dataset_id: str, request: Request, context: Ctx) -> Dat
 
     def change() -> DatasetBody:
         with context.db.write() as session:
-            return DatasetBody.of(datasets.describe(session, dataset_id, **given))
+            return DatasetBody.of(datasets.update_description(session, dataset_id, **given))
 
     return await run_in_threadpool(change)
 
@@ -170,7 +170,7 @@ async def change_labels(dataset_id: str, request: Request, context: Ctx) -> Labe
     if kind not in ("text/csv", "application/json"):
         raise BadLabels(f"Content-Type: {kind or 'none'} is not text/csv or application/json")
     parse = labels.parse_csv if kind == "text/csv" else labels.parse_json
-    counts = await run_in_threadpool(lambda: labels.change(context.db, dataset_id, parse(data)))
+    counts = await run_in_threadpool(lambda: labels.set_labels(context.db, dataset_id, parse(data)))
     return LabelsBody.of(counts)
 
 

@@ -155,4 +155,4 @@ def cancel_job(job_id: str, context: Ctx) -> JobBody:
 
 
 def _body(context: Context, job: Job) -> JobBody:
-    return JobBody.of(job, continuation.way(context.settings, job))
+    return JobBody.of(job, continuation.continuation_kind(context.settings, job))

@@ -51,7 +51,7 @@ def get_model(model_id: str, session: Reading, context: Ctx) -> ModelBody:
 def get_model_file(model_id: str, name: str, context: Ctx, if_none_match: Annotated[str | None, Header()] = None) -> Response:
     """One of the files that the manifest names, or ``manifest.json`` itself. Its ``ETag`` is its SHA-256: compaction writes
     some files of a model anew."""
-    found = model_files.opened(context.db, context.settings, model_id, name)
+    found = model_files.open_file(context.db, context.settings, model_id, name)
     sha256 = found.sha256()
     headers = {"ETag": f'"{sha256}"', "Cache-Control": "private, no-cache", "X-Content-Type-Options": "nosniff"}
     if if_none_match is not None and (sha256 in if_none_match or if_none_match.strip() == "*"):

@@ -5,7 +5,7 @@ from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from core.collections.continuation import Way
+from core.collections.continuation import ContinuationKind
 from core.ground.reports import Phase, evaluation_of
 from core.ground.verdict import verdict
 from core.store.kinds import JobKind, JobStatus
@@ -70,7 +70,7 @@ class JobBody(BaseModel):
     metadata: dict[str, Any]
 
     @classmethod
-    def of(cls, row: Job, way: Way | None = None) -> Self:
+    def of(cls, row: Job, way: ContinuationKind | None = None) -> Self:
         """A row as the API shows it; ``way`` is how it can be continued."""
         made = ("metadata", "estimated_finish", "verdict", "continuation")
         columns = {name: getattr(row, name) for name in cls.model_fields if name not in made}

@@ -30,7 +30,7 @@ def test_the_export_is_complete_and_agrees_with_the_encoder(pictures: Path, tmp_
     assert (again * stored).sum(axis=1).min() > 0.9999
     decoded = [decode(image.location.read()) for image in listed.images]
     with ThreadPoolExecutor(16) as pool:  # batched as they come, each gets its own
-        together = list(pool.map(encoder.one, [evaluation_array(image, encoder.size) for image in decoded * 5]))
+        together = list(pool.map(encoder.embed_one, [evaluation_array(image, encoder.size) for image in decoded * 5]))
     assert np.abs(np.stack(together) - np.tile(again, (5, 1))).max() < 1e-5
     weights = load_file(exported / "encoder.safetensors")
     assert {"stem.weight", "layer4.0.conv2.weight", "head.bias"} <= set(weights)

@@ -39,26 +39,30 @@ class Work:
         """Seconds of each step by what sets their speed: ``epochs``, ``decoding`` or ``starting``."""
         train, encode = (_pass(self.backbone, side) for side in (self.crop_size or self.image_size, self.image_size))
         encode, decode = encode / 4, 2e-4 + 3e-8 * self.side**2
-        asked = self.voters if self.queries is None else self.queries
-        possible = self.voters >= 2 and asked > 0
+        queries = self.voters if self.queries is None else self.queries
+        possible = self.voters >= 2 and queries > 0
         judged = self.voters + (self.queries or 0) if possible else 0
-        pairs = self.voters * asked if possible else 0
+        pairs = self.voters * queries if possible else 0
         vote = pairs * (2e-8 + 4e-11 * self.dim)
         fits = (
             self.voters * self.classes * 8e-8 if possible and self.classes > 1 else 0.0
         )  # for each feature of a linear classifier
         last_block = _FEATURES.get(self.backbone, 512)
-        few = sum(20 * min(shot * self.classes * min(asked, 10_000), 5e6) * 1.2e-7 for shot in (1, 5, 10)) if fits else 0.0
+        few = sum(20 * min(shot * self.classes * min(queries, 10_000), 5e6) * 1.2e-7 for shot in (1, 5, 10)) if fits else 0.0
         vote += few
         ranked = vote + min(pairs, 2e8) * 1.5e-7
         full = ranked + fits * (self.dim + last_block)
-        own = self.voters**2  # pairs, where the voters choose what held-out images judge
-        choosing = 2 * (own * (2e-8 + 4e-11 * self.dim) + min(own, 2e8) * 1.5e-7 + few) if possible and self.queries else 0.0
+        voter_pairs = self.voters**2  # pairs, where the voters choose what held-out images judge
+        choosing = (
+            2 * (voter_pairs * (2e-8 + 4e-11 * self.dim) + min(voter_pairs, 2e8) * 1.5e-7 + few)
+            if possible and self.queries
+            else 0.0
+        )
         pixels = ranked + fits * 3 * min(self.image_size, 32) ** 2
         loaded = self.as_loaded or self.epochs == 0  # round 0 has been encoded when the run began
         before = _pass("resnet10", min(self.side, 48)) / 4 if self.backbone == _PRETRAINED else encode
-        asked_anew = (self.queries or 0) if possible else 0
-        first = asked_anew if loaded else judged
+        new_queries = (self.queries or 0) if possible else 0
+        first = new_queries if loaded else judged
         mapping = 0.1 if self.images < 50 else 2.0 + 4e-3 * min(self.images, 10_000) + 1e-3 * max(0, self.images - 10_000)
         graph = self.images * 3e-4 if self.images * max(self.dim, 128) > 20_000 * 128 else 0.0
         return {

@@ -144,9 +144,14 @@ def listed_depths(listed: Path) -> Depths:
 
 
 def _images(session: Session, dataset_id: str, only: Sequence[int] | None) -> Iterator[Image]:
-    some = [] if only is None else [Image.id.in_(only)]
-    found = select(Image).where(datasets.validated(dataset_id), *some).order_by(Image.id).execution_options(yield_per=1000)
-    yield from session.scalars(found)
+    conditions = [] if only is None else [Image.id.in_(only)]
+    images = (
+        select(Image)
+        .where(datasets.is_validated_image(dataset_id), *conditions)
+        .order_by(Image.id)
+        .execution_options(yield_per=1000)
+    )
+    yield from session.scalars(images)
 
 
 def write_labels(db: Database, dataset_id: str, path: Path) -> str:

@@ -46,7 +46,7 @@ def run_training(context: JobContext) -> None:
     if job.continues:
         bring_checkpoints(context.db, context.settings, job, home)
     artifacts.fresh_folder(run.path)
-    context.signals.newest_checkpoint = lambda: continuation.mark(home)
+    context.signals.newest_checkpoint = lambda: continuation.newest_position(home)
     earlier = sorted((path for path in home.iterdir() if path != run.path and path.is_dir()), key=lambda path: path.name)
     listed = next((RunFolder(path).images for path in earlier if RunFolder(path).images.exists()), None)
     if listed:  # images that were added or deleted since must not change what is being trained on

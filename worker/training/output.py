@@ -44,6 +44,6 @@ class Output:
         if not lines:
             return "the training process ended without a word"
         with suppress(ValueError, KeyError, TypeError):
-            told = json.loads(lines[-1])
-            return str(told.get("exception") or told["message"]).strip().splitlines()[-1]
+            entry = json.loads(lines[-1])
+            return str(entry.get("exception") or entry["message"]).strip().splitlines()[-1]
         return lines[-1]

@@ -82,7 +82,7 @@ class Estimate:
         """An epoch has ended."""
         self._epoch = cast("EpochProgress", {name: value for name, value in event.items() if name in _EPOCH})
 
-    def told(self) -> JobProgress:
+    def progress(self) -> JobProgress:
         """The job's progress as its row holds it."""
         left, fraction, of_phase = None, self._fraction, self._phase_fraction
         if self._costs is not None:
@@ -114,7 +114,7 @@ class Estimate:
 
     def finished(self) -> JobProgress:
         """The progress of a job that has succeeded."""
-        progress = self.told()
+        progress = self.progress()
         progress["phase_fraction"] = progress["fraction"] = 1.0
         progress["eta_seconds"] = 0.0
         return progress
@@ -175,10 +175,10 @@ class Estimate:
         expected = self._expected(self._step)
         if measured is not None:
             assert self._costs is not None
-            own = measured * self._cost(self._step)
+            measured_seconds = measured * self._cost(self._step)
             seconds = moment - self._begun[0]
             trust = 1.0 if self._step in self._costs[self._step] else seconds / (seconds + _TRUSTED)
-            rest = (trust * own + (1 - trust) * expected) * (1 - done)
+            rest = (trust * measured_seconds + (1 - trust) * expected) * (1 - done)
             return max(rest - (now - moment), rest / 10)
         rest = expected * (1 - done)
         elapsed = now - moment

@@ -98,7 +98,7 @@ def publish(context: JobContext, run: RunFolder, evaluation: Evaluation, relay: 
                 )
             )
             session.flush()
-            datasets.change(session, job.dataset_id, model_id=model_id)
+            datasets.update_and_invalidate(session, job.dataset_id, model_id=model_id)
             embedding.request(session, job.dataset_id, known=max(ids))
     except StaleAttempt:
         shutil.rmtree(final, ignore_errors=True)

@@ -54,7 +54,7 @@ class Relay:
         self._context, self._estimate, self._sizes = context, estimate, sizes
         self._events, self._progress = _Tail(run.events), _Tail(run.progress)
         self._pending: list[Event] = []
-        self._told = 0.0
+        self._written_at = 0.0
 
     def follow(self, path: Path) -> None:
         """The progress of a further process is in another file."""
@@ -88,12 +88,12 @@ class Relay:
                 self._estimate.epoch(event)
         self._pending += new
         if self._pending:
-            self._told = time.monotonic()
-            reporting.record_events(self._context.db, self._context.claim, self._pending, self._estimate.told())
+            self._written_at = time.monotonic()
+            reporting.record_events(self._context.db, self._context.claim, self._pending, self._estimate.progress())
             self._pending = []
-        elif time.monotonic() - self._told >= _TELL_SECONDS:
+        elif time.monotonic() - self._written_at >= _TELL_SECONDS:
             self._tell()
 
     def _tell(self) -> None:
-        self._told = time.monotonic()
-        reporting.record_progress(self._context.db, self._context.claim, self._estimate.told())
+        self._written_at = time.monotonic()
+        reporting.record_progress(self._context.db, self._context.claim, self._estimate.progress())

@@ -30,13 +30,13 @@ def stored(db: Database, dataset: str) -> dict[str, str]:
 
 
 def test_labels_are_set_changed_and_removed_and_the_others_stay(db: Database, dataset: str) -> None:
-    counts = labels.change(db, dataset, {f"{i}.png": "even" if i % 2 == 0 else "odd" for i in range(1199)})
+    counts = labels.set_labels(db, dataset, {f"{i}.png": "even" if i % 2 == 0 else "odd" for i in range(1199)})
     assert (counts.set, counts.removed, counts.ignored) == (1199, 0, 0)
     with db.read() as session:
         before = session.get_one(Dataset, dataset)
         first = session.scalars(select(Image.id).where(Image.path == "0.png")).one()
     assert before.classes == 2
-    counts = labels.change(db, dataset, {first: "zero", "1.png": None, "again.png": "zero"})
+    counts = labels.set_labels(db, dataset, {first: "zero", "1.png": None, "again.png": "zero"})
     assert (counts.set, counts.removed, counts.ignored) == (1, 1, 1)
     after = stored(db, dataset)
     assert (after["0.png"], "1.png" in after, after["2.png"], len(after)) == ("zero", False, "even", 1198)
@@ -48,15 +48,15 @@ def test_labels_are_set_changed_and_removed_and_the_others_stay(db: Database, da
 
 def test_an_unknown_name_changes_nothing(db: Database, dataset: str) -> None:
     with pytest.raises(BadLabels, match=r"2 of 3 are not in .*, so nothing was changed: no.png, 987654321"):
-        labels.change(db, dataset, {"0.png": "a", "no.png": "b", 987654321: "c"})
+        labels.set_labels(db, dataset, {"0.png": "a", "no.png": "b", 987654321: "c"})
     assert stored(db, dataset) == {}
     with pytest.raises(DatasetNotFound):
-        labels.change(db, "ds_none", {"0.png": "a"})
+        labels.set_labels(db, "ds_none", {"0.png": "a"})
 
 
 def test_an_unknown_name_of_a_table_is_named_with_its_row(db: Database, dataset: str) -> None:
     with pytest.raises(BadLabels, match=r"1 of 2 are not in .*: no.png \(row 3, column path\)"):
-        labels.change(db, dataset, labels.parse_csv(b"path,label\n0.png,a\nno.png,b\n"))
+        labels.set_labels(db, dataset, labels.parse_csv(b"path,label\n0.png,a\nno.png,b\n"))
     assert stored(db, dataset) == {}
 
 
@@ -64,9 +64,9 @@ def test_a_path_and_an_id_of_one_image_must_agree(db: Database, dataset: str) ->
     with db.read() as session:
         first = session.scalars(select(Image.id).where(Image.path == "0.png")).one()
     with pytest.raises(BadLabels, match=r"two labels, so nothing was changed"):
-        labels.change(db, dataset, {"0.png": "a", "1.png": "b", first: "c"})
+        labels.set_labels(db, dataset, {"0.png": "a", "1.png": "b", first: "c"})
     assert stored(db, dataset) == {}
-    assert labels.change(db, dataset, {"0.png": "a", first: "a"}).set == 1
+    assert labels.set_labels(db, dataset, {"0.png": "a", first: "a"}).set == 1
 
 
 def test_readers_are_told_twice_however_many_images_have_labels(db: Database, dataset: str) -> None:
@@ -75,7 +75,7 @@ def test_readers_are_told_twice_however_many_images_have_labels(db: Database, da
             return session.get_one(Dataset, dataset).generation
 
     before = generation()
-    labels.change(db, dataset, {f"{i}.png": "a" for i in range(1199)})
+    labels.set_labels(db, dataset, {f"{i}.png": "a" for i in range(1199)})
     assert generation() == before + 2
 
 
@@ -86,14 +86,14 @@ def test_labels_given_at_once_while_images_are_deleted(db: Database, settings: S
     gone = [f"{i}.png" for i in range(0, 1199, 7)]
 
     def label(number: int) -> None:
-        labels.change(db, dataset, {ids[f"{i}.png"]: f"writer {number}" for i in range(1199) if i % 7})
+        labels.set_labels(db, dataset, {ids[f"{i}.png"]: f"writer {number}" for i in range(1199) if i % 7})
 
     def delete(path: str) -> None:
         deletions.delete_images(db, dataset, [ids[path]])
 
     def label_what_goes(number: int) -> None:
         with suppress(BadLabels):  # it was gone before the look-up
-            labels.change(db, dataset, {ids[gone[number]]: "gone"})
+            labels.set_labels(db, dataset, {ids[gone[number]]: "gone"})
 
     with ThreadPoolExecutor(8) as pool:
         tasks = [pool.submit(label, number) for number in range(4)]

@@ -40,7 +40,7 @@ class Run:
         if step != "starting":
             self.estimate.at(step)
         while self.time < begun + seconds:
-            self.told.append((self.time, self.estimate.told()))
+            self.told.append((self.time, self.estimate.progress()))
             self.time = min(begun + seconds, self.time + 0.5)
             if reports:
                 self.estimate.at(step, (self.time - begun) / seconds)
