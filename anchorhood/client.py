@@ -7,8 +7,8 @@ from anchorhood.datasets import Datasets
 from anchorhood.jobs import Jobs
 from anchorhood.records import Image, record
 from anchorhood.search import Search
-from anchorhood.transport import Transport, at
-from anchorhood.values import whole
+from anchorhood.transport import Transport, path_of
+from anchorhood.values import as_int
 
 
 class Client(Search):
@@ -43,12 +43,12 @@ class Client(Search):
 
     def image(self, image_id: int) -> Image:
         """A stored image's path, label, size, and how the current model learned it."""
-        return record(Image, self.transport.json("GET", at("images", whole(image_id, "image_id"))))
+        return record(Image, self.transport.json("GET", path_of("images", as_int(image_id, "image_id"))))
 
     def image_file(self, image_id: int) -> bytes:
         """The bytes of a stored image, as they were uploaded."""
-        return self.transport.send("GET", at("images", whole(image_id, "image_id"), "file"), again=True).content
+        return self.transport.send("GET", path_of("images", as_int(image_id, "image_id"), "file"), again=True).content
 
     def delete_image(self, image_id: int) -> None:
         """Delete an image: out of every answer at once."""
-        self.transport.json("DELETE", at("images", whole(image_id, "image_id")))
+        self.transport.json("DELETE", path_of("images", as_int(image_id, "image_id")))

@@ -16,8 +16,8 @@ from anchorhood.jobs import Job, Jobs
 from anchorhood.packing import LeftOut, pack, shown
 from anchorhood.progress import Counted, Progress
 from anchorhood.records import Dataset, Image, LeaveOneOut, Rejection, id_of, record
-from anchorhood.transport import Transport, at
-from anchorhood.values import label_rows, sendable, wholes
+from anchorhood.transport import Transport, path_of
+from anchorhood.values import as_ints, label_rows, sendable
 
 log = logging.getLogger("anchorhood")
 
@@ -54,38 +54,40 @@ class Datasets:
         source = Path(os.fsdecode(path))
         with archive(source, self._ignored, progress) as (file, left_out):
             files = {"file": (_name(source), file)}
-            answer = self._transport.json("POST", at("datasets", id_of(dataset), "images"), files=files)
+            answer = self._transport.json("POST", path_of("datasets", id_of(dataset), "images"), files=files)
         return record(Job, answer, transport=self._transport, left_out=tuple(left_out))
 
     def list(self, *, name: str | None = None) -> Iterator[Dataset]:
         """All datasets, or those of a name."""
-        found = (self._dataset(found) for found in self._transport.pages("/datasets", name=name))
-        return (dataset for dataset in found if name is None or dataset.name == name)
+        datasets = (self._dataset(values) for values in self._transport.pages("/datasets", name=name))
+        return (dataset for dataset in datasets if name is None or dataset.name == name)
 
     def get(self, dataset_id: str) -> Dataset:
         """One dataset as it is now."""
-        return self._dataset(self._transport.json("GET", at("datasets", dataset_id)))
+        return self._dataset(self._transport.json("GET", path_of("datasets", dataset_id)))
 
     def update(self, dataset: Dataset | str, *, name: str | None = None, metadata: dict[str, Any] | None = None) -> Dataset:
         """Give it another name, or other metadata of yours (all of it, as JSON); what is ``None`` stays."""
         changes = {key: value for key, value in (("name", name), ("metadata", metadata)) if value is not None}
-        return self._dataset(self._transport.json("PATCH", at("datasets", id_of(dataset)), again=True, json=changes))
+        return self._dataset(self._transport.json("PATCH", path_of("datasets", id_of(dataset)), again=True, json=changes))
 
     def delete(self, dataset: Dataset | str) -> None:
         """Delete it with its images, jobs and models."""
-        self._transport.json("DELETE", at("datasets", id_of(dataset)))
+        self._transport.json("DELETE", path_of("datasets", id_of(dataset)))
 
     def images(self, dataset: Dataset | str, *, label: str | None = None, unlabelled: bool | None = None) -> Iterator[Image]:
         """Its images, oldest first."""
-        found = self._transport.pages(at("datasets", id_of(dataset), "images"), limit=1000, label=label, unlabelled=unlabelled)
-        return (record(Image, image) for image in found)
+        pages = self._transport.pages(
+            path_of("datasets", id_of(dataset), "images"), limit=1000, label=label, unlabelled=unlabelled
+        )
+        return (record(Image, image) for image in pages)
 
     def rejections(self, dataset: Dataset | str, *, job: Job | str | None = None) -> Iterator[Rejection]:
         """The files that are not in it, and why, of a failed one too; perhaps only those that an addition brought."""
         job_id = id_of(job)
-        path = at("datasets", id_of(dataset), "rejections")
-        found = (record(Rejection, one) for one in self._transport.pages(path, limit=1000, job_id=job_id))
-        return (one for one in found if job_id is None or one.job_id in (job_id, None))
+        path = path_of("datasets", id_of(dataset), "rejections")
+        rejections = (record(Rejection, values) for values in self._transport.pages(path, limit=1000, job_id=job_id))
+        return (rejection for rejection in rejections if job_id is None or rejection.job_id in (job_id, None))
 
     def label(self, dataset: Dataset | str, labels: Mapping[str, str | None] | Mapping[int, str | None]) -> dict[str, int]:
         """Give images, by path or by id, their labels; ``None`` takes one away. All or nothing.
@@ -97,7 +99,7 @@ class Datasets:
             ValueError: a label that is neither a text nor ``None``, such as a NaN of a table; its path is named.
         """
         rows = label_rows(labels)
-        counts: dict[str, int] = self._transport.json("PUT", at("datasets", id_of(dataset), "labels"), json=rows)
+        counts: dict[str, int] = self._transport.json("PUT", path_of("datasets", id_of(dataset), "labels"), json=rows)
         return counts
 
     def label_table(self, dataset: Dataset | str, path: str | os.PathLike[str]) -> dict[str, int]:
@@ -105,7 +107,7 @@ class Datasets:
         service reads UTF-8, or UTF-16 with a byte order mark, with commas, semicolons or tabs. An empty label takes one away."""
         table = Path(os.fsdecode(path)).read_bytes()
         headers = {"Content-Type": "text/csv"}
-        where = at("datasets", id_of(dataset), "labels")
+        where = path_of("datasets", id_of(dataset), "labels")
         counts: dict[str, int] = self._transport.json("PUT", where, content=table, headers=headers)
         return counts
 
@@ -116,29 +118,33 @@ class Datasets:
             k: number of voters; by default the most accurate of several.
             min_labels: labelled images that each of two classes must have, else nothing is judged.
         """
-        asked = {"min_labels": min_labels, **({} if k is None else {"k": k})}
-        return record(LeaveOneOut, self._transport.json("GET", at("datasets", id_of(dataset), "leave-one-out"), params=asked))
+        request = {"min_labels": min_labels, **({} if k is None else {"k": k})}
+        return record(
+            LeaveOneOut, self._transport.json("GET", path_of("datasets", id_of(dataset), "leave-one-out"), params=request)
+        )
 
     def classify(self, dataset: Dataset | str, k: int | None = None, min_confidence: float = 0.0, min_labels: int = 3) -> Job:
         """Classify every image by the labelled ones, as a job; ``jobs.classifications`` reads its table, and the job's
         ``progress`` has the ``k`` that was chosen, or why the votes ``abstained``. Arguments as of ``leave_one_out``."""
-        asked = {"k": k, "min_confidence": min_confidence, "min_labels": min_labels}
-        return self._jobs.post(at("datasets", id_of(dataset), "classifications"), asked)
+        request = {"k": k, "min_confidence": min_confidence, "min_labels": min_labels}
+        return self._jobs.post(path_of("datasets", id_of(dataset), "classifications"), request)
 
     def delete_images(self, dataset: Dataset | str, image_ids: Sequence[int]) -> int:
         """Delete many images, all of them or none: out of every answer at once. Returns how many."""
-        path = at("datasets", id_of(dataset), "deletions")
-        deleted: int = self._transport.json("POST", path, json={"image_ids": wholes(image_ids, "image_ids")})["deleted"]
+        path = path_of("datasets", id_of(dataset), "deletions")
+        deleted: int = self._transport.json("POST", path, json={"image_ids": as_ints(image_ids, "image_ids")})["deleted"]
         return deleted
 
     def compact(self, dataset: Dataset | str) -> Job:
         """Take what was added and deleted into the model's files, as a job; the service does it by itself when enough changed."""
-        answer = self._transport.json("POST", at("datasets", id_of(dataset), "compactions"), again=True)
+        answer = self._transport.json("POST", path_of("datasets", id_of(dataset), "compactions"), again=True)
         return record(Job, answer, transport=self._transport)
 
     def use_model(self, dataset: Dataset | str, model_id: str) -> Dataset:
         """Answer from another of its models."""
-        return self._dataset(self._transport.json("PUT", at("datasets", id_of(dataset), "model"), json={"model_id": model_id}))
+        return self._dataset(
+            self._transport.json("PUT", path_of("datasets", id_of(dataset), "model"), json={"model_id": model_id})
+        )
 
     def _dataset(self, data: dict[str, Any]) -> Dataset:
         return record(Dataset, data, transport=self._transport)

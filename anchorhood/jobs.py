@@ -15,7 +15,7 @@ from anchorhood.errors import JobFailed, Unreachable
 from anchorhood.packing import LeftOut
 from anchorhood.progress import Progress
 from anchorhood.records import Dataset, id_of, record
-from anchorhood.transport import Transport, at
+from anchorhood.transport import Transport, path_of
 
 _RECONNECT_SECONDS, _GIVE_UP_SECONDS = 1.0, 120.0
 _LOOK_SECONDS = 0.5  # between two looks at where a job stands
@@ -136,16 +136,16 @@ class Jobs:
 
     def list(self, *, kind: str | None = None, status: str | None = None, dataset: Dataset | str | None = None) -> Iterator[Job]:
         """All jobs, newest first, or those of a kind, a status or a dataset."""
-        found = self._transport.pages("/jobs", order="newest", kind=kind, status=status, dataset_id=id_of(dataset))
-        return (self._job(job) for job in found)
+        pages = self._transport.pages("/jobs", order="newest", kind=kind, status=status, dataset_id=id_of(dataset))
+        return (self._job(values) for values in pages)
 
     def get(self, job_id: str) -> Job:
         """One job as it stands."""
-        return self._job(self._transport.json("GET", at("jobs", job_id)))
+        return self._job(self._transport.json("GET", path_of("jobs", job_id)))
 
     def cancel(self, job: Job | str) -> Job:
         """Ask a job to stop; one that waits ends at once."""
-        return self._job(self._transport.json("POST", at("jobs", id_of(job), "cancel"), again=True))
+        return self._job(self._transport.json("POST", path_of("jobs", id_of(job), "cancel"), again=True))
 
     def continue_(self, job: Job | str, add_rounds: int | None = None) -> Job:
         """Go on from the checkpoints of a training job that is over, in a new job with the same images.
@@ -154,11 +154,11 @@ class Jobs:
             job: one that failed or was cancelled, or with ``add_rounds`` one that succeeded; ``Job.continuation`` tells.
             add_rounds: how many more rounds, 1 or more.
         """
-        return self.post(at("jobs", id_of(job), "continue"), {"add_rounds": add_rounds})
+        return self.post(path_of("jobs", id_of(job), "continue"), {"add_rounds": add_rounds})
 
     def events(self, job: Job | str) -> Iterator[Event]:
         """What happened so far, in order."""
-        return (record(Event, found) for found in self._transport.pages(at("jobs", id_of(job), "events"), limit=1000))
+        return (record(Event, values) for values in self._transport.pages(path_of("jobs", id_of(job), "events"), limit=1000))
 
     def classifications(self, job: Job | str) -> Sequence[dict[str, str]]:
         """The table of a classification job: ``image_id``, ``path``, ``label``, ``predicted``, ``confidence``."""
@@ -166,11 +166,11 @@ class Jobs:
 
     def classifications_csv(self, job: Job | str) -> str:
         """The same as the CSV text that the service made."""
-        return self._transport.send("GET", at("jobs", id_of(job), "classifications"), again=True).text
+        return self._transport.send("GET", path_of("jobs", id_of(job), "classifications"), again=True).text
 
     def follow(self, job_id: str, progress: bool = False) -> Job:
         """Wait for a job's end, through lost connections; returns it as it ended."""
-        seen, answered = 0, time.monotonic()
+        last_event, answered = 0, time.monotonic()
         with Progress(job_id, progress) as shown:
             while True:
                 try:
@@ -182,26 +182,26 @@ class Jobs:
                 show(shown, job)
                 if job.over:
                     return job
-                seen = self._stream(job_id, seen, shown if progress else None)
+                last_event = self._stream(job_id, last_event, shown if progress else None)
                 answered = time.monotonic()
 
-    def _stream(self, job_id: str, seen: int, shown: Progress | None) -> int:
+    def _stream(self, job_id: str, last_event: int, shown: Progress | None) -> int:
         """Read events until the stream ends or breaks, and show where the job stands; returns the number of the last one."""
-        headers = {"Accept": "text/event-stream", **({"Last-Event-ID": str(seen)} if seen else {})}
+        headers = {"Accept": "text/event-stream", **({"Last-Event-ID": str(last_event)} if last_event else {})}
         silence = httpx.Timeout(_GIVE_UP_SECONDS, connect=10)  # the service says something every 15 s
         looked = 0.0
         try:
-            with self._transport.stream(at("jobs", job_id, "events"), headers=headers, timeout=silence) as response:
+            with self._transport.stream(path_of("jobs", job_id, "events"), headers=headers, timeout=silence) as response:
                 for line in response.iter_lines():
                     name, _, value = line.partition(": ")
                     if name == "id":
-                        seen = int(value)
+                        last_event = int(value)
                     if shown is not None and not line and time.monotonic() - looked > _LOOK_SECONDS:
                         show(shown, self.get(job_id))
                         looked = time.monotonic()
         except httpx.TransportError:
             time.sleep(_RECONNECT_SECONDS)
-        return seen
+        return last_event
 
     def _job(self, data: dict[str, Any]) -> Job:
         return record(Job, data, transport=self._transport)

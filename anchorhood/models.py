@@ -14,8 +14,8 @@ from anchorhood.datasets import Datasets
 from anchorhood.errors import ApiError
 from anchorhood.jobs import Job, Jobs
 from anchorhood.records import Dataset, Model, id_of, record
-from anchorhood.transport import Transport, at
-from anchorhood.values import whole, wholes
+from anchorhood.transport import Transport, path_of
+from anchorhood.values import as_int, as_ints
 
 
 class Models:
@@ -26,11 +26,11 @@ class Models:
 
     def list(self, dataset: Dataset | str | None = None) -> Iterator[Model]:
         """All models, or those of a dataset."""
-        return (record(Model, found) for found in self._transport.pages("/models", dataset_id=id_of(dataset)))
+        return (record(Model, values) for values in self._transport.pages("/models", dataset_id=id_of(dataset)))
 
     def get(self, model_id: str) -> Model:
         """One model with its manifest."""
-        return record(Model, self._transport.json("GET", at("models", model_id)))
+        return record(Model, self._transport.json("GET", path_of("models", model_id)))
 
     def current(self, dataset: Dataset | str | None = None) -> str:
         """The id of a dataset's current model; without a dataset, of the only dataset that has one.
@@ -39,54 +39,56 @@ class Models:
             ApiError: there is none, or it is not clear which.
         """
         if dataset is not None:
-            found = [self._datasets.get(id_of(dataset)).model_id]
+            models = [self._datasets.get(id_of(dataset)).model_id]
         else:
-            found = [known.model_id for known in self._datasets.list() if known.model_id]
-        if len(found) != 1 or found[0] is None:
-            what = "no model yet" if found in ([], [None]) else f"{len(found)} datasets have a model; name one"
+            models = [each.model_id for each in self._datasets.list() if each.model_id]
+        if len(models) != 1 or models[0] is None:
+            what = "no model yet" if models in ([], [None]) else f"{len(models)} datasets have a model; name one"
             raise ApiError(409, "no_model", what)
-        return found[0]
+        return models[0]
 
     def download(self, model_id: str, name: str, path: str | os.PathLike[str]) -> Path:
         """One of a model's files, such as ``encoder.onnx``, written to ``path``."""
         with writing(path) as file:
-            self._copy(at("models", model_id, "files", name), file)
+            self._copy(path_of("models", model_id, "files", name), file)
         return Path(os.fsdecode(path))
 
     def export(self, model_id: str, file: IO[bytes], format: str = "npz") -> None:
         """Write all embeddings with their images' ids, paths and labels, as ``npz`` or ``csv``, to an open file."""
-        self._copy(at("models", model_id, "embeddings"), file, format=format)
+        self._copy(path_of("models", model_id, "embeddings"), file, format=format)
 
     def map(self, model_id: str) -> Map:
         """Where all images lie in two dimensions, and how they were learned."""
-        found = self._transport.json("GET", at("models", model_id, "map"))
-        names = np.array([*found["names"], ""])  # the index -1, no label, is the last
+        answer = self._transport.json("GET", path_of("models", model_id, "map"))
+        names = np.array([*answer["names"], ""])  # the index -1, no label, is the last
         return Map(
-            ids=np.array(found["ids"], np.int64),
-            places=np.array([found["x"], found["y"]], np.float32).T,
-            labels=names[np.array(found["labels"], np.int64)],
-            entropy=np.array(found["entropy"], np.float32),
-            anchor_round=np.array(found["anchor_round"], np.int64),
+            ids=np.array(answer["ids"], np.int64),
+            places=np.array([answer["x"], answer["y"]], np.float32).T,
+            labels=names[np.array(answer["labels"], np.int64)],
+            entropy=np.array(answer["entropy"], np.float32),
+            anchor_round=np.array(answer["anchor_round"], np.int64),
         )
 
     def compute_attention(self, model_id: str, image_ids: Sequence[int]) -> Job:
         """See, as a job, where the encoder of each round of the model looks in up to 256 images."""
-        return self._jobs.post(at("models", model_id, "attention"), {"image_ids": wholes(image_ids, "image_ids")})
+        return self._jobs.post(path_of("models", model_id, "attention"), {"image_ids": as_ints(image_ids, "image_ids")})
 
     def attention(self, model_id: str, image_id: int) -> Attention:
         """The rounds of which there are maps of an image; ``ApiError`` 404 before ``compute_attention``."""
-        found = self._transport.json("GET", at("images", whole(image_id, "image_id"), "attention"), params={"model_id": model_id})
-        rounds = [record(AttentionRound, one) for one in found.pop("rounds")]
-        return record(Attention, found, rounds=rounds)
+        answer = self._transport.json(
+            "GET", path_of("images", as_int(image_id, "image_id"), "attention"), params={"model_id": model_id}
+        )
+        rounds = [record(AttentionRound, values) for values in answer.pop("rounds")]
+        return record(Attention, answer, rounds=rounds)
 
     def attention_map(self, model_id: str, image_id: int, round: int) -> bytes:
         """A PNG of 224 x 224 pixels: the image under the map of a round, red where its encoder looks most."""
-        path = at("images", whole(image_id, "image_id"), "attention", whole(round, "round"))
+        path = path_of("images", as_int(image_id, "image_id"), "attention", as_int(round, "round"))
         return self._transport.send("GET", path, again=True, params={"model_id": model_id}).content
 
     def delete(self, model_id: str) -> None:
         """Delete a model that is not its dataset's current one."""
-        self._transport.json("DELETE", at("models", model_id))
+        self._transport.json("DELETE", path_of("models", model_id))
 
     def _copy(self, path: str, file: IO[bytes], **params: Any) -> None:
         try:

@@ -28,7 +28,7 @@ def shown(left_out: list[LeftOut] | tuple[LeftOut, ...], most: int = 100) -> lis
     """Lines that count and name what was left out."""
     if not left_out:
         return []
-    lines = [f"left out {len(left_out):,} of the folder:", *(f"  {one.path}: {one.reason}" for one in left_out[:most])]
+    lines = [f"left out {len(left_out):,} of the folder:", *(f"  {file.path}: {file.reason}" for file in left_out[:most])]
     return [*lines, f"  and {len(left_out) - most:,} more"] if len(left_out) > most else lines
 
 
@@ -50,16 +50,16 @@ def pack(folder: Path, file: IO[bytes], ignored: re.Pattern[str] | None) -> list
     """
     left_out: list[LeftOut] = []
     packed = 0
-    for path, found in _walk(folder, ignored, left_out):
+    for path, file_path in _walk(folder, ignored, left_out):
         at = file.tell()
-        reason = _add(path, found, file)
+        reason = _add(path, file_path, file)
         if reason is None:
             packed += 1
         else:
             file.seek(at)
             file.truncate()
             left_out.append(LeftOut(_text(path), reason))
-    left_out.sort(key=lambda one: one.path)
+    left_out.sort(key=lambda left: left.path)
     if not packed:
         raise ValueError("\n".join([f"{_text(folder)}: there is no file in it that can be uploaded", *shown(left_out)]))
     file.write(b"\0" * 2 * _BLOCK)
@@ -68,22 +68,22 @@ def pack(folder: Path, file: IO[bytes], ignored: re.Pattern[str] | None) -> list
 
 
 def _walk(top: Path, ignored: re.Pattern[str] | None, left_out: list[LeftOut]) -> Iterator[tuple[str, Path]]:
-    """Paths below a folder with their files; what can be seen to be no file is left out at once, and never opened."""
+    """Paths below a folder with their files; what is no file by its mode is left out at once, and never opened."""
     waiting = [("", top)]
     while waiting:
-        path, found = waiting.pop()
+        path, place = waiting.pop()
         try:
-            kind = found.stat().st_mode
-            if stat.S_ISDIR(kind) and not (path and found.is_symlink()):
-                inside = [(f"{path}/{name}" if path else name, found / name) for name in os.listdir(found)]
-                waiting += sorted((one for one in inside if not (ignored and ignored.search(one[0]))), reverse=True)
+            kind = place.stat().st_mode
+            if stat.S_ISDIR(kind) and not (path and place.is_symlink()):
+                inside = [(f"{path}/{name}" if path else name, place / name) for name in os.listdir(place)]
+                waiting += sorted((child for child in inside if not (ignored and ignored.search(child[0]))), reverse=True)
                 continue
         except OSError as error:
-            what = "a link that leads nowhere" if found.is_symlink() else "cannot be read"
+            what = "a link that leads nowhere" if place.is_symlink() else "cannot be read"
             left_out.append(LeftOut(_text(path) or ".", f"{what}: {error.strerror}"))
             continue
         if stat.S_ISREG(kind):
-            yield path, found
+            yield path, place
         else:
             link = stat.S_ISDIR(kind)
             left_out.append(
@@ -91,10 +91,10 @@ def _walk(top: Path, ignored: re.Pattern[str] | None, left_out: list[LeftOut]) -
             )
 
 
-def _add(path: str, found: Path, file: IO[bytes]) -> str | None:
-    """Append a file, or give the reason why not; then what was written of it is to be taken back."""
+def _add(path: str, source_path: Path, file: IO[bytes]) -> str | None:
+    """Append a file; or return the reason why not, and then the caller must truncate what was written of it."""
     try:
-        source = open(os.open(found, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0)), "rb")  # noqa: SIM115 -- closed below
+        source = open(os.open(source_path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0)), "rb")  # noqa: SIM115 -- closed below
     except OSError as error:
         return f"cannot be read: {error.strerror}"
     with source:

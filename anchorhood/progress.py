@@ -41,7 +41,7 @@ class Progress:
 
 
 class Counted:
-    """A file that tells how much of it was read."""
+    """A file that shows on a progress bar how much of it was read."""
 
     def __init__(self, file: IO[bytes], size: int, progress: Progress) -> None:
         self._file, self._size, self._progress, self._done = file, size, progress, 0
@@ -49,9 +49,9 @@ class Counted:
     def read(self, count: int = -1) -> bytes:
         data = self._file.read(count)
         self._done += len(data)
-        whole = self._done >= self._size
-        if data or whole:
-            self._progress.show(self._done / self._size if self._size else 1.0, f"of {_size(self._size)}", news=whole)
+        complete = self._done >= self._size
+        if data or complete:
+            self._progress.show(self._done / self._size if self._size else 1.0, f"of {_size(self._size)}", news=complete)
         return data
 
     def __getattr__(self, name: str) -> Any:

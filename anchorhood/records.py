@@ -8,7 +8,7 @@ from typing import Any, Protocol, Self, TypeVar, overload
 
 from anchorhood.errors import JobFailed
 from anchorhood.packing import LeftOut
-from anchorhood.transport import Transport, at
+from anchorhood.transport import Transport, path_of
 
 R = TypeVar("R")
 _POLL_SECONDS = 0.5
@@ -16,10 +16,10 @@ _POLL_SECONDS = 0.5
 
 def record(kind: type[R], data: dict[str, Any], **more: Any) -> R:
     """A record from JSON; what this version of the client does not know is left out."""
-    names = {known.name for known in fields(kind)}  # type: ignore[arg-type]
-    given = {name: value for name, value in {**data, **more}.items() if name in names}
-    times = {name: datetime.fromisoformat(value) for name, value in given.items() if name.endswith(("_at", "_finish")) and value}
-    return kind(**{**given, **times})
+    names = {attribute.name for attribute in fields(kind)}  # type: ignore[arg-type]
+    values = {name: value for name, value in {**data, **more}.items() if name in names}
+    times = {name: datetime.fromisoformat(value) for name, value in values.items() if name.endswith(("_at", "_finish")) and value}
+    return kind(**{**values, **times})
 
 
 class Identified(Protocol):
@@ -68,7 +68,7 @@ class Dataset:
         dataset = self
         while dataset.status == "validating":
             time.sleep(_POLL_SECONDS)
-            answer = self.transport.json("GET", at("datasets", self.id))
+            answer = self.transport.json("GET", path_of("datasets", self.id))
             dataset = record(Dataset, answer, transport=self.transport)
         if dataset.status == "failed":
             raise JobFailed(self.id, "failed", dataset.error)
@@ -124,21 +124,21 @@ class Neighbour:
 class Neighbours(Sequence[Neighbour]):
     """What a search found, best first, and the model it was found with."""
 
-    def __init__(self, model_id: str, found: list[Neighbour]) -> None:
-        self.model_id, self._found = model_id, found
+    def __init__(self, model_id: str, neighbours: list[Neighbour]) -> None:
+        self.model_id, self._neighbours = model_id, neighbours
 
     @classmethod
     def of(cls, answer: dict[str, Any]) -> Self:
-        return cls(answer["model_id"], [record(Neighbour, found) for found in answer["neighbours"]])
+        return cls(answer["model_id"], [record(Neighbour, neighbour) for neighbour in answer["neighbours"]])
 
     def __len__(self) -> int:
-        return len(self._found)
+        return len(self._neighbours)
 
     def __getitem__(self, index: Any) -> Any:
-        return self._found[index]
+        return self._neighbours[index]
 
     def __repr__(self) -> str:
-        return f"Neighbours(model_id={self.model_id!r}, {self._found!r})"
+        return f"Neighbours(model_id={self.model_id!r}, {self._neighbours!r})"
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from anchorhood.arrays import Embeddings
 from anchorhood.models import Models
 from anchorhood.records import Classification, ClassProbability, Dataset, Neighbours, id_of, record
 from anchorhood.transport import Transport
-from anchorhood.values import is_number, sendable, vector, whole, wholes
+from anchorhood.values import as_int, as_ints, is_number, sendable, vector
 
 Query = int | np.integer | str | os.PathLike[str] | bytes | NDArray[np.floating] | Sequence[float]
 
@@ -52,11 +52,11 @@ class Search:
         if (image is None) == (positive is None):
             raise ValueError("give exactly one of image and positive")
         if positive is not None:
-            body = {"positive": wholes(positive, "positive"), "negative": wholes(negative, "negative"), "k": k, **where}
+            body = {"positive": as_ints(positive, "positive"), "negative": as_ints(negative, "negative"), "k": k, **where}
             return self._ask("/neighbours", json=body)
         if is_number(image):
-            asked = {"image_id": whole(image, "image"), "k": k, **where}
-            return Neighbours.of(self.transport.json("GET", "/neighbours", params=asked))
+            request = {"image_id": as_int(image, "image"), "k": k, **where}
+            return Neighbours.of(self.transport.json("GET", "/neighbours", params=request))
         if _is_file(image):
             return self._ask("/neighbours", data={"k": k, **where}, files={"file": _file(image)})
         return self._ask("/neighbours", json={"vector": vector(image), "k": k, **where})
@@ -75,12 +75,12 @@ class Search:
         """The class of a stored image (by id) or an image file (path or bytes), by a kNN vote of the labelled images. It
         abstains unless two classes have ``min_labels`` labelled images each."""
         how = {"k": k, "temperature": temperature, "min_confidence": min_confidence, "min_labels": min_labels}
-        asked = _present(**how, dataset_id=id_of(dataset), model_id=model)
+        request = _present(**how, dataset_id=id_of(dataset), model_id=model)
         if not _is_file(image):
-            answer = self.transport.json("GET", "/classify", params={"image_id": whole(image, "image"), **asked})
+            answer = self.transport.json("GET", "/classify", params={"image_id": as_int(image, "image"), **request})
         else:
-            answer = self.transport.json("POST", "/classify", again=True, data=asked, files={"file": _file(image)})
-        classes = [record(ClassProbability, found) for found in answer.pop("classes")]
+            answer = self.transport.json("POST", "/classify", again=True, data=request, files={"file": _file(image)})
+        classes = [record(ClassProbability, probability) for probability in answer.pop("classes")]
         return record(Classification, answer, classes=classes)
 
     def embeddings(self, dataset: Dataset | str | None = None, *, model: str | None = None) -> Embeddings:

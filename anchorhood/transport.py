@@ -10,7 +10,7 @@ import httpx
 
 from anchorhood.address import key_header, proxy_of, service_url
 from anchorhood.errors import ApiError, Unreachable
-from anchorhood.values import plain, sendable
+from anchorhood.values import sendable, to_json
 
 _TRIES = 4
 _FIRST_PAUSE = 0.5  # seconds, doubled after each try
@@ -18,8 +18,8 @@ _PASSING = frozenset({429, 502, 503, 504})  # statuses that another try may not 
 _TIMEOUT = httpx.Timeout(300, connect=10)
 
 
-def at(*parts: object) -> str:
-    """A path of these parts, whatever characters they hold."""
+def path_of(*parts: object) -> str:
+    """The path made of these parts, quoted."""
     return "".join(f"/{quote(sendable(str(part)), safe='')}" for part in parts)
 
 
@@ -65,7 +65,7 @@ class Transport:
     def send(self, method: str, path: str, *, again: bool, **request: Any) -> httpx.Response:
         """As ``json``, with the answer as it came."""
         for name in request.keys() & {"json", "params", "data"}:
-            request[name] = plain(request[name], name)
+            request[name] = to_json(request[name], name)
         for number in range(_TRIES):
             last = not again or number == _TRIES - 1
             try:
@@ -94,19 +94,19 @@ class Transport:
         """The items of a list, page by page."""
         after: str | None = None
         while True:
-            given = {name: value for name, value in {**params, "after": after}.items() if value is not None}
-            page = self.json("GET", path, params=given)
+            query = {name: value for name, value in {**params, "after": after}.items() if value is not None}
+            page = self.json("GET", path, params=query)
             yield from page["data"]
             after = page["next"]
             if after is None:
                 return
 
     def unreachable(self, error: Exception) -> Unreachable:
-        """What to raise where no answer came."""
+        """The error to raise where no answer came."""
         return Unreachable(f"no answer from {self.http.base_url}{self._through}: {error or type(error).__name__}")
 
     def refused(self, response: httpx.Response) -> ApiError:
-        """The error that a problem document (RFC 9457) tells of."""
+        """The error that a problem document (RFC 9457) describes."""
         try:
             problem = response.json()
             return ApiError(response.status_code, problem["code"], problem["detail"])
@@ -114,5 +114,5 @@ class Transport:
             return self._foreign(response)
 
     def _foreign(self, response: httpx.Response) -> ApiError:
-        said = " ".join((response.headers.get("location") or response.text).split())[:200]
-        return ApiError(response.status_code, "not_anchorhood", f"an answer{self._through} that is not Anchorhood's: {said}")
+        content = " ".join((response.headers.get("location") or response.text).split())[:200]
+        return ApiError(response.status_code, "not_anchorhood", f"an answer{self._through} that is not Anchorhood's: {content}")

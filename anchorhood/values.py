@@ -1,4 +1,4 @@
-"""What callers give, NumPy's and pandas' values among it, as JSON holds it."""
+"""Values of callers, such as those of NumPy and pandas, converted to what JSON holds."""
 
 import math
 import os
@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 
-def plain(value: Any, name: str) -> Any:
+def to_json(value: Any, name: str) -> Any:
     """A value as JSON holds it: numbers of any library as Python's, arrays and tensors as lists, paths as texts.
 
     Raises:
@@ -23,37 +23,38 @@ def plain(value: Any, name: str) -> Any:
     if isinstance(value, os.PathLike):
         return os.fsdecode(value)
     if isinstance(value, Mapping):
-        return {str(plain(key, name)): plain(item, f"{name}.{key}") for key, item in value.items()}
+        return {str(to_json(key, name)): to_json(item, f"{name}.{key}") for key, item in value.items()}
     if hasattr(value, "tolist"):  # arrays, tensors and their numbers
-        return plain(value.tolist(), name)
+        return to_json(value.tolist(), name)
     if hasattr(value, "__array__"):
-        return plain(value.__array__().tolist(), name)
+        return to_json(value.__array__().tolist(), name)
     if isinstance(value, Iterable) and not isinstance(value, bytes | bytearray | memoryview):
-        return [plain(item, f"{name}[{number}]") for number, item in enumerate(value)]
+        return [to_json(item, f"{name}[{number}]") for number, item in enumerate(value)]
     raise ValueError(f"{name}: {_shown(value)} cannot be sent as JSON")
 
 
 def sendable(text: str) -> str:
-    """A text as UTF-8 can hold it. What the system names in bytes that its locale does not know is taken for UTF-8."""
+    """A text as UTF-8 can hold it. Bytes of file names that Python could not decode are read as UTF-8."""
     return text.encode("utf-8", "surrogateescape").decode("utf-8", "replace") if not text.isascii() else str(text)
 
 
-def whole(value: Any, name: str) -> int:
+def as_int(value: Any, name: str) -> int:
     """A whole number: an image's id, a count, a round.
 
     Raises:
-        ValueError: it is none.
+        ValueError: it is no whole number.
     """
-    number = plain(value, name)
+    number = to_json(value, name)
     if isinstance(number, bool) or not isinstance(number, int | float) or number != int(number):
         raise ValueError(f"{name}: {_shown(value)} is not a whole number")
     return int(number)
 
 
-def wholes(values: Any, name: str) -> list[int]:
+def as_ints(values: Any, name: str) -> list[int]:
     """Whole numbers, of a list, an array, or one alone."""
-    given = plain(values, name)
-    return [whole(value, f"{name}[{number}]") for number, value in enumerate(given if isinstance(given, list) else [given])]
+    plain_values = to_json(values, name)
+    items = plain_values if isinstance(plain_values, list) else [plain_values]
+    return [as_int(item, f"{name}[{number}]") for number, item in enumerate(items)]
 
 
 def label_rows(labels: Any) -> list[dict[str, Any]]:
@@ -65,10 +66,10 @@ def label_rows(labels: Any) -> list[dict[str, Any]]:
     rows: list[dict[str, Any]] = []
     for key, label in labels.items():
         text = isinstance(key, str | os.PathLike)
-        known: dict[str, Any] = {"path": _path(key)} if text else {"image_id": whole(key, "the image id")}
+        row: dict[str, Any] = {"path": _path(key)} if text else {"image_id": as_int(key, "the image id")}
         if label is not None and not isinstance(label, str):
             raise ValueError(f"the label of {key} is {_shown(label)}; a text is needed, or None to take the label away")
-        rows.append({**known, "label": label if label is None else sendable(label)})
+        rows.append({**row, "label": label if label is None else sendable(label)})
     return rows
 
 
@@ -80,17 +81,17 @@ def is_number(value: Any) -> bool:
 
 
 def vector(value: Any) -> list[float]:
-    """The numbers of a vector (d,) or of one alone in a table (1, d).
+    """The numbers of a vector (d,), or of a table with one row (1, d).
 
     Raises:
-        ValueError: it is none.
+        ValueError: it is no vector.
     """
-    numbers = plain(value, "vector")
+    numbers = to_json(value, "vector")
     if isinstance(numbers, list) and len(numbers) == 1 and isinstance(numbers[0], list):
         numbers = numbers[0]
-    if not isinstance(numbers, list) or not all(isinstance(one, int | float) for one in numbers):
+    if not isinstance(numbers, list) or not all(isinstance(number, int | float) for number in numbers):
         raise ValueError("image: neither an id, a file, its bytes, nor a vector (d,)")
-    return [float(one) for one in numbers]
+    return [float(number) for number in numbers]
 
 
 def _path(key: Any) -> str:

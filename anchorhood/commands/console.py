@@ -51,9 +51,9 @@ def fail(error: Exception, code: int = 1) -> NoReturn:
 @contextmanager
 def service() -> Iterator[Client]:
     """The client of the service that ``--url`` and ``--key`` name; its errors are one line and an exit code."""
-    given = click.get_current_context().find_root().params
+    options = click.get_current_context().find_root().params
     try:
-        client = Client(given["url"], given["key"])
+        client = Client(options["url"], options["key"])
     except ValueError as error:
         fail(error, WRONG_USE)
     try:
@@ -73,18 +73,18 @@ def json_option(command: F) -> F:
 
 def emit(as_json: bool, result: Any, lines: Iterable[str]) -> None:
     """Print a result, as JSON or as text."""
-    say(json.dumps(plain(result), allow_nan=False) if as_json else "\n".join(lines))
+    say(json.dumps(to_json(result), allow_nan=False) if as_json else "\n".join(lines))
 
 
-def plain(value: Any) -> Any:
+def to_json(value: Any) -> Any:
     """What JSON can hold of records: without their connection, and a number that is none as ``None``."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        names = [known.name for known in dataclasses.fields(value) if known.name != "transport"]
-        return {name: plain(getattr(value, name)) for name in names}
+        names = [attribute.name for attribute in dataclasses.fields(value) if attribute.name != "transport"]
+        return {name: to_json(getattr(value, name)) for name in names}
     if isinstance(value, dict):
-        return {key: plain(item) for key, item in value.items()}
+        return {key: to_json(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [plain(item) for item in value]
+        return [to_json(item) for item in value]
     if isinstance(value, float) and not math.isfinite(value):
         return None
     return value.isoformat() if isinstance(value, datetime) else value
@@ -109,7 +109,7 @@ def notice_lines(dataset: Dataset) -> list[str]:
 
 def refused_lines(refused: Iterable[Rejection]) -> list[str]:
     """The files that are not in a dataset, and why."""
-    return [f"  refused {one.path}: {one.reason} ({one.code})" for one in refused]
+    return [f"  refused {rejection.path}: {rejection.reason} ({rejection.code})" for rejection in refused]
 
 
 @contextmanager
@@ -118,7 +118,7 @@ def explained(client: Client, dataset_id: str, left_out: Iterable[LeftOut], job:
     try:
         yield
     except JobFailed:
-        refused = [one for one in client.datasets.rejections(dataset_id, job=job) if one.code != "duplicate"]
+        refused = [rejection for rejection in client.datasets.rejections(dataset_id, job=job) if rejection.code != "duplicate"]
         more = [f"  and {len(refused) - _MOST:,} more: anchorhood datasets show {dataset_id}"] if len(refused) > _MOST else []
         for line in [*refused_lines(refused[:_MOST]), *more]:
             say(line, err=True)

@@ -24,8 +24,8 @@ def list_datasets(as_json: bool) -> None:
     Example: anchorhood datasets list
     """
     with service() as client:
-        found = list(client.datasets.list())
-        emit(as_json, found, map(dataset_line, found))
+        listed = list(client.datasets.list())
+        emit(as_json, listed, map(dataset_line, listed))
 
 
 @datasets.command("show")
@@ -37,10 +37,10 @@ def show_dataset(dataset: str, as_json: bool) -> None:
     Example: anchorhood datasets show ds_3f9c0e2b7a61d845
     """
     with service() as client:
-        found = client.datasets.get(dataset_id(client, dataset))
-        refused = list(client.datasets.rejections(found))
-        lines = [dataset_line(found), *notice_lines(found), *refused_lines(refused)]
-        emit(as_json, {"dataset": found, "rejections": refused}, lines)
+        record = client.datasets.get(dataset_id(client, dataset))
+        refused = list(client.datasets.rejections(record))
+        lines = [dataset_line(record), *notice_lines(record), *refused_lines(refused)]
+        emit(as_json, {"dataset": record, "rejections": refused}, lines)
 
 
 @datasets.command()
@@ -76,8 +76,8 @@ def add(dataset: str, path: Path, as_json: bool) -> None:
         job = client.datasets.add(id_, path, progress=not as_json)
         with explained(client, id_, job.left_out, job):
             job.wait()
-            found = replace(client.datasets.get(id_), left_out=job.left_out)
-            emit(as_json, found, [dataset_line(found), *notice_lines(found)])
+            record = replace(client.datasets.get(id_), left_out=job.left_out)
+            emit(as_json, record, [dataset_line(record), *notice_lines(record)])
 
 
 @datasets.command()
@@ -109,8 +109,8 @@ def update(dataset: str, name: str | None, metadata: str | None, as_json: bool) 
     if name is None and metadata is None:
         raise click.UsageError("give --name, --metadata or both")
     with service() as client:
-        found = client.datasets.update(dataset_id(client, dataset), name=name, metadata=_object(metadata))
-        emit(as_json, found, [dataset_line(found)])
+        record = client.datasets.update(dataset_id(client, dataset), name=name, metadata=_object(metadata))
+        emit(as_json, record, [dataset_line(record)])
 
 
 def _object(text: str | None) -> dict[str, Any] | None:

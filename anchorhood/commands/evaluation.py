@@ -37,7 +37,7 @@ def accuracy_lines(judged: dict[str, Any]) -> list[str]:
 def _figures(judged: dict[str, Any], key: str, knn: str) -> dict[str, float | None]:
     """The columns that one row has: none where the evaluation lacks it."""
     figures, accuracy = judged.get(key) or {}, judged.get(knn) if knn else None
-    few = {f"{one['labels']} label{'s' if one['labels'] > 1 else ''}": one["mean"] for one in figures.get("few_label") or []}
+    few = {f"{draw['labels']} label{'s' if draw['labels'] > 1 else ''}": draw["mean"] for draw in figures.get("few_label") or []}
     more = {head: figures[name] for head, name in _COLUMNS.items() if name in figures}
     return {**few, **({"kNN": accuracy} if accuracy is not None else {}), **more}
 
@@ -48,7 +48,7 @@ def _percent(fraction: float | None) -> str:
 
 def evaluation_lines(judged: dict[str, Any] | None, verdict: dict[str, Any] | None) -> list[str]:
     """What a training's evaluation found and the verdict of its job on it, or why there is none."""
-    said = [verdict["sentence"]] if verdict else []
+    sentences = [verdict["sentence"]] if verdict else []
     if not judged or judged.get("knn_accuracy") is None:
-        return ["no labels, so no accuracy: upload with --labels folders, or label some images", *said]
-    return [*accuracy_lines(judged), *said, *(f"warning: {warning}" for warning in judged["warnings"])]
+        return ["no labels, so no accuracy: upload with --labels folders, or label some images", *sentences]
+    return [*accuracy_lines(judged), *sentences, *(f"warning: {warning}" for warning in judged["warnings"])]

@@ -28,8 +28,8 @@ def list_jobs(kind: str | None, status: str | None, dataset: str | None, as_json
     Example: anchorhood jobs list --status running
     """
     with service() as client:
-        found = list(client.jobs.list(kind=kind, status=status, dataset=dataset_id(client, dataset)))
-        emit(as_json, found, map(job_line, found))
+        listed = list(client.jobs.list(kind=kind, status=status, dataset=dataset_id(client, dataset)))
+        emit(as_json, listed, map(job_line, listed))
 
 
 @jobs.command("show")
@@ -41,9 +41,9 @@ def show_job(job: str, as_json: bool) -> None:
     Example: anchorhood jobs show job_0b54c3d2e1f0a987
     """
     with service() as client:
-        found = client.jobs.get(job_id(client, job))
-        error = [f"error: {found.error['message']} ({found.error['code']})"] if found.error else []
-        emit(as_json, found, [job_line(found), *error, *_evaluation_lines(found)])
+        record = client.jobs.get(job_id(client, job))
+        error = [f"error: {record.error['message']} ({record.error['code']})"] if record.error else []
+        emit(as_json, record, [job_line(record), *error, *_evaluation_lines(record)])
 
 
 @jobs.command()
@@ -55,8 +55,8 @@ def follow(job: str, as_json: bool) -> None:
     Example: anchorhood jobs follow job_0b54c3d2e1f0a987
     """
     with service() as client:
-        found = client.jobs.get(job_id(client, job)).wait(progress=not as_json)
-        emit(as_json, found, [job_line(found), *_evaluation_lines(found)])
+        record = client.jobs.get(job_id(client, job)).wait(progress=not as_json)
+        emit(as_json, record, [job_line(record), *_evaluation_lines(record)])
 
 
 @jobs.command("continue")
@@ -70,8 +70,8 @@ def continue_(job: str, add_rounds: int | None, as_json: bool) -> None:
     Example: anchorhood jobs continue job_0b54c3d2e1f0a987 --add-rounds 2
     """
     with service() as client:
-        found = client.jobs.continue_(job_id(client, job), add_rounds)
-        emit(as_json, found, [job_line(found)])
+        record = client.jobs.continue_(job_id(client, job), add_rounds)
+        emit(as_json, record, [job_line(record)])
 
 
 @jobs.command()
@@ -83,8 +83,8 @@ def cancel(job: str, as_json: bool) -> None:
     Example: anchorhood jobs cancel job_0b54c3d2e1f0a987
     """
     with service() as client:
-        found = client.jobs.cancel(job_id(client, job))
-        emit(as_json, found, [job_line(found)])
+        record = client.jobs.cancel(job_id(client, job))
+        emit(as_json, record, [job_line(record)])
 
 
 def _evaluation_lines(job: Job) -> list[str]:

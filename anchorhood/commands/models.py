@@ -26,11 +26,11 @@ def list_models(dataset: str | None, as_json: bool) -> None:
     Example: anchorhood models list
     """
     with service() as client:
-        found = list(client.models.list(dataset_id(client, dataset)))
+        listed = list(client.models.list(dataset_id(client, dataset)))
         emit(
             as_json,
-            found,
-            [f"{m.id}  {m.created_at:%Y-%m-%d %H:%M}  {m.images:,} images x {m.dim}  {m.dataset_id}" for m in found],
+            listed,
+            [f"{m.id}  {m.created_at:%Y-%m-%d %H:%M}  {m.images:,} images x {m.dim}  {m.dataset_id}" for m in listed],
         )
 
 
@@ -44,8 +44,8 @@ def use_model(dataset: str, model: str, as_json: bool) -> None:
     Example: anchorhood models use ds_3f9c0e2b7a61d845 mdl_7c1f0a9e8b6d5432
     """
     with service() as client:
-        found = client.datasets.use_model(dataset_id(client, dataset), model_id(client, model))
-        emit(as_json, found, [dataset_line(found)])
+        record = client.datasets.use_model(dataset_id(client, dataset), model_id(client, model))
+        emit(as_json, record, [dataset_line(record)])
 
 
 @models.command("delete")
@@ -125,11 +125,11 @@ def attention(image: int, out: Path, model: str | None, as_json: bool) -> None:
         model = model_id(client, model) or client.models.current(client.image(image).dataset_id)
         with writing(out) as file:
             client.models.compute_attention(model, [image]).wait()
-            found = client.models.attention(model, image)
-            maps = [Image.open(io.BytesIO(client.models.attention_map(model, image, one.round))) for one in found.rounds]
+            record = client.models.attention(model, image)
+            maps = [Image.open(io.BytesIO(client.models.attention_map(model, image, entry.round))) for entry in record.rounds]
             strip = Image.new("RGB", (sum(map_.width for map_ in maps), maps[0].height))
             for number, map_ in enumerate(maps):
                 strip.paste(map_, (number * map_.width, 0))
             strip.save(file, "PNG")
-        rounds = ", ".join(f"round {one.round} {one.similarity:.2f}" for one in found.rounds)
-        emit(as_json, found, [f"{out}: similarity to image {found.neighbour_id}: {rounds}"])
+        rounds = ", ".join(f"round {entry.round} {entry.similarity:.2f}" for entry in record.rounds)
+        emit(as_json, record, [f"{out}: similarity to image {record.neighbour_id}: {rounds}"])

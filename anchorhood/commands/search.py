@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from anchorhood.commands.console import emit, json_option, plain, service
+from anchorhood.commands.console import emit, json_option, service, to_json
 from anchorhood.commands.names import dataset_id, model_id
 from anchorhood.models import writing
 
@@ -41,9 +41,9 @@ def neighbours(
     with service() as client:
         only: dict[str, Any] = {"label": list(label)} if label else {}
         where: dict[str, Any] = {"dataset": dataset_id(client, dataset), "model": model_id(client, model)}
-        found = client.neighbours(image_of(image), k, min_score=min_score, **where, **only)
-        result = {"model_id": found.model_id, "neighbours": list(found)}
-        emit(as_json, result, [f"{n.score:7.4f}  {n.image_id:>8}  {n.label or '-':16}  {n.path}" for n in found])
+        answer = client.neighbours(image_of(image), k, min_score=min_score, **where, **only)
+        result = {"model_id": answer.model_id, "neighbours": list(answer)}
+        emit(as_json, result, [f"{n.score:7.4f}  {n.image_id:>8}  {n.label or '-':16}  {n.path}" for n in answer])
 
 
 @click.command(epilog=_ID_OR_FILE)
@@ -86,4 +86,4 @@ def classify(
         how = {"k": k or 200, "min_confidence": min_confidence, "min_labels": min_labels, "dataset": where}
         both = [(i, client.classify(image_of(i), **how)) for i in images]
         lines = [f"{c.label or 'unknown':16}  {c.abstained or f'{c.confidence:6.1%}'}  {i}" for i, c in both]
-        emit(as_json, [{"image": i, **plain(c)} for i, c in both], lines)
+        emit(as_json, [{"image": i, **to_json(c)} for i, c in both], lines)

@@ -16,11 +16,11 @@ from anchorhood.commands.operators import NotInstalled, from_server
 PRESETS = ("paper", "released", "quick", "best")  # as the API's document has them (a test compares)
 
 
-def _parameters(given: tuple[str, ...]) -> dict[str, Any]:
+def _parameters(texts: tuple[str, ...]) -> dict[str, Any]:
     params: dict[str, Any] = {}
-    for text in given:
-        name, found, value = text.partition("=")
-        if not found:
+    for text in texts:
+        name, equals, value = text.partition("=")
+        if not equals:
             raise click.BadParameter(f"{text!r} is not NAME=VALUE", param_hint="--param")
         if name in params:
             raise click.BadParameter(f"{name} is given twice", param_hint="--param")
@@ -108,8 +108,8 @@ def _make(folder: Path) -> None:
 
 def advise(params: dict[str, Any], show: bool) -> None:
     """Say of a training from nothing that nobody asked for what photographs do better with."""
-    asked = params.keys() & {"method", "backbone", "init"} or params.get("preset") in ("paper", "released")
-    if show and not asked:
+    chosen = params.keys() & {"method", "backbone", "init"} or params.get("preset") in ("paper", "released")
+    if show and not chosen:
         say("It learns from these images alone; for photographs --pretrained is better and sooner done", err=True)
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from anchorhood import Client
-from anchorhood.values import label_rows, plain, vector, whole, wholes
+from anchorhood.values import as_int, as_ints, label_rows, to_json, vector
 from tests.conftest import image_bytes
 from tests.live import TINY
 from tests.published import Published
@@ -51,21 +51,21 @@ class Series(dict[Any, Any]):
     ],
 )
 def test_values_as_json_holds_them(value: Any, expected: Any) -> None:
-    found = plain(value, "it")
+    found = to_json(value, "it")
     assert found == expected and type(found) is type(expected)
 
 
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: plain({"a": [1.0, float("nan")]}, "metadata"), r"metadata.a\[1\]: nan is not a finite number"),
-        (lambda: plain(np.array([np.inf]), "vector"), "vector: inf|vector.0.: inf"),
-        (lambda: plain(object(), "it"), "cannot be sent as JSON"),
-        (lambda: plain(b"bytes", "it"), "cannot be sent as JSON"),
-        (lambda: whole(2.5, "image_id"), "image_id: '2.5' .float. is not a whole number"),
-        (lambda: whole(np.bool_(True), "image_id"), "is not a whole number"),
-        (lambda: whole("7", "image_id"), "is not a whole number"),
-        (lambda: wholes([1, None], "image_ids"), r"image_ids\[1\]: 'None'"),
+        (lambda: to_json({"a": [1.0, float("nan")]}, "metadata"), r"metadata.a\[1\]: nan is not a finite number"),
+        (lambda: to_json(np.array([np.inf]), "vector"), "vector: inf|vector.0.: inf"),
+        (lambda: to_json(object(), "it"), "cannot be sent as JSON"),
+        (lambda: to_json(b"bytes", "it"), "cannot be sent as JSON"),
+        (lambda: as_int(2.5, "image_id"), "image_id: '2.5' .float. is not a whole number"),
+        (lambda: as_int(np.bool_(True), "image_id"), "is not a whole number"),
+        (lambda: as_int("7", "image_id"), "is not a whole number"),
+        (lambda: as_ints([1, None], "image_ids"), r"image_ids\[1\]: 'None'"),
         (lambda: vector(np.ones((2, 2))), "neither an id"),
         (lambda: vector(["a"]), "neither an id"),
         (lambda: label_rows({"cat/01.png": float("nan")}), "the label of cat/01.png is 'nan' .float."),
@@ -87,7 +87,7 @@ def test_labels_by_any_key() -> None:
         {"path": "d.png", "label": "e"},
         {"image_id": 8, "label": "f"},
     ]
-    assert wholes(Tensor(3), "ids") == [3] and wholes(np.array([3.0, 4.0]), "ids") == [3, 4]
+    assert as_ints(Tensor(3), "ids") == [3] and as_ints(np.array([3.0, 4.0]), "ids") == [3, 4]
 
 
 @pytest.fixture(scope="module")
