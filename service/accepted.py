@@ -15,7 +15,7 @@ IdempotencyKey = Annotated[str | None, Header(min_length=1, max_length=200)]
 
 
 def accepted(context: Context, response: Response, job: Job, new: bool = True) -> JobBody:
-    """Wake a worker for a new job; say of another that it is none."""
+    """Wake a worker for a new job; mark the answer for a job that an earlier request made as a replay."""
     if new:
         context.bell.ring(QUEUE_OF[JobKind(job.kind)])
     else:

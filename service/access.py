@@ -1,4 +1,4 @@
-"""Who may ask a route, and how long a body it reads: declared at the route. What declares nothing is refused to everybody."""
+"""Each route declares who may ask it and how long a body it reads. A route that declares nothing is refused to everybody."""
 
 import re
 from collections.abc import Callable, Sequence
@@ -56,39 +56,42 @@ def _declare(access: Access) -> Callable[[Handler], Handler]:
 class AccessRules:
     """What the route of a request declares.
 
-    It is found by the routes' own patterns in their own order, so that the route looked at here is the one that answers. Those of
-    a method are one expression: no request walks through them in Python.
+    The routes' own patterns are tried in their own order, so that the declaration is that of the route which answers. All
+    patterns of a method are joined into one expression, since trying each in Python would take longer.
     """
 
     def __init__(self, routes: Sequence[BaseRoute]) -> None:
         """Raises ``TypeError`` for a route that names no methods, such as a mount: what is below it could declare nothing."""
         self._routes = [route for each in iter_route_contexts(routes) for route in _of_each_method(each)]
         methods = {route.method for route in self._routes}
-        self._pattern = {method: _either(self._routes, method) for method in methods}
+        self._pattern = {method: _alternatives(self._routes, method) for method in methods}
         paths = {route.path for route in self._routes if "{" not in route.path}
-        self._fixed = {(method, path): found for method in methods for path in paths if (found := self._found(method, path))}
+        self._fixed = {
+            (method, path): match for method in methods for path in paths if (match := self._matching_route(method, path))
+        }
 
     def of(self, method: str, path: str) -> Access | None:
-        """What a request's route declares; ``None`` if it declares nothing. Without a route, what is needed to be told so."""
-        found = self._fixed.get((method, path)) or self._found(method, path)
-        return found.access if found else self._without_route(method, path)
+        """What a request's route declares; ``None`` if it declares nothing. Without a route, what a 404 or 405 requires."""
+        route = self._fixed.get((method, path)) or self._matching_route(method, path)
+        return route.access if route else self._without_route(method, path)
 
     def undeclared(self) -> list[str]:
         """The methods and paths of routes that declare nothing."""
         return [f"{route.method} {route.path}" for route in self._routes if route.access is None]
 
-    def _found(self, method: str, path: str) -> "_Route | None":
+    def _matching_route(self, method: str, path: str) -> "_Route | None":
         pattern = self._pattern.get(method)
-        found = pattern.match(path) if pattern else None
-        return self._routes[int(found.lastgroup[1:])] if found and found.lastgroup else None
+        match = pattern.match(path) if pattern else None
+        return self._routes[int(match.lastgroup[1:])] if match and match.lastgroup else None
 
     def _without_route(self, method: str, path: str) -> Access:
         """The answer is 404, 405, or the address without its last slash; no handler reads the body."""
-        here = [route for route in self._routes if route.pattern.match(path)]
-        near = here or [route for route in self._routes if route.pattern.match(path.removesuffix("/"))]
-        if near and all(route.access is not None and route.access.scope is None for route in near):
+        routes_of_path = [route for route in self._routes if route.pattern.match(path)]
+        candidates = routes_of_path or [route for route in self._routes if route.pattern.match(path.removesuffix("/"))]
+        if candidates and all(route.access is not None and route.access.scope is None for route in candidates):
             return Access(None, Body.TABLE)
-        questions = any(route.access and route.access.scope is Scope.READ for route in here if route.method not in SAFE_METHODS)
+        unsafe = [route for route in routes_of_path if route.method not in SAFE_METHODS]
+        questions = any(route.access and route.access.scope is Scope.READ for route in unsafe)
         return Access(Scope.READ if questions or method in SAFE_METHODS else Scope.WRITE, Body.TABLE)
 
 
@@ -107,7 +110,7 @@ def _of_each_method(route: RouteContext) -> list[_Route]:
     return [_Route(method, route.path or "", route.path_regex, access) for method in route.methods]
 
 
-def _either(routes: Sequence[_Route], method: str) -> re.Pattern[str]:
+def _alternatives(routes: Sequence[_Route], method: str) -> re.Pattern[str]:
     """An expression that matches what one of the routes of a method matches; its last group is named by the route's number."""
     numbered = [(number, route.pattern.pattern) for number, route in enumerate(routes) if route.method == method]
     return re.compile("|".join(f"(?P<r{number}>{_PARAMETER.sub('(?:', pattern)})" for number, pattern in numbered))

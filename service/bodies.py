@@ -42,7 +42,7 @@ def parse_json(data: bytes | str) -> object:
     """JSON whose texts every database can hold.
 
     Raises:
-        BadRequest: it is none, is nested too deeply, or holds NUL or half of a character (a lone surrogate).
+        BadRequest: it is not JSON, is nested too deeply, or holds NUL or half of a character (a lone surrogate).
     """
     try:
         value: object = from_json(data, allow_inf_nan=False)
@@ -57,28 +57,28 @@ async def json_value(request: Request, max_bytes: int) -> object:
     """A JSON body.
 
     Raises:
-        BadRequest: it is none, as ``parse_json`` says.
+        BadRequest: it is refused by ``parse_json``.
         TooLarge: it is longer than ``max_bytes``.
     """
     return parse_json(await read_body(request, max_bytes))
 
 
-def validated(kind: type[Model], given: object, where: str | None = "body") -> Model:
-    """What a request holds as a model; what is wrong is reported as FastAPI does, and of an unknown name the nearest one."""
+def validated(kind: type[Model], body: object, where: str | None = "body") -> Model:
+    """A request's body as a model. Errors are reported as FastAPI does; an unknown name gets the nearest known one suggested."""
     try:
-        return kind.model_validate(given)
+        return kind.model_validate(body)
     except ValidationError as error:
-        found = [{**item, "loc": (*([where] if where else []), *item["loc"])} for item in error.errors()]
-        for item, known in zip(found, error.errors(), strict=True):
-            if known["type"] == "extra_forbidden":
-                item["msg"] = _unknown(kind, known["loc"])
-            elif known["type"] == "value_error":  # in our own words, without pydantic's before them
-                item["msg"] = str(known["ctx"]["error"])
-        raise RequestValidationError(found) from error
+        problems = [{**item, "loc": (*([where] if where else []), *item["loc"])} for item in error.errors()]
+        for item, original in zip(problems, error.errors(), strict=True):
+            if original["type"] == "extra_forbidden":
+                item["msg"] = _unknown(kind, original["loc"])
+            elif original["type"] == "value_error":  # in our own words, without pydantic's before them
+                item["msg"] = str(original["ctx"]["error"])
+        raise RequestValidationError(problems) from error
 
 
 def _unknown(kind: type[BaseModel], place: tuple[int | str, ...]) -> str:
-    """What to say of a name that a model, or one of those in it, does not have."""
+    """The message about a name that a model, or a model within it, does not have."""
     *above, name = place
     for part in above:
         inner = kind.model_fields[str(part)].annotation

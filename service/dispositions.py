@@ -20,21 +20,21 @@ _ENCODED = re.compile(r"([\w.:+-]+)'[\w-]*'(.*)", re.DOTALL)
 
 def file_name(disposition: bytes) -> str | None:
     """``filename*`` (RFC 8187, or in pieces as in RFC 2231) where it can be read, else ``filename``; ``None`` without either."""
-    return _extended(disposition.decode("latin-1")) or _plain(disposition)
+    return _extended(disposition.decode("latin-1")) or _simple_file_name(disposition)
 
 
-def _plain(disposition: bytes) -> str | None:
+def _simple_file_name(disposition: bytes) -> str | None:
     name = parse_options_header(disposition)[1].get(b"filename")
     return None if name is None else names.of_bytes(name)
 
 
 def _extended(disposition: str) -> str | None:
-    given = [(key.lower(), value.strip()) for key, value in _PARAMETER.findall(disposition)]
-    for key, value in given:
+    parameters = [(key.lower(), value.strip()) for key, value in _PARAMETER.findall(disposition)]
+    for key, value in parameters:
         if key == "filename*" and (parts := _ENCODED.fullmatch(value.strip('"'))):
             return _decoded(unquote_to_bytes(parts[2]), parts[1])
     try:
-        pieces = dict(decode_params([("", ""), *given])[1:])
+        pieces = dict(decode_params([("", ""), *parameters])[1:])
         joined = pieces.get("filename")
         return names.clean(collapse_rfc2231_value(joined).strip('"')) if joined else None
     except (ValueError, LookupError, TypeError):
@@ -54,10 +54,10 @@ class _Parser(MultiPartParser):
     """Starlette's, which takes a part with ``filename*`` alone for a text."""
 
     def on_headers_finished(self) -> None:
-        given = self._current_part.content_disposition or b""
-        if b"filename*" in given.lower() and _plain(given) is None:
-            name = (file_name(given) or "file").replace("\\", "\\\\").replace('"', '\\"')
-            self._current_part.content_disposition = given + b'; filename="' + name.encode() + b'"'
+        disposition = self._current_part.content_disposition or b""
+        if b"filename*" in disposition.lower() and _simple_file_name(disposition) is None:
+            name = (file_name(disposition) or "file").replace("\\", "\\\\").replace('"', '\\"')
+            self._current_part.content_disposition = disposition + b'; filename="' + name.encode() + b'"'
         super().on_headers_finished()
 
 

@@ -109,9 +109,9 @@ def install(app: FastAPI) -> None:
 
     @app.exception_handler(RequestValidationError)
     def validation(_: Request, error: RequestValidationError) -> JSONResponse:
-        found = [{"where": ".".join(map(str, item["loc"])), "message": item["msg"]} for item in error.errors()]
-        detail = "; ".join(f"{item['where']}: {item['message']}" for item in found)
-        return problem(422, "bad_request", detail, errors=found)
+        items = [{"where": ".".join(map(str, item["loc"])), "message": item["msg"]} for item in error.errors()]
+        detail = "; ".join(f"{item['where']}: {item['message']}" for item in items)
+        return problem(422, "bad_request", detail, errors=items)
 
     @app.exception_handler(HTTPException)
     def http(request: Request, error: HTTPException) -> Response:

@@ -95,13 +95,13 @@ def add(document: dict[str, Any]) -> dict[str, Any]:
                 if kind == MEDIA_TYPE:
                     content["example"] = _problem(int(status))
                 elif not {"example", "examples"} & set(content):
-                    given = None if status and kind not in _TEXTS else _OF_OPERATION.get((operation["operationId"], kind))
-                    if given is None and (kind in _TEXTS or "schema" in content):
-                        given = _TEXTS.get(kind) or example(content["schema"], schemas)
-                    if given is not None and status == "202" and operation["operationId"] in _JOBS:
-                        given = {**given, "kind": _JOBS[operation["operationId"]], **_QUEUED}
-                    if given is not None:
-                        content["example"] = given
+                    body_example = None if status and kind not in _TEXTS else _OF_OPERATION.get((operation["operationId"], kind))
+                    if body_example is None and (kind in _TEXTS or "schema" in content):
+                        body_example = _TEXTS.get(kind) or example(content["schema"], schemas)
+                    if body_example is not None and status == "202" and operation["operationId"] in _JOBS:
+                        body_example = {**body_example, "kind": _JOBS[operation["operationId"]], **_QUEUED}
+                    if body_example is not None:
+                        content["example"] = body_example
         for parameter in operation.get("parameters", []):
             if parameter.get("required") and not {"example", "examples"} & set(parameter):
                 parameter["example"] = example(parameter["schema"], schemas, parameter["name"])
@@ -117,13 +117,13 @@ def example(schema: dict[str, Any], schemas: dict[str, Any], name: str = "", mod
     """What fits a schema: its own example, or what its field's name stands for, or what is put together of its parts."""
     if "$ref" in schema:
         model = schema["$ref"].rpartition("/")[2]
-        whole = "properties" in schemas[model]  # the name is that of the field which holds it, or a list of such
-        return example(schemas[model], schemas, "" if whole else name, model)
+        is_object = "properties" in schemas[model]  # the name is that of the field which holds it, or a list of such
+        return example(schemas[model], schemas, "" if is_object else name, model)
     if "examples" in schema:
         return schema["examples"][0]
-    found = _OF_MODEL.get(model, {}).get(name, BY_NAME.get(name))
-    if name in BY_NAME and _fits(found, schema):
-        return found
+    by_name = _OF_MODEL.get(model, {}).get(name, BY_NAME.get(name))
+    if name in BY_NAME and _fits(by_name, schema):
+        return by_name
     if "properties" in schema:
         model, fields = schema.get("title", model), schema["properties"]
         shown = schema.get("required", [field for field in fields if field in BY_NAME])
@@ -143,7 +143,7 @@ def example(schema: dict[str, Any], schemas: dict[str, Any], name: str = "", mod
 def _fits(value: Any, schema: dict[str, Any]) -> bool:
     """Whether a value is of a schema's type; what else a schema asks is for the tests."""
     if "anyOf" in schema:
-        return any(_fits(value, one) for one in schema["anyOf"])
+        return any(_fits(value, part) for part in schema["anyOf"])
     if isinstance(value, bool):
         return schema.get("type") == "boolean"
     if (
@@ -152,4 +152,4 @@ def _fits(value: Any, schema: dict[str, Any]) -> bool:
         or not isinstance(value, _KINDS.get(schema.get("type", ""), object))
     ):
         return False
-    return not isinstance(value, list) or all(_fits(one, schema.get("items", {})) for one in value)
+    return not isinstance(value, list) or all(_fits(part, schema.get("items", {})) for part in value)

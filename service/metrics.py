@@ -1,5 +1,5 @@
-"""Figures for Prometheus, right across the processes of an API: what they count goes to files that they share, and the rest is
-read from the database when it is asked for."""
+"""Figures for Prometheus that are right with several API processes: they count into files that they share, and the other
+figures are read from the database on each request."""
 
 import fcntl
 import os
@@ -67,22 +67,22 @@ class Metrics:
 
     def __init__(self) -> None:
         disable_created_metrics()  # type: ignore[no-untyped-call]
-        self._own = CollectorRegistry()
+        self._registry = CollectorRegistry()
         self.requests = Counter(
-            "anchorhood_http_requests", "Requests answered.", ["method", "route", "status"], registry=self._own
+            "anchorhood_http_requests", "Requests answered.", ["method", "route", "status"], registry=self._registry
         )
         self.seconds = Histogram(
             "anchorhood_http_request_seconds",
             "Time from a request's headers to the beginning of its answer.",
             ["method", "route"],
             buckets=_REQUEST_BUCKETS,
-            registry=self._own,
+            registry=self._registry,
         )
         self.encoding = Histogram(
             "anchorhood_query_encode_seconds",
             "Time to decode and encode one image of a query.",
             buckets=_ENCODE_BUCKETS,
-            registry=self._own,
+            registry=self._registry,
         )
 
     def text(self, stored: Collector) -> bytes:
@@ -91,7 +91,7 @@ class Metrics:
         Args:
             stored: the figures from the database.
         """
-        registry = self._own
+        registry = self._registry
         if _shared:
             registry = CollectorRegistry()
             MultiProcessCollector(registry, path=str(_shared))  # type: ignore[no-untyped-call]

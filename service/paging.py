@@ -1,4 +1,4 @@
-"""Parameters and answers of every list: ``after`` is the ``next`` of the page before, and nothing else is."""
+"""Parameters and answers of every list. ``after`` must be the ``next`` of the page before."""
 
 from collections.abc import Callable
 from typing import Annotated, Any, TypeVar
@@ -15,15 +15,15 @@ Row = TypeVar("Row")
 Answer = TypeVar("Answer", bound=PageBody[Any])
 
 
-def _number(given: object) -> int:
-    text = str(given)
+def _number(value: object) -> int:
+    text = str(value)
     if not (text.isascii() and text.isdigit() and len(text) <= _DIGITS and int(text) <= MAX_ID):
         raise BadCursor(f"after: {text[:100]!r} is not the `next` of a page of this list, which is a number")
     return int(text)
 
 
-def _as_event(given: object) -> int:
-    number = _number(given)
+def _as_event(value: object) -> int:
+    number = _number(value)
     if number > MAX_SEQ:
         raise BadCursor(f"after: {number} is not the `next` of a page of this list; no event has so large a number")
     return number

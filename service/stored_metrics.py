@@ -1,4 +1,4 @@
-"""The figures for Prometheus that the database and the disk know: the same in every process."""
+"""The figures for Prometheus that are read from the database and the disk, and so are the same in every process."""
 
 import shutil
 from collections.abc import Iterator
@@ -59,12 +59,12 @@ def _jobs(session: Session) -> Iterator[Metric]:
         for status in JobStatus:
             jobs.add_metric([kind, status], number.get((kind, status), 0))
     waiting = select(Job.queue, func.count(), func.min(Job.created_at)).where(Job.status == JobStatus.QUEUED).group_by(Job.queue)
-    found = {queue: (count, oldest) for queue, count, oldest in session.execute(waiting)}
+    waiting_by_queue = {queue: (count, oldest) for queue, count, oldest in session.execute(waiting)}
     depth = GaugeMetricFamily("anchorhood_queue_depth", "Jobs that wait.", labels=["queue"])
     age = GaugeMetricFamily("anchorhood_queue_oldest_seconds", "Since the oldest of them was submitted.", labels=["queue"])
     moment = now()
     for queue in Queue:
-        count, oldest = found.get(queue, (0, moment))
+        count, oldest = waiting_by_queue.get(queue, (0, moment))
         depth.add_metric([queue], count)
         age.add_metric([queue], max(0.0, (moment - oldest).total_seconds()))  # clocks may be set back
     return iter((jobs, depth, age))

@@ -116,11 +116,11 @@ class _Receiver:
 
     def _require_usable(self) -> None:
         if archives.kind_of(self._start) is None and not (self._images and may_be_image(self._start)):
-            known = describe(self._start)
-            told = f"file: not a zip, tar or tar.gz archive{' and not an image' if self._images else ''}"
-            told += f" but {known}" if known else ""
-            told += f"; image formats read here: {imaging.formats_in_words()}" if self._images else ""
-            raise BadArchive(told)
+            description = describe(self._start)
+            message = f"file: not a zip, tar or tar.gz archive{' and not an image' if self._images else ''}"
+            message += f" but {description}" if description else ""
+            message += f"; image formats read here: {imaging.formats_in_words()}" if self._images else ""
+            raise BadArchive(message)
 
     def _finished(self) -> None:
         self.complete = True

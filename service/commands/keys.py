@@ -73,8 +73,8 @@ def list_keys(as_json: bool) -> None:
     Example: anchorhood keys list
     """
     with _database() as db, db.read() as session:
-        found = keyring.every(session)
-    emit(as_json, [_described(key) for key in found], map(_line, found))
+        listed = keyring.every(session)
+    emit(as_json, [_described(key) for key in listed], map(_line, listed))
 
 
 @keys.command("revoke")

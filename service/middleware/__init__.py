@@ -1,2 +1,2 @@
-"""What sees a request before its route: keys, limits, methods, request ids, a proxy's prefix.
+"""ASGI layers that a request passes before its route: keys, limits, methods, request ids, a proxy's prefix.
 Raw ASGI; nothing here knows a route's meaning."""

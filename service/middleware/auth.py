@@ -35,7 +35,7 @@ _NOTHING = (b"content-security-policy", b"default-src 'none'; frame-ancestors 'n
 
 
 class Keyring:
-    """Answers of the database about keys, each good for a second."""
+    """What the database says of keys, each answer remembered for a second."""
 
     def __init__(self, db: Database, settings: Settings) -> None:
         self._db = db
@@ -53,15 +53,15 @@ class Keyring:
     async def scope(self, text: str) -> KeyScope | None:
         """What a key may do; ``None`` where it is wrong or revoked."""
         digest = hashlib.sha256(text.encode("utf-8", "replace")).digest()
-        since, found = self._known.get(digest, (float("-inf"), None))
+        since, key = self._known.get(digest, (float("-inf"), None))
         if time.monotonic() - since > _REMEMBERED:
-            found = await run_in_threadpool(keys.verify, self._db, text)
+            key = await run_in_threadpool(keys.verify, self._db, text)
             if len(self._known) >= _MOST_REMEMBERED:
                 self._known.clear()
-            self._known[digest] = (time.monotonic(), found)
-            if found:
-                get_running_loop().run_in_executor(None, self._use, found[0])
-        return found[1] if found else None
+            self._known[digest] = (time.monotonic(), key)
+            if key:
+                get_running_loop().run_in_executor(None, self._use, key[0])
+        return key[1] if key else None
 
     def _use(self, key_id: str) -> None:
         try:
@@ -71,7 +71,7 @@ class Keyring:
 
 
 class Guard:
-    """Refuses who may not ask, and sets the security headers of every answer."""
+    """Refuses requests without the right key, and sets the security headers of every answer."""
 
     def __init__(self, app: ASGIApp, keyring: Keyring, routes: Sequence[BaseRoute]) -> None:
         """``routes`` are those that the server starts with: Starlette makes this when they are complete."""
@@ -84,9 +84,9 @@ class Guard:
 
         async def secured(message: Message) -> None:
             if message["type"] == "http.response.start":
-                given = dict(message["headers"])
-                message["headers"] = [*message["headers"], *(pair for pair in _HEADERS if pair[0] not in given)]
-                if _NOTHING[0] not in given and not given.get(b"content-type", b"").startswith(b"text/html"):
+                header_values = dict(message["headers"])
+                message["headers"] = [*message["headers"], *(pair for pair in _HEADERS if pair[0] not in header_values)]
+                if _NOTHING[0] not in header_values and not header_values.get(b"content-type", b"").startswith(b"text/html"):
                     message["headers"].append(_NOTHING)
             await send(message)
 

@@ -44,18 +44,18 @@ class Limits:
         length = dict(scope["headers"]).get(b"content-length", b"0")
         too_large = problem(413, TooLarge.code, f"more than {limit:,} bytes, which is the most allowed")
         refusal = too_large if length.isdigit() and int(length) > limit else None
-        read, whole, answered = 0, False, False
+        read, complete, answered = 0, False, False
 
         async def counted() -> Message:
-            nonlocal read, whole, refusal
+            nonlocal read, complete, refusal
             try:
-                async with asyncio.timeout(None if whole else self._idle):
+                async with asyncio.timeout(None if complete else self._idle):
                     message = await receive()
             except TimeoutError as error:
                 refusal = problem(408, "body_timeout", f"no byte of the body came for {self._idle:g} seconds")
                 raise TooLarge from error  # whatever a handler makes of it
             read += len(message.get("body", b""))
-            whole = not message.get("more_body", False)
+            complete = not message.get("more_body", False)
             if read > limit:
                 refusal = too_large
                 raise TooLarge

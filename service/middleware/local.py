@@ -19,7 +19,7 @@ def is_loopback(host: str) -> bool:
 
 def foreign_host(headers: Headers) -> tuple[str, str] | None:
     """Code and detail of the refusal of a request under another name than this machine's (DNS rebinding), be it a proxy's."""
-    return next((found for host in _hosts(headers) if (found := _foreign_host(host))), None)
+    return next((refusal for host in _hosts(headers) if (refusal := _foreign_host(host))), None)
 
 
 def foreign_origin(headers: Headers) -> tuple[str, str] | None:

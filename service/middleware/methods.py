@@ -1,4 +1,4 @@
-"""What routes do not say of methods: HEAD is GET without its body, and a path refuses the others by naming those it knows."""
+"""HEAD for every route of GET, and the methods that a path has, which the answer 405 names."""
 
 import copy
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable
@@ -12,7 +12,7 @@ _Handler = Callable[[Request], Coroutine[Any, Any, Response]]
 
 
 class Methods:
-    """Those of every path."""
+    """The methods of every path."""
 
     def __init__(self, routers: Iterable[APIRouter]) -> None:
         self._routes = [route for router in routers for route in router.routes if isinstance(route, APIRoute)]
@@ -23,8 +23,8 @@ class Methods:
 
     def of(self, path: str) -> list[str]:
         """The methods of a path; none where there is no such path."""
-        found = {method for route in self._routes if route.path_regex.match(path) for method in route.methods or ()}
-        return sorted(found | {"HEAD"} if "GET" in found else found)
+        methods = {method for route in self._routes if route.path_regex.match(path) for method in route.methods or ()}
+        return sorted(methods | {"HEAD"} if "GET" in methods else methods)
 
 
 def _head(route: APIRoute) -> APIRoute:

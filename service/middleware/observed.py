@@ -29,8 +29,8 @@ class Observed:
             await self._app(scope, receive, send)
             return
         began, status = time.perf_counter(), 0
-        given = next((value for name, value in scope["headers"] if name == b"x-request-id"), b"")
-        request_id = given if _ID.fullmatch(given) else b"%016x" % random.getrandbits(64)
+        sent_id = next((value for name, value in scope["headers"] if name == b"x-request-id"), b"")
+        request_id = sent_id if _ID.fullmatch(sent_id) else b"%016x" % random.getrandbits(64)
         logs.start(request_id=request_id.decode())  # to the end of the task: the server logs after this returns
 
         async def noted(message: Message) -> None:
@@ -51,10 +51,10 @@ class Observed:
     def _note(self, scope: Scope, status: int, seconds: float) -> None:
         method = scope["method"] if scope["method"] in _METHODS else "other"
         route = getattr(scope.get("route"), "path", _UNMATCHED)
-        found = self._known.get((method, route, status))
-        if found is None:
+        figures = self._known.get((method, route, status))
+        if figures is None:
             metrics = self._metrics
-            found = metrics.requests.labels(method, route, status), metrics.seconds.labels(method, route)
-            self._known[method, route, status] = found
-        found[0].inc()
-        found[1].observe(seconds)
+            figures = metrics.requests.labels(method, route, status), metrics.seconds.labels(method, route)
+            self._known[method, route, status] = figures
+        figures[0].inc()
+        figures[1].observe(seconds)

@@ -48,8 +48,8 @@ def prefix_of(request: HTTPConnection) -> str:
 
 def _forwarded(scope: Scope) -> str:
     """The prefix in the headers; several proxies name theirs from the outermost one on. A malformed one is none."""
-    given = [value.decode("latin-1") for name, value in scope["headers"] if name == b"x-forwarded-prefix"]
-    prefix = "".join(part.strip().rstrip("/") for part in ",".join(given).split(","))
+    values = [value.decode("latin-1") for name, value in scope["headers"] if name == b"x-forwarded-prefix"]
+    prefix = "".join(part.strip().rstrip("/") for part in ",".join(values).split(","))
     return prefix if _WELL_FORMED.fullmatch(prefix) else ""
 
 

@@ -55,16 +55,16 @@ def backup(settings: Settings, target: Path) -> dict[str, Any]:
     db = Database(settings.database)
     try:
         _require_newest_schema(settings, db)
-        before: list[str] | None = None
+        missing_before: list[str] | None = None
         for _ in range(_TRIES):
             (DataFolder(staged).rows).unlink(missing_ok=True)
             _save_rows(db, DataFolder(staged).rows)
             for name in BACKED_UP:
                 _copy_tree(settings.root / name, staged / name)
             about = _described(staged, db.url.get_backend_name())
-            if not about["missing"] or about["missing"] == before:
+            if not about["missing"] or about["missing"] == missing_before:
                 break
-            before = about["missing"]
+            missing_before = about["missing"]
     finally:
         db.dispose()
     (staged / ABOUT).write_text(json.dumps(about, indent=2))
@@ -148,20 +148,20 @@ def _save_rows(db: Database, path: Path) -> None:
 
 
 def _copy_rows(source: Database, target: Database) -> None:
-    """All rows of one moment, in one transaction, and which ids were given out."""
+    """Copy all rows of one moment in one transaction, with the highest id that each table ever gave."""
     with source.read() as old, target.write() as new:
-        there = set(new.scalars(select(ApiKey.id)))
+        known_keys = set(new.scalars(select(ApiKey.id)))
         for table in Base.metadata.sorted_tables:
             rows = old.execute(select(table).execution_options(yield_per=BATCH)).mappings()
-            for some in rows.partitions():
-                lacking = [dict(row) for row in some if table.name != ApiKey.__tablename__ or row["id"] not in there]
+            for batch in rows.partitions():
+                lacking = [dict(row) for row in batch if table.name != ApiKey.__tablename__ or row["id"] not in known_keys]
                 if lacking:
                     new.execute(insert(table), lacking)
         for name, column in _NUMBERED.items():
-            _go_on_from(new, name, column, _given(old, name, column))
+            _continue_ids_after(new, name, column, _highest_id(old, name, column))
 
 
-def _given(session: Session, table: str, column: str) -> int:
+def _highest_id(session: Session, table: str, column: str) -> int:
     """The highest id that a table ever gave."""
     if session.get_bind().dialect.name == "sqlite":
         return session.scalar(text("SELECT seq FROM sqlite_sequence WHERE name = :table"), {"table": table}) or 0
@@ -170,14 +170,16 @@ def _given(session: Session, table: str, column: str) -> int:
     return int(last) if called else 0
 
 
-def _go_on_from(session: Session, table: str, column: str, given: int) -> None:
-    if not given:
+def _continue_ids_after(session: Session, table: str, column: str, highest_id: int) -> None:
+    if not highest_id:
         return
     if session.get_bind().dialect.name == "sqlite":
         session.execute(text("DELETE FROM sqlite_sequence WHERE name = :table"), {"table": table})
-        session.execute(text("INSERT INTO sqlite_sequence (name, seq) VALUES (:table, :given)"), {"table": table, "given": given})
+        session.execute(
+            text("INSERT INTO sqlite_sequence (name, seq) VALUES (:table, :seq)"), {"table": table, "seq": highest_id}
+        )
     else:
-        session.execute(select(func.setval(func.pg_get_serial_sequence(table, column), given)))
+        session.execute(select(func.setval(func.pg_get_serial_sequence(table, column), highest_id)))
 
 
 def _copy_tree(source: Path, target: Path) -> None:
@@ -193,13 +195,14 @@ def _copy_tree(source: Path, target: Path) -> None:
 
 
 def _copy_file(source: Path, target: Path) -> None:
-    seen = source.stat()
+    source_stat = source.stat()
     if target.exists():
-        had = target.stat()
-        if (had.st_size, had.st_mtime_ns) == (seen.st_size, seen.st_mtime_ns):
+        target_stat = target.stat()
+        if (target_stat.st_size, target_stat.st_mtime_ns) == (source_stat.st_size, source_stat.st_mtime_ns):
             return
     shutil.copyfile(source, target)
-    os.utime(target, ns=(seen.st_atime_ns, seen.st_mtime_ns))  # of before: a file that grew meanwhile is copied again
+    # The time from before copying: a file that grew while it was copied is copied again next time.
+    os.utime(target, ns=(source_stat.st_atime_ns, source_stat.st_mtime_ns))
 
 
 def _described(staged: Path, kind: str) -> dict[str, Any]:
@@ -217,7 +220,7 @@ _COUNTED: dict[str, type[Base]] = {"images": Image, "models": Model, "jobs": Job
 
 
 def _missing(session: Session, copy: DataFolder) -> Iterator[str]:
-    """What rows name and the copy does not hold, wholly."""
+    """The files that rows name and that the copy lacks, in whole or in part."""
     for shard, end in session.execute(select(Image.shard, func.max(Image.offset + Image.length)).group_by(Image.shard)):
         path = copy.file(shard)
         if not path.exists() or path.stat().st_size < end:

@@ -121,7 +121,7 @@ class _Demo:
         epochs = [event.data for event in job.events() if event.type == "epoch"]
         figures = judged["trained"] or {}
         return {
-            "few_label": {one["labels"]: round(one["mean"], 4) for one in figures.get("few_label", [])},
+            "few_label": {entry["labels"]: round(entry["mean"], 4) for entry in figures.get("few_label", [])},
             "mean_average_precision": figures.get("mean_average_precision"),
             **{
                 name: judged[name]
@@ -153,7 +153,7 @@ class _Demo:
             print(f"warning: {warning}")
         print("\nround  anchors  5 labels    kNN  consistency of the neighbours")
         for entry in judged["rounds"]:
-            few = _percent(found["mean"] if (found := few_label(entry)) else None)
+            few = _percent(figure["mean"] if (figure := few_label(entry)) else None)
             knn, consistency = _percent(entry["knn_accuracy"]), _percent(entry["consistency"])
             print(f"{entry['round']:5}  {entry['anchors']:7.1%}  {few:>8}  {knn:>5}  {consistency}")
 
@@ -163,10 +163,10 @@ class _Demo:
         return list(itertools.islice(self._client.datasets.images(dataset), 0, step * _SHOWN, step))
 
     def _neighbours(self, query: Stored, dataset: Dataset) -> Neighbours:
-        found = self._client.neighbours(query.id, _NEIGHBOURS, dataset=dataset)
-        names = ", ".join(f"{n.label or n.path} {n.score:.2f}" for n in found[:5])
+        neighbours = self._client.neighbours(query.id, _NEIGHBOURS, dataset=dataset)
+        names = ", ".join(f"{n.label or n.path} {n.score:.2f}" for n in neighbours[:5])
         print(f"neighbours of {query.path}: {names}")
-        return found
+        return neighbours
 
     def _classify(self, queries: list[Stored], dataset: Dataset) -> None:
         print()
@@ -183,10 +183,10 @@ class _Demo:
         gap, wide = 6, _SIDE + 6
         sheet = Image.new("RGB", (wide * (_NEIGHBOURS + 1) + 4 * gap, wide * len(rows) + gap), "white")
         draw = ImageDraw.Draw(sheet)
-        for y, (query, found) in enumerate(rows):
+        for y, (query, neighbours) in enumerate(rows):
             top = gap + y * wide
             sheet.paste(self._thumbnail(query.id), (gap, top))
-            for x, neighbour in enumerate(found, start=1):
+            for x, neighbour in enumerate(neighbours, start=1):
                 left = 3 * gap + x * wide
                 known = query.label is not None and neighbour.label is not None
                 colour = ("#2a9d4a" if query.label == neighbour.label else "#d62828") if known else "#888888"

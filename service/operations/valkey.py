@@ -39,8 +39,8 @@ def main() -> int:
         left_over.shutdown(nosave=True)  # of a supervisor and a guard that were both killed
     command = [get_binary_path(), "--unixsocket", settings.socket.name, *_OPTIONS]
     run = settings.layout.processes
-    with open(settings.layout.broker_log, "ab") as said:  # its own words are no JSON, so that they cannot stand in logs/
-        server = subprocess.Popen(command, cwd=run, stdin=subprocess.DEVNULL, stdout=said, stderr=said)
+    with open(settings.layout.broker_log, "ab") as output:  # its own words are no JSON, so that they cannot stand in logs/
+        server = subprocess.Popen(command, cwd=run, stdin=subprocess.DEVNULL, stdout=output, stderr=output)
     while not stop.wait(0.5):
         if server.poll() is not None:
             logging.getLogger(__name__).error("Valkey ended with code %s; %s says why", server.poll(), settings.layout.broker_log)

@@ -55,14 +55,14 @@ def list_attention(model_id: str, session: Reading, limit: Limit = 100, after: A
 def get_attention(image_id: ImageId, context: Ctx, model_id: ModelId = None) -> AttentionBody:
     """The rounds whose maps there are of an image, and the neighbour that they are about."""
     _, row = attention.find(context.db, image_id, model_id)
-    found = attention.read(context.settings, row)
+    maps = attention.read(context.settings, row)
     return AttentionBody(
         model_id=row.model_id,
         image_id=image_id,
         neighbour_id=row.neighbour_id,
         rounds=[
             AttentionRound(round=number, similarity=similarity)
-            for number, similarity in zip(found.rounds, found.similarities, strict=True)
+            for number, similarity in zip(maps.rounds, maps.similarities, strict=True)
         ],
     )
 
@@ -77,14 +77,14 @@ def get_attention_map(image_id: ImageId, round: Round, context: Ctx, model_id: M
     """What the encoder sees of an image, 224 x 224 pixels, under the map of a round: red where it looks most, blue where it
     does not."""
     image, row = attention.find(context.db, image_id, model_id)
-    found = attention.read(context.settings, row)
-    if round not in found.rounds:
-        known = ", ".join(map(str, found.rounds))
+    maps = attention.read(context.settings, row)
+    if round not in maps.rounds:
+        known = ", ".join(map(str, maps.rounds))
         raise AttentionNotFound(f"of image {image_id} and round {round}; {row.model_id} has the rounds {known}")
     data = images.read(context.db, context.settings, image)
     largest = max(context.settings.max_pixels, image.width * image.height)
-    seen = context.searcher.decoders.pixels(data, _SIDE, largest)
-    picture = imaging.heat_over(seen, found.maps[found.rounds.index(round)])
+    pixels = context.searcher.decoders.pixels(data, _SIDE, largest)
+    picture = imaging.heat_over(pixels, maps.maps[maps.rounds.index(round)])
     file = io.BytesIO()
     picture.save(file, "PNG")
     return Response(file.getvalue(), media_type="image/png", headers={"Cache-Control": "private, no-cache"})

@@ -21,7 +21,7 @@ async def check_job(request: Request, context: Ctx) -> CheckedParams:
     """Whether ``POST /jobs`` would take these parameters, before anything is uploaded for them. It answers with them as it
     understood them; of an unknown one it names the nearest that there is. Where the weights of `init: imagenet` are not
     installed it says how to install them."""
-    asked = validated(ParamsCheck, await json_value(request, SMALL_BYTES), where=None)
-    await run_in_threadpool(submission.check, context.db, context.settings, asked.params.given())
+    body = validated(ParamsCheck, await json_value(request, SMALL_BYTES), where=None)
+    await run_in_threadpool(submission.check, context.db, context.settings, body.params.explicit())
     missing = parameters.WEIGHTS_MISSING if parameters.weights_file() is None else None
-    return CheckedParams(params=asked.params, pretrained_missing=missing)
+    return CheckedParams(params=body.params, pretrained_missing=missing)

@@ -44,12 +44,12 @@ async def create_dataset(request: Request, response: Response, context: Ctx) -> 
     is listed with its reason."""
     id_ = datasets.new_dataset_id()
     if media_type(request) == "application/json":
-        asked = await json_body(request, DatasetImport)
-        folder = datasets.import_folder(context.settings, asked.uri)
+        body = await json_body(request, DatasetImport)
+        folder = datasets.import_folder(context.settings, body.uri)
         source = {"folder": str(folder)}
         dataset = await _stored(
             context,
-            lambda session: datasets.create(session, id_, asked.name or folder.name, asked.labels, 0, source, asked.metadata),
+            lambda session: datasets.create(session, id_, body.name or folder.name, body.labels, 0, source, body.metadata),
         )
     else:
         path = datasets.upload_path(context.settings, id_)
@@ -87,8 +87,8 @@ async def add_images(dataset_id: str, request: Request, response: Response, cont
     is embedded with the current model and found by searches from then on."""
     await run_in_threadpool(_require, context, dataset_id)
     if media_type(request) == "application/json":
-        asked = await json_body(request, FolderImport)
-        folder = {"folder": str(datasets.import_folder(context.settings, asked.uri))}
+        body = await json_body(request, FolderImport)
+        folder = {"folder": str(datasets.import_folder(context.settings, body.uri))}
         job = await _stored(context, lambda session: datasets.add(session, dataset_id, folder))
     else:
         name = new_id("up")
@@ -140,13 +140,13 @@ def get_dataset(dataset_id: str, session: Reading) -> DatasetBody:
 @needs(Scope.WRITE)
 async def change_dataset(dataset_id: str, request: Request, context: Ctx) -> DatasetBody:
     """Rename a dataset, or note something with it as ``metadata``, which replaces what was noted before."""
-    given = (await json_body(request, DatasetChange)).model_dump(exclude_none=True)
+    changes = (await json_body(request, DatasetChange)).model_dump(exclude_none=True)
 
-    def change() -> DatasetBody:
+    def update() -> DatasetBody:
         with context.db.write() as session:
-            return DatasetBody.of(datasets.update_description(session, dataset_id, **given))
+            return DatasetBody.of(datasets.update_description(session, dataset_id, **changes))
 
-    return await run_in_threadpool(change)
+    return await run_in_threadpool(update)
 
 
 @router.get("/datasets/{dataset_id}/rejections")

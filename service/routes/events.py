@@ -44,15 +44,15 @@ async def list_job_events(
     last_event_id: Annotated[int | None, Header(ge=0, le=MAX_SEQ)] = None,
 ) -> Response:
     """What happened to a job, in order: JSON pages, or server-sent events for ``Accept: text/event-stream``."""
-    seen = after if last_event_id is None else last_event_id
-    first = await run_in_threadpool(_look, context, job_id, seen, 1)  # 404 before a stream begins
+    last_event = after if last_event_id is None else last_event_id
+    first = await run_in_threadpool(_look, context, job_id, last_event, 1)  # 404 before a stream begins
     if "text/event-stream" in accept:
         if first.over and not first.events.rows and last_event_id is not None:
             return Response(status_code=204)
-        stream = _stream(context, request, job_id, seen)
+        stream = _stream(context, request, job_id, last_event)
         return StreamingResponse(stream, media_type="text/event-stream", headers={"Cache-Control": "no-store"})
-    found = await run_in_threadpool(_look, context, job_id, after, limit)
-    page = answer(EventPage, found.events, EventBody.of)
+    state = await run_in_threadpool(_look, context, job_id, after, limit)
+    page = answer(EventPage, state.events, EventBody.of)
     return Response(page.model_dump_json(), media_type="application/json")
 
 
@@ -77,21 +77,21 @@ async def _stream(context: Context, request: Request, job_id: str, after: int) -
     ``progress`` is how far a running job is, whenever that has changed. It is no event of the job: it has no number, and a
     stream that goes on does not repeat it.
     """
-    silent, told = 0, None
+    silent, last_progress = 0, None
     while not context.stopping.is_set() and not await request.is_disconnected():
-        seen = await run_in_threadpool(_look, context, job_id, after, _STREAM_PAGE)
-        for event in seen.events.rows:
+        state = await run_in_threadpool(_look, context, job_id, after, _STREAM_PAGE)
+        for event in state.events.rows:
             after = event.seq
             yield f"id: {event.seq}\nevent: {event.type}\ndata: {finite.dumps(event.data)}\n\n"
-        if seen.events.next is not None:
+        if state.events.next is not None:
             continue
-        if seen.over:
+        if state.over:
             return
-        changed = seen.progress is not None and seen.progress != told
+        changed = state.progress is not None and state.progress != last_progress
         if changed:
-            told = seen.progress
-            yield f"event: progress\ndata: {finite.dumps(seen.progress)}\n\n"
-        silent = 0 if seen.events.rows or changed else silent + 1
+            last_progress = state.progress
+            yield f"event: progress\ndata: {finite.dumps(state.progress)}\n\n"
+        silent = 0 if state.events.rows or changed else silent + 1
         if silent and silent % _COMMENT_EVERY == 0:
             yield ": still here\n\n"
         await asyncio.sleep(1)

@@ -15,5 +15,8 @@ router = APIRouter(tags=["datasets"])
 def list_formats() -> FormatsBody:
     """The image formats that are read here, told by a file's content and not by its name, and which files are passed over
     wherever files come in."""
-    known = [FormatBody(name=each.name, media_type=each.media_type, extensions=list(each.extensions)) for each in imaging.FORMATS]
-    return FormatsBody(formats=known, ignored=formats.IGNORED)
+    listed = [
+        FormatBody(name=format_.name, media_type=format_.media_type, extensions=list(format_.extensions))
+        for format_ in imaging.FORMATS
+    ]
+    return FormatsBody(formats=listed, ignored=formats.IGNORED)

@@ -34,8 +34,8 @@ async def create_job(request: Request, response: Response, context: Ctx, idempot
     """Queue a training job; it starts when its datasets are ready. JSON names a dataset; multipart brings an archive, which
     becomes a dataset of its own. The same ``Idempotency-Key`` again gives the same job."""
     if media_type(request) == "application/json":
-        asked = await json_body(request, JobRequest, SMALL_BYTES)
-        return await run_in_threadpool(_submit, context, response, idempotency_key, asked)
+        body = await json_body(request, JobRequest, SMALL_BYTES)
+        return await run_in_threadpool(_submit, context, response, idempotency_key, body)
     dataset_id = datasets.new_dataset_id()
     path = datasets.upload_path(context.settings, dataset_id)
     async with received(request, path, context.settings.max_upload_bytes) as upload:
@@ -43,27 +43,27 @@ async def create_job(request: Request, response: Response, context: Ctx, idempot
 
 
 def _submit(context: Context, response: Response, key: str | None, request: JobRequest) -> JobBody:
-    made = submission.submit(context.db, context.settings, _asked(request), key, request.model_dump(mode="json"))
+    made = submission.submit(context.db, context.settings, _submission(request), key, request.model_dump(mode="json"))
     return accepted(context, response, *made)
 
 
 def _submit_upload(context: Context, response: Response, key: str | None, dataset_id: str, upload: Upload) -> JobBody:
-    given = {name: parse_json(text) if name in _JSON_FIELDS else text for name, text in upload.fields.items()}
-    labels = str(given.pop("labels", "none"))
-    if "dataset_id" in given:
+    values = {name: parse_json(text) if name in _JSON_FIELDS else text for name, text in upload.fields.items()}
+    labels = str(values.pop("labels", "none"))
+    if "dataset_id" in values:
         raise BadRequest("dataset_id: the file becomes a dataset of its own; send one of the two")
-    request = validated(JobRequest, {**given, "dataset_id": dataset_id})
+    request = validated(JobRequest, {**values, "dataset_id": dataset_id})
     name = request.name or (upload.filename or dataset_id).replace("\0", "")
     content = sha256_of(datasets.upload_path(context.settings, dataset_id)) if key else ""
-    same = {**given, "labels": labels, "filename": upload.filename, "sha256": content}
+    same = {**values, "labels": labels, "filename": upload.filename, "sha256": content}
     new = UploadedDataset(dataset_id, name, labels, upload.size)
-    made = submission.submit(context.db, context.settings, _asked(request), key, same, new)
+    made = submission.submit(context.db, context.settings, _submission(request), key, same, new)
     context.bell.ring(Queue.TASKS)
     return accepted(context, response, *made)
 
 
-def _asked(request: JobRequest) -> Submission:
-    params = request.params.given()
+def _submission(request: JobRequest) -> Submission:
+    params = request.params.explicit()
     return Submission(request.dataset_id, request.evaluation_dataset_id, params, request.name, request.metadata)
 
 

@@ -51,13 +51,13 @@ def get_model(model_id: str, session: Reading, context: Ctx) -> ModelBody:
 def get_model_file(model_id: str, name: str, context: Ctx, if_none_match: Annotated[str | None, Header()] = None) -> Response:
     """One of the files that the manifest names, or ``manifest.json`` itself. Its ``ETag`` is its SHA-256: compaction writes
     some files of a model anew."""
-    found = model_files.open_file(context.db, context.settings, model_id, name)
-    sha256 = found.sha256()
+    opened = model_files.open_file(context.db, context.settings, model_id, name)
+    sha256 = opened.sha256()
     headers = {"ETag": f'"{sha256}"', "Cache-Control": "private, no-cache", "X-Content-Type-Options": "nosniff"}
     if if_none_match is not None and (sha256 in if_none_match or if_none_match.strip() == "*"):
-        found.file.close()
+        opened.file.close()
         return Response(status_code=304, headers=headers)
-    return _sent(found.file, name, headers)
+    return _sent(opened.file, name, headers)
 
 
 @router.get(
@@ -69,12 +69,12 @@ def get_model_file(model_id: str, name: str, context: Ctx, if_none_match: Annota
 def export_embeddings(model_id: str, context: Ctx, format: Annotated[Literal["npz", "csv"], Query()] = "npz") -> Response:
     """All embeddings with the ids, paths and labels of their images, in the order of the ids."""
     view = context.searcher.view(model_id=model_id)
-    seen = view.snapshot
+    snapshot = view.snapshot
     if format == "csv":
         headers = {"Content-Disposition": f'attachment; filename="{model_id}.csv"'}
-        return StreamingResponse(export.csv_lines(seen), media_type="text/csv", headers=headers)
+        return StreamingResponse(export.csv_lines(snapshot), media_type="text/csv", headers=headers)
     file = tempfile.TemporaryFile(dir=context.settings.layout.uploads)  # noqa: SIM115 -- closed when it was sent
-    export.write_npz(seen, file)
+    export.write_npz(snapshot, file)
     file.seek(0)
     return _sent(file, f"{model_id}.npz", {"ETag": f'"{model_id}-{view.generation}"', "Cache-Control": "private, no-cache"})
 

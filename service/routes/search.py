@@ -40,10 +40,10 @@ def find_neighbours(request: Request) -> Response:
     started = time.perf_counter()
     # Of the request itself: FastAPI's resolving of dependencies and parameters takes longer than the search.
     context: Context = request.app.state.context
-    asked = validated(ImageQuery, _given(request.query_params), "query")
-    view = context.searcher.view(image_id=asked.image_id, dataset_id=asked.dataset_id, model_id=asked.model_id)
-    found = context.searcher.query(view, asked.query())
-    body = neighbours_of(view, started, found)
+    params = validated(ImageQuery, _field_values(request.query_params), "query")
+    view = context.searcher.view(image_id=params.image_id, dataset_id=params.dataset_id, model_id=params.model_id)
+    neighbours = context.searcher.query(view, params.query())
+    body = neighbours_of(view, started, neighbours)
     return Response(to_json(body), media_type="application/json")  # what was built here needs no second look
 
 
@@ -62,33 +62,33 @@ async def query_neighbours(request: Request, context: Ctx) -> NeighboursBody | B
         file = form.get("file")
         if not isinstance(file, FormFile):
             raise BadQuery("file: an image file is required")
-        asked = validated(FileQuery, _given(form))
-        return await run_in_threadpool(_answer_file, context, asked, file)
+        params = validated(FileQuery, _field_values(form))
+        return await run_in_threadpool(_answer_file, context, params, file)
 
 
 async def _json(request: Request) -> QueryBody | BatchRequest:
-    given = await json_value(request, QUERY_BYTES)
-    if isinstance(given, dict) and "queries" in given:
-        return validated(BatchRequest, given)
-    return validated(QueryBody, given)
+    value = await json_value(request, QUERY_BYTES)
+    if isinstance(value, dict) and "queries" in value:
+        return validated(BatchRequest, value)
+    return validated(QueryBody, value)
 
 
 def _answer(context: Context, body: QueryBody | BatchRequest) -> NeighboursBody | BatchBody:
     started = time.perf_counter()
-    asked = body.queries if isinstance(body, BatchRequest) else [body]
-    named = next((id_ for query in asked for id_ in (query.image_ids or query.positive or [])), None)
+    queries = body.queries if isinstance(body, BatchRequest) else [body]
+    named = next((id_ for query in queries for id_ in (query.image_ids or query.positive or [])), None)
     view = context.searcher.view(image_id=named, dataset_id=body.dataset_id, model_id=body.model_id)
-    answers = [context.searcher.query(view, query.query()) for query in asked]
+    answers = [context.searcher.query(view, query.query()) for query in queries]
     if isinstance(body, QueryBody):
         return NeighboursBody.of(view, started, answers[0])
     return BatchBody.of(view, started, answers)
 
 
-def _answer_file(context: Context, asked: FileQuery, file: FormFile) -> NeighboursBody:
+def _answer_file(context: Context, params: FileQuery, file: FormFile) -> NeighboursBody:
     started = time.perf_counter()
-    view = context.searcher.view(dataset_id=asked.dataset_id, model_id=asked.model_id)
+    view = context.searcher.view(dataset_id=params.dataset_id, model_id=params.model_id)
     vector = context.searcher.vector_of_file(view, _read(context, file))
-    return NeighboursBody.of(view, started, context.searcher.query(view, asked.query(vector)))
+    return NeighboursBody.of(view, started, context.searcher.query(view, params.query(vector)))
 
 
 @router.get("/classify")
@@ -146,12 +146,12 @@ def judge_labels(
     return LeaveOneOutBody.of(view, context.searcher.leave_one_out(view, k, temperature, min_labels))
 
 
-def _given(fields: ImmutableMultiDict[str, str | FormFile] | ImmutableMultiDict[str, str]) -> dict[str, object]:
+def _field_values(fields: ImmutableMultiDict[str, str | FormFile] | ImmutableMultiDict[str, str]) -> dict[str, object]:
     """The fields of a query or a form but for the file; only ``label`` may be there more than once."""
-    given: dict[str, object] = {name: value for name, value in fields.items() if name != "file"}
-    if "label" in given:
-        given["label"] = fields.getlist("label")
-    return given
+    values: dict[str, object] = {name: value for name, value in fields.items() if name != "file"}
+    if "label" in values:
+        values["label"] = fields.getlist("label")
+    return values
 
 
 def _read(context: Context, file: FormFile) -> bytes:

@@ -24,9 +24,9 @@ class NeighboursBody(BaseModel):
     neighbours: list[NeighbourBody]
 
     @classmethod
-    def of(cls, view: View, started: float, found: Sequence[Neighbour]) -> Self:
+    def of(cls, view: View, started: float, neighbours: Sequence[Neighbour]) -> Self:
         """An answer; ``started`` is when the request was, by ``time.perf_counter``."""
-        return cls.model_validate(neighbours_of(view, started, found))
+        return cls.model_validate(neighbours_of(view, started, neighbours))
 
 
 class ClassBody(BaseModel):
@@ -96,15 +96,15 @@ class BatchBody(BaseModel):
     results: list[list[NeighbourBody]]
 
     @classmethod
-    def of(cls, view: View, started: float, found: Sequence[Sequence[Neighbour]]) -> Self:
+    def of(cls, view: View, started: float, answers: Sequence[Sequence[Neighbour]]) -> Self:
         """An answer; ``started`` is when the request was, by ``time.perf_counter``."""
-        results = [[vars(neighbour) for neighbour in one] for one in found]
+        results = [[vars(neighbour) for neighbour in neighbours] for neighbours in answers]
         return cls.model_validate({"model_id": view.model_id, "took_ms": _took(started), "results": results})
 
 
-def neighbours_of(view: View, started: float, found: Sequence[Neighbour]) -> dict[str, object]:
+def neighbours_of(view: View, started: float, neighbours: Sequence[Neighbour]) -> dict[str, object]:
     """The values of a ``NeighboursBody``, which need no validation: they were made here."""
-    return {"model_id": view.model_id, "took_ms": _took(started), "neighbours": [vars(neighbour) for neighbour in found]}
+    return {"model_id": view.model_id, "took_ms": _took(started), "neighbours": [vars(neighbour) for neighbour in neighbours]}
 
 
 def _took(started: float) -> float:

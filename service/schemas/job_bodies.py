@@ -70,18 +70,18 @@ class JobBody(BaseModel):
     metadata: dict[str, Any]
 
     @classmethod
-    def of(cls, row: Job, way: ContinuationKind | None = None) -> Self:
-        """A row as the API shows it; ``way`` is how it can be continued."""
+    def of(cls, row: Job, continuation: ContinuationKind | None = None) -> Self:
+        """A row as the API shows it; ``continuation`` is how it can be continued."""
         made = ("metadata", "estimated_finish", "verdict", "continuation")
         columns = {name: getattr(row, name) for name in cls.model_fields if name not in made}
-        said = verdict(evaluation_of(row.evaluation)) if row.kind == JobKind.TRAIN else None
+        judgement = verdict(evaluation_of(row.evaluation)) if row.kind == JobKind.TRAIN else None
         return cls.model_validate(
             {
                 **columns,
                 "metadata": row.job_metadata,
                 "estimated_finish": _finish(row),
-                "verdict": vars(said) if said else None,
-                "continuation": way,
+                "verdict": vars(judgement) if judgement else None,
+                "continuation": continuation,
             }
         )
 

@@ -32,13 +32,13 @@ class Params(_Fields):
 
     model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"preset": "quick", "seed": 0}]})
 
-    def given(self) -> dict[str, Any]:
+    def explicit(self) -> dict[str, Any]:
         """The parameters that were given, as JSON has them."""
         return self.model_dump(exclude_none=True, mode="json")
 
     @model_validator(mode="after")
     def _fit_together(self) -> Self:
         """What the trainer would refuse only when the job is running."""
-        if reason := conflict(self.given()):
+        if reason := conflict(self.explicit()):
             raise ValueError(reason)
         return self

@@ -19,8 +19,8 @@ Entropy = Annotated[float, Field(allow_inf_nan=False)]
 Ids = Annotated[list[Id], Field(max_length=_MAX_EXAMPLES)]
 
 
-def _listed(given: object) -> object:
-    return [given] if isinstance(given, str) else given
+def _listed(value: object) -> object:
+    return [value] if isinstance(value, str) else value
 
 
 class FilterParams(BaseModel):
@@ -58,7 +58,7 @@ class FilterParams(BaseModel):
         )
 
 
-class _Asked(FilterParams):
+class _SearchParams(FilterParams):
     model_config = ConfigDict(extra="forbid")
 
     k: int = Field(10, ge=1, le=MAX_K, description="Number of neighbours.")
@@ -66,7 +66,7 @@ class _Asked(FilterParams):
     min_score: float = Field(-2, ge=-2, le=1, description="Cosine similarity.")
 
 
-class ImageQuery(_Asked):
+class ImageQuery(_SearchParams):
     """What is asked about a stored image."""
 
     image_id: Id
@@ -78,7 +78,7 @@ class ImageQuery(_Asked):
         return Query(positive=(self.image_id,), k=self.k, offset=self.offset, min_score=self.min_score, only=self.filter())
 
 
-class FileQuery(_Asked):
+class FileQuery(_SearchParams):
     """What goes with an uploaded image."""
 
     dataset_id: Text | None = None
@@ -89,7 +89,7 @@ class FileQuery(_Asked):
         return Query(vector=vector, k=self.k, offset=self.offset, min_score=self.min_score, only=self.filter())
 
 
-class OneQuery(_Asked):
+class OneQuery(_SearchParams):
     """Exactly one of ``image_ids``, ``vector`` and ``positive``; ``negative`` only with ``positive``."""
 
     image_ids: Ids | None = Field(None, min_length=1, description="Search by the mean of these images.")
@@ -102,7 +102,7 @@ class OneQuery(_Asked):
 
     @model_validator(mode="after")
     def _one_way(self) -> Self:
-        if sum(given is not None for given in (self.image_ids, self.vector, self.positive)) != 1:
+        if sum(value is not None for value in (self.image_ids, self.vector, self.positive)) != 1:
             raise ValueError("give exactly one of image_ids, vector and positive")
         if self.negative and self.positive is None:
             raise ValueError("negative needs positive")
