@@ -13,7 +13,7 @@ from typing import IO, Any, cast
 
 from anchorhood.errors import ApiError
 from anchorhood.jobs import Job, Jobs
-from anchorhood.packing import LeftOut, pack, shown
+from anchorhood.packing import LeftOut, left_out_lines, pack
 from anchorhood.progress import Counted, Progress
 from anchorhood.records import Dataset, Image, LeaveOneOut, Rejection, id_of, record
 from anchorhood.transport import Transport, path_of
@@ -172,7 +172,7 @@ def archive(
         size = os.fstat(file.fileno()).st_size
         with Progress("uploading", progress) as bar:
             yield cast(IO[bytes], Counted(file, size, bar)), left_out
-    for line in shown(left_out):
+    for line in left_out_lines(left_out):
         log.warning("%s", line)
 
 

@@ -216,12 +216,12 @@ def show(shown: Progress, job: Job) -> None:
         words += [f"loss {now['loss']:.2f}"] if now.get("loss") is not None else []
         words += [f"{now['images_per_second']:.0f} images/s"] if now.get("images_per_second") else []
     if now.get("eta_seconds") is not None and not job.over:
-        words.append(f"{left(now['eta_seconds'])} left")
+        words.append(f"{in_words(now['eta_seconds'])} left")
     shown.show(1.0 if job.status == "succeeded" else now.get("fraction"), ", ".join(words), news=job.over)
 
 
-def left(seconds: float) -> str:
-    """A time in words."""
+def in_words(seconds: float) -> str:
+    """A duration in words."""
     if seconds < 90:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

@@ -24,7 +24,7 @@ class LeftOut:
     reason: str
 
 
-def shown(left_out: list[LeftOut] | tuple[LeftOut, ...], most: int = 100) -> list[str]:
+def left_out_lines(left_out: list[LeftOut] | tuple[LeftOut, ...], most: int = 100) -> list[str]:
     """Lines that count and name what was left out."""
     if not left_out:
         return []
@@ -51,17 +51,17 @@ def pack(folder: Path, file: IO[bytes], ignored: re.Pattern[str] | None) -> list
     left_out: list[LeftOut] = []
     packed = 0
     for path, file_path in _walk(folder, ignored, left_out):
-        at = file.tell()
+        position = file.tell()
         reason = _add(path, file_path, file)
         if reason is None:
             packed += 1
         else:
-            file.seek(at)
+            file.seek(position)
             file.truncate()
             left_out.append(LeftOut(_text(path), reason))
     left_out.sort(key=lambda left: left.path)
     if not packed:
-        raise ValueError("\n".join([f"{_text(folder)}: there is no file in it that can be uploaded", *shown(left_out)]))
+        raise ValueError("\n".join([f"{_text(folder)}: there is no file in it that can be uploaded", *left_out_lines(left_out)]))
     file.write(b"\0" * 2 * _BLOCK)
     file.seek(0)
     return left_out

@@ -54,8 +54,8 @@ def main() -> None:
 
 
 def _sweep(queue: Queue, alive: Path) -> None:
-    """Requeue what silent workers left, delete the files that crashes left, embed what nobody did, and ring while a job waits
-    that no message announces. Touches ``alive`` after each turn, for health checks."""
+    """Requeue jobs of silent workers, delete files that crashes left, queue missing embeddings, and send a message while a job
+    waits for which there is none. Touches ``alive`` after each turn, for health checks."""
     db = Database(settings.database)
     sweep, bell = Sweep(db, settings.lost_after_seconds), Bell(app)
     pause, collected = threading.Event(), -_COLLECT_SECONDS

@@ -22,8 +22,8 @@ from worker.training.supervision import supervise
 Pair = tuple[int, int]
 
 
-def attend(context: JobContext) -> None:
-    """Compute the maps that are missing of those asked for, and publish them as ``attention/<model>/<job>-<attempt>``.
+def compute_maps(context: JobContext) -> None:
+    """Compute those of the requested maps that are missing, and publish them as ``attention/<model>/<job>-<attempt>``.
 
     Raises:
         ModelNotFound: the model was deleted.

@@ -1,4 +1,4 @@
-"""How a job ends that does not succeed, and which of its files go then."""
+"""How a job ends without success, and which of its files are deleted then."""
 
 import logging
 import os
@@ -18,8 +18,8 @@ _NO_ROOM = "the disk of the data folder or of the database is full; nothing of t
 log = logging.getLogger(__name__)
 
 
-def give_way(context: JobContext) -> None:
-    """End or release a job whose work was stopped by a signal."""
+def end_or_release(context: JobContext) -> None:
+    """End a job that was cancelled; give one back to the queue whose worker is shutting down."""
     signals = context.signals
     if signals.lost:
         return
@@ -34,8 +34,8 @@ def give_way(context: JobContext) -> None:
         log.warning("%s was lost", context.job_id)
 
 
-def ensure_over(context: JobContext) -> None:
-    """After a refused write: if the job is still ours, the refusal was a cancel that came just before the end."""
+def cancel_if_owned(context: JobContext) -> None:
+    """After a refused write: if this attempt still owns the job, it was cancelled just before its end."""
     try:
         end_failed(context, JobStatus.CANCELLED, None)
     except StaleAttempt:
@@ -52,8 +52,8 @@ def fail(context: JobContext, code: str, message: str) -> None:
 
 
 def fail_for_room(context: JobContext) -> None:
-    """End the job as a disk is full. What it wrote goes first, since the database may need the same room; where that is not
-    enough the worker waits for room: it could do nothing else, and nobody would learn why the job ended."""
+    """End the job since a disk is full. What it wrote is deleted first, as the database may need the same room. Where that is not
+    enough, the worker waits for room: otherwise the reason why the job ended could not be recorded."""
     _delete_work(context)
     while not (context.signals.lost or context.signals.draining):
         try:

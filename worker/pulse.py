@@ -1,4 +1,4 @@
-"""The heartbeats of a job while it runs, and the looks at what is to stop it."""
+"""The heartbeats of a running job, and the checks whether it is to stop."""
 
 import logging
 import threading

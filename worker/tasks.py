@@ -1,4 +1,4 @@
-"""What a message wakes: claim jobs one after another until none is left."""
+"""The Celery task that a message starts: it claims jobs one after another until none is left."""
 
 import logging
 import os
@@ -20,7 +20,7 @@ from core.settings import Settings
 from core.store.db import AWAY, Database, reason
 from core.store.kinds import JobKind, Queue
 from worker import endings, lifeline
-from worker.attention import attend
+from worker.attention import compute_maps
 from worker.classify import classify
 from worker.compact import compact
 from worker.embed import embed
@@ -38,7 +38,7 @@ HANDLERS: dict[JobKind, Handler] = {
     JobKind.EMBED: embed,
     JobKind.CLASSIFY: classify,
     JobKind.COMPACT: compact,
-    JobKind.ATTENTION: attend,
+    JobKind.ATTENTION: compute_maps,
 }
 
 
@@ -69,7 +69,7 @@ def work(queue: str) -> None:
 
 
 def perform(db: Database, settings: Settings, claim: Claim) -> None:
-    """Do one job; whatever happens, its row says so, or it has another owner."""
+    """Do one job. Whatever happens is recorded in its row, unless the job has another owner by then."""
     log.info("%s attempt %d: %s", claim.job_id, claim.attempt, claim.kind)
     context = JobContext(db, settings, claim)
     with Pulse(context):
@@ -77,9 +77,9 @@ def perform(db: Database, settings: Settings, claim: Claim) -> None:
             HANDLERS[claim.kind](context)
         except StaleAttempt as stale:
             log.warning("%s: %s", claim.job_id, stale)
-            endings.ensure_over(context)
+            endings.cancel_if_owned(context)
         except Stopped:
-            endings.give_way(context)
+            endings.end_or_release(context)
         except DomainError as error:
             endings.fail(context, error.code, str(error))
         except Exception as error:

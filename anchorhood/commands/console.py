@@ -15,7 +15,7 @@ import click
 from anchorhood.client import Client
 from anchorhood.errors import AnchorhoodError, JobFailed, Unreachable
 from anchorhood.jobs import Job
-from anchorhood.packing import LeftOut, shown
+from anchorhood.packing import LeftOut, left_out_lines
 from anchorhood.records import Dataset, Rejection
 
 UNREACHABLE = 3  # exit code where no service answers
@@ -124,5 +124,5 @@ def explained(client: Client, dataset_id: str, left_out: Iterable[LeftOut], job:
             say(line, err=True)
         raise
     finally:
-        for line in shown(list(left_out)):
+        for line in left_out_lines(list(left_out)):
             say(line, err=True)

@@ -26,7 +26,7 @@ def dataset_id(client: Client, text: str | None) -> str | None:
     """
     if text is None or _ID.fullmatch(text):
         return text
-    return _only("dataset", text, [found.id for found in client.datasets.list(name=sendable(text))])
+    return _only("dataset", text, [dataset.id for dataset in client.datasets.list(name=sendable(text))])
 
 
 def job_id(client: Client, text: str) -> str:

@@ -1,4 +1,4 @@
-"""Labels given after the upload, by path or by image id."""
+"""Setting labels after the upload, by path or by image id."""
 
 import json
 import re
@@ -95,7 +95,7 @@ def _checked(entries: Iterable[tuple[str, object]], named: bool = False) -> Requ
             raise BadLabels(f"{at_label}: the label of {key} must be a text of at most {_MAX_LABEL} characters without NUL")
         label = None if label is None else label_text(label)
         if result.get(key, label) != label:
-            here, before = (repr(one) if one else "none" for one in (label, result[key]))
+            here, before = (repr(text) if text else "none" for text in (label, result[key]))
             raise BadLabels(f"{at_label}: {key} has two labels, {here} here and {before} in {result.places[key]}")
         result[key], result.places[key] = label, at_key
     if not result:
@@ -178,8 +178,8 @@ def _ids_by(
 def _refused(session: Session, dataset_id: str, keys: list[str | int]) -> set[str | int]:
     paths = [key for key in keys if isinstance(key, str)]
     refused: set[str | int] = set()
-    for some in _batches(paths):
-        statement = select(Rejection.path).where(Rejection.dataset_id == dataset_id, Rejection.path.in_(some))
+    for batch in _batches(paths):
+        statement = select(Rejection.path).where(Rejection.dataset_id == dataset_id, Rejection.path.in_(batch))
         refused |= set(session.scalars(statement))
     return refused
 

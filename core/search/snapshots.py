@@ -105,8 +105,8 @@ class Snapshot:
 
     def vector(self, row: int) -> Vector:
         """Unit vector of a row, (d,)."""
-        found: Vector = self.model.embeddings[row] if row < self._base else self._added[row - self._base]
-        return found
+        vector: Vector = self.model.embeddings[row] if row < self._base else self._added[row - self._base]
+        return vector
 
     def vectors(self, rows: Rows) -> Vector:
         """Unit vectors of rows, (len(rows), d)."""

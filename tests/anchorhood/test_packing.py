@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from anchorhood import LeftOut
-from anchorhood.packing import pack, shown
+from anchorhood.packing import left_out_lines, pack
 
 NOBODY = 65534
 CHILD = f"""
@@ -173,6 +173,6 @@ def test_a_full_disk_is_named_as_the_temporary_folder(tmp_path: Path) -> None:
 
 
 def test_many_are_counted_and_the_first_named() -> None:
-    lines = shown([LeftOut(f"{number}", "gone") for number in range(1200)])
+    lines = left_out_lines([LeftOut(f"{number}", "gone") for number in range(1200)])
     assert lines[0] == "left out 1,200 of the folder:"
     assert (lines[1], lines[-1], len(lines)) == ("  0: gone", "  and 1,100 more", 102)

@@ -1,4 +1,4 @@
-"""What each step of a training job costs, in seconds of a machine that does not matter (``worker/training/progress.py``)."""
+"""What each step of a training job costs, in seconds of an arbitrary reference machine (``worker/training/progress.py``)."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -17,9 +17,17 @@ Parts = Mapping[Step, float]
 
 @dataclass(frozen=True)
 class Work:
-    """What there is to do; ``side`` is the images' median shorter side, ``epochs`` are those of all rounds together, ``voters``
-    have labels, ``queries`` are held out with labels (``None``: the voters judge each other). ``as_loaded``: round 0 is
-    what the weights give as they are; ``pretrained``: those that a training is compared with are installed."""
+    """The sizes on which the cost of a training job depends.
+
+    Attributes:
+        side: median of the images' shorter sides, pixels.
+        epochs: of all rounds together.
+        voters: labelled images of the dataset.
+        queries: labelled held-out images; ``None`` where the voters judge each other.
+        as_loaded: round 0 is judged with the weights as they were loaded.
+        pretrained: the weights of the pretrained encoder, a baseline, are installed.
+        crop_size: of training, where it differs from ``image_size``.
+    """
 
     images: int
     side: int
@@ -33,7 +41,7 @@ class Work:
     classes: int = 0
     as_loaded: bool = False
     pretrained: bool = False
-    crop_size: int | None = None  # to train on, where it differs
+    crop_size: int | None = None
 
     def costs(self) -> dict[Step, Parts]:
         """Seconds of each step by what sets their speed: ``epochs``, ``decoding`` or ``starting``."""

@@ -100,7 +100,7 @@ def write_images(
     among: Container[int] | None = None,
     depths: Depths | None = None,
 ) -> int:
-    """The list of images for the trainer: byte ranges in shards, not a word about labels or folders.
+    """Write the list of images for the trainer: byte ranges in shards, without labels and folders.
 
     Args:
         only: some images, where they are few.
@@ -137,7 +137,7 @@ def write_images(
 
 
 def listed_depths(listed: Path) -> Depths:
-    """What black and white are in the deep images of a list for the trainer."""
+    """The values of black and white of the deep images in a list for the trainer."""
     with open(listed, encoding="utf-8") as file:
         depths: Depths = json.loads(file.readline() or "{}").get("depths", {})
     return depths

@@ -3,7 +3,7 @@
 import json
 import shutil
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
@@ -75,7 +75,7 @@ def run_training(context: JobContext) -> None:
 
 
 def _relay(context: JobContext, job: Job, run: RunFolder) -> Relay:
-    """Tells from now on how far the job is, by the speed of the jobs before it."""
+    """What shows from now on how far the job is; it estimates the time left by the speed of earlier jobs."""
     with context.db.read() as session:
         succeeded = select(Job.paces).where(Job.kind == JobKind.TRAIN, Job.status == JobStatus.SUCCEEDED, Job.paces.is_not(None))
         paces = session.scalars(succeeded.order_by(Job.seq.desc()).limit(_REMEMBERED)).all()
@@ -98,7 +98,7 @@ def _labelled(session: Session, dataset_id: str) -> int:
 
 
 def _require_fit(context: JobContext, job: Job) -> None:
-    """Before hours of training: images may have been deleted since the job was accepted."""
+    """Check again before hours of training: images may have been deleted since the job was accepted."""
     with context.db.read() as session:
         training.require_images(session, job.dataset_id, job.params)
         if job.evaluation_dataset_id:
@@ -108,10 +108,10 @@ def _require_fit(context: JobContext, job: Job) -> None:
 def _evaluate(context: JobContext, run: RunFolder, job: Job, relay: Relay) -> Evaluation:
     relay.follow(run.evaluation_progress)
     relay.enter("loading")
-    config: dict[str, Any] = {"run": str(run.path), "data": str(run.images)}
+    config = {"run": str(run.path), "data": str(run.images)}
     config["labels"] = write_labels(context.db, job.dataset_id, run.labels)
     if job.evaluation_dataset_id:
-        depths = listed_depths(run.images)  # as the encoder has learned to see
+        depths = listed_depths(run.images)  # the black and white that the encoder was trained with
         write_images(context.db, context.settings, job.evaluation_dataset_id, run.held_out, depths=depths)
         config["held_out"] = str(run.held_out)
         config["held_out_labels"] = write_labels(context.db, job.evaluation_dataset_id, run.held_out_labels)

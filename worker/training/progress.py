@@ -1,6 +1,6 @@
 """How far a training job is and when it will end: a model of what each step costs, corrected by what was measured.
 
-Every step has a cost in seconds of a machine that does not matter, made of parts: training passes, decoded images, and other work
+Every step has a cost in seconds of an arbitrary reference machine, made of parts: training passes, decoded images, and other work
 of the processor. What a step took in earlier jobs of this deployment, and the speed of this job so far, correct it.
 """
 
@@ -46,7 +46,7 @@ class Estimate:
     """Follows one attempt at a job.
 
     Args:
-        before: what the row told when the attempt began; its fraction is not undercut.
+        before: the progress in the job's row when the attempt began; the fraction shown never falls below it.
         learned: how long steps took in earlier jobs, as multiples of what they cost.
         clock: the machine's monotonic clock, which the trainer's progress is told by, too.
     """
@@ -63,11 +63,11 @@ class Estimate:
         self._took: dict[Step, tuple[float, float]] = {}  # seconds, for which share of a step
 
     def plan(self, work: Work) -> None:
-        """What there is to do, once that is known."""
+        """Set the sizes of the job, once they are known."""
         self._costs = work.costs()
 
-    def at(self, step: Step, done: float = 0.0, moment: float | None = None) -> None:
-        """A share of a step is done; what lies before it is over."""
+    def advance(self, step: Step, done: float = 0.0, moment: float | None = None) -> None:
+        """Note that a share of a step is done, and all steps before it."""
         moment = self._clock() if moment is None else moment
         if step != self._step:
             if STEPS.index(step) < STEPS.index(self._step):
@@ -121,7 +121,7 @@ class Estimate:
 
     def paces(self) -> dict[str, float]:
         """How long each step took, as a multiple of its cost, for jobs to come."""
-        self.at(STEPS[-1], 1.0)
+        self.advance(STEPS[-1], 1.0)
         took = {**self._took, self._step: (self._last[0] - self._begun[0], 1.0)}
         measured = {step: seconds / share for step, (seconds, share) in took.items() if share >= _LEAST_SHARE}
         costs = self._costs or {}
@@ -129,7 +129,7 @@ class Estimate:
         return {step: round(seconds / self._cost(step), 4) for step, seconds in known.items()}
 
     def _cost(self, step: Step) -> float:
-        """Seconds of a whole step on the machine that does not matter."""
+        """Seconds of a whole step on the reference machine."""
         assert self._costs is not None
         return sum(self._costs[step].values())
 
@@ -144,9 +144,9 @@ class Estimate:
         return self._learned.get(step, 1.0) * sum(seconds * self._correction(by) for by, seconds in parts.items())
 
     def _correction(self, by: Step) -> float:
-        """How much slower than in earlier jobs what sets the speed of later steps is in this one."""
+        """How many times slower than in earlier jobs the step is in this one that sets the speed of others."""
         if not self._cost(by):
-            by = "decoding"  # where nothing is trained, the images are encoded there
+            by = "decoding"  # where nothing is trained, the images are encoded while they are decoded
         measured = self._measured(by)
         if measured is None:
             return 1.0
@@ -182,4 +182,4 @@ class Estimate:
             return max(rest - (now - moment), rest / 10)
         rest = expected * (1 - done)
         elapsed = now - moment
-        return max(rest - elapsed, 0.0) + max(0.0, elapsed - rest) / 5  # what takes longer than expected is not about to end
+        return max(rest - elapsed, 0.0) + max(0.0, elapsed - rest) / 5

@@ -44,10 +44,10 @@ class Ending(TypedDict):
 
 
 class Relay:
-    """Of one attempt at a training job.
+    """Writes the events and the progress of one attempt at a training job into its row.
 
     Args:
-        sizes: what there is to do, from the plan that the trainer tells.
+        sizes: the sizes on which the job's cost depends, from the trainer's plan.
     """
 
     def __init__(self, context: JobContext, run: RunFolder, estimate: Estimate, sizes: Callable[[Plan], Work]) -> None:
@@ -62,7 +62,7 @@ class Relay:
 
     def enter(self, step: Step) -> None:
         """A step of the worker's own begins."""
-        self._estimate.at(step)
+        self._estimate.advance(step)
         self._tell()
 
     def ending(self) -> Ending:
@@ -81,7 +81,7 @@ class Relay:
         for line in lines:
             if "plan" in line:
                 self._estimate.plan(self._sizes(line["plan"]))
-            self._estimate.at(line["step"], line["done"], line["at"])
+            self._estimate.advance(line["step"], line["done"], line["at"])
         new: list[Event] = self._events.lines()
         for event in new:
             if event["type"] == "epoch":

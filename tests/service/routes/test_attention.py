@@ -27,8 +27,8 @@ from tests.live import Live, wait_for
 from tests.published import Published
 from tests.service.answers import problem
 from tests.service.serving import copy, serving
-from worker.attention import attend
-from worker.endings import give_way
+from worker.attention import compute_maps
+from worker.endings import end_or_release
 from worker.tasks import perform
 
 
@@ -135,7 +135,7 @@ def test_an_attempt_that_was_lost_or_cancelled_publishes_nothing(
     assert owner is not None
     protocol.abandon(db, owner, "as if its worker were silent")
     with pytest.raises(StaleAttempt):
-        attend(JobContext(db, settings, owner))
+        compute_maps(JobContext(db, settings, owner))
     assert list((settings.root / "attention").glob("*/*")) == []
     again = protocol.claim(db, Queue.TRAINING, "w")
     assert again is not None and again.attempt == 2
@@ -187,7 +187,7 @@ def test_compaction_waits_for_a_job_that_reads_shards(
     assert owner is not None and owner.kind is JobKind.ATTENTION
     assert protocol.claim(db, Queue.TASKS, "w") is None
     assert api.post(f"/jobs/{asked['id']}/cancel").status_code == 202
-    give_way(JobContext(db, settings, owner))
+    end_or_release(JobContext(db, settings, owner))
     compaction = protocol.claim(db, Queue.TASKS, "w")
     assert compaction is not None and compaction.kind is JobKind.COMPACT
 

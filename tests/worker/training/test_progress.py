@@ -38,14 +38,14 @@ class Run:
         reports = step in ("decoding", "epochs", "encoding", "mapping", "rounds")
         begun = self.time
         if step != "starting":
-            self.estimate.at(step)
+            self.estimate.advance(step)
         while self.time < begun + seconds:
             self.told.append((self.time, self.estimate.progress()))
             self.time = min(begun + seconds, self.time + 0.5)
             if reports:
-                self.estimate.at(step, (self.time - begun) / seconds)
+                self.estimate.advance(step, (self.time - begun) / seconds)
         if step == "starting":
-            self.estimate.at(step, 1.0)
+            self.estimate.advance(step, 1.0)
             self.estimate.plan(self.work)
 
 
