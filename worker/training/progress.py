@@ -182,4 +182,5 @@ class Estimate:
             return max(rest - (now - moment), rest / 10)
         rest = expected * (1 - done)
         elapsed = now - moment
+        # What takes longer than expected is not about to end: a fifth of the excess is expected to follow.
         return max(rest - elapsed, 0.0) + max(0.0, elapsed - rest) / 5
