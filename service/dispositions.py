@@ -25,7 +25,7 @@ def file_name(disposition: bytes) -> str | None:
 
 def _simple_file_name(disposition: bytes) -> str | None:
     name = parse_options_header(disposition)[1].get(b"filename")
-    return None if name is None else names.of_bytes(name)
+    return None if name is None else names.from_bytes(name)
 
 
 def _extended(disposition: str) -> str | None:
@@ -45,7 +45,7 @@ def _decoded(name: bytes, charset: str) -> str | None:
     try:
         return names.clean(name.decode(charset))
     except UnicodeDecodeError:
-        return names.of_bytes(name)
+        return names.from_bytes(name)
     except LookupError:  # no charset that anybody knows
         return None
 

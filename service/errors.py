@@ -144,5 +144,6 @@ def install(app: FastAPI) -> None:
     @app.exception_handler(Exception)
     def unexpected(_: Request, error: Exception) -> JSONResponse:
         answer = problem(500, "internal_error", "something went wrong here; the server's log says what")
-        answer.headers["X-Request-ID"] = str(logs.about().get("request_id", ""))  # outside the middleware that adds it to others
+        # This runs outside the middleware that adds the header to other answers.
+        answer.headers["X-Request-ID"] = str(logs.context_fields().get("request_id", ""))
         return answer

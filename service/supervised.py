@@ -48,7 +48,7 @@ class Supervised:
 
     def wait(self, patience: float) -> None:
         if self._child:
-            self._child.end(patience)
+            self._child.wait_or_kill(patience)
             self._child.kill()
             self._child.close()
             self._child = None

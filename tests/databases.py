@@ -15,7 +15,7 @@ from sqlalchemy import URL, Connection, create_engine, make_url, text
 
 from core.settings import Settings
 from core.store import migrate
-from core.store.db import Database, sqlite
+from core.store.db import Database, sqlite_url
 
 
 @pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.postgres)])
@@ -42,8 +42,8 @@ def fill(settings: Settings) -> None:
 def _sqlite_template() -> Path:
     """A migrated file that nobody has open, so that all of it is in it and nothing in a log beside it."""
     path = kept_folder() / "template.sqlite3"
-    with Database(sqlite(path)):
-        migrate.upgrade(sqlite(path))
+    with Database(sqlite_url(path)):
+        migrate.upgrade(sqlite_url(path))
     assert not path.with_name("template.sqlite3-wal").exists()
     return path
 

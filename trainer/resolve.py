@@ -60,7 +60,7 @@ def resolve(config: TrainConfig, count: int, median_side: int) -> TrainConfig:
         ConfigError: too few images, or a device that is not here.
     """
     neighbours = config.neighbours or min(_MANY if config.epochs_first == 0 else _FEW, max(1, count // 30))
-    if reason := parameters.unmet(count, neighbours):
+    if reason := parameters.too_few_images(count, neighbours):
         raise ConfigError(reason)
     device = resolve_device(config.device)
     side = config.image_size or _side(median_side, config, device)

@@ -14,8 +14,8 @@ from core.collections import embedding
 from core.ground import logs
 from core.ground.processes import die_with_parent
 from core.jobs.bell import Bell
-from core.jobs.protocol import waiting
-from core.jobs.sweep import Sweep, collect
+from core.jobs.protocol import has_claimable_job
+from core.jobs.sweep import Sweep, delete_orphans
 from core.store.db import Database
 from core.store.kinds import Queue
 from worker.tasks import app, settings
@@ -65,11 +65,11 @@ def _sweep(queue: Queue, alive: Path) -> None:
                 log.warning("%s was taken from a worker that fell silent", job_id)
             if queue is Queue.TASKS and time.monotonic() - collected > _COLLECT_SECONDS:
                 collected = time.monotonic()
-                for path in collect(db, settings):
+                for path in delete_orphans(db, settings):
                     log.warning("%s belonged to nothing and was deleted", path)
                 for job_id in embedding.request_missing(db, settings):
                     log.warning("%s was queued, as an earlier job like it ended without success", job_id)
-            if waiting(db, queue):
+            if has_claimable_job(db, queue):
                 bell.ring_if_silent(queue)
             alive.touch()
         except Exception:  # a database that is away comes back; the sweep must outlive it

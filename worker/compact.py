@@ -19,7 +19,7 @@ from core.ground.folders import ModelFile
 from core.ground.formats import EXTENSION_OF
 from core.jobs import lifecycle
 from core.jobs.context import JobContext
-from core.jobs.uses import of_unfinished, shards_are_read
+from core.jobs.uses import shards_are_read, uses_of_unfinished
 from core.search import index
 from core.search.open_models import OpenModel
 from core.search.ranking import Rows
@@ -135,7 +135,7 @@ def _delete_old_models(context: JobContext, dataset_id: str) -> None:
     model_folders = list(context.layout.models.iterdir())
     with context.db.read() as session:
         models = session.scalars(select(Model).where(Model.dataset_id == dataset_id)).all()
-        begun_from = {needed.starts_from for needed in of_unfinished(session).values()}
+        begun_from = {needed.starts_from for needed in uses_of_unfinished(session).values()}
     _require_ownership(context)
     for model in models:
         for folder in folders_of_model(model_folders, model.directory):
@@ -160,7 +160,7 @@ def _require_ownership(context: JobContext) -> None:
     name one of them. And make sure that the rows survive a power cut."""
     with context.write():
         pass
-    context.db.settle()
+    context.db.make_durable()
 
 
 def _delete_old_shards(context: JobContext, dataset_id: str) -> bool:

@@ -24,7 +24,8 @@ def end_or_release(context: JobContext) -> None:
     if signals.lost:
         return
     try:
-        signals.cancelled = signals.cancelled or protocol.beat(context.db, context.claim)  # a cancel since the last beat
+        # The answer to a heartbeat is whether the job was cancelled since the last one.
+        signals.cancelled = signals.cancelled or protocol.send_heartbeat(context.db, context.claim)
         if signals.cancelled:
             end_failed(context, JobStatus.CANCELLED, None)
             _delete_all_but_checkpoints(context)

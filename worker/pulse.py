@@ -40,7 +40,7 @@ class Pulse:
                 continue
             waited = 0.0
             try:
-                to_cancel = protocol.beat(self._context.db, self._context.claim, signals.newest_checkpoint())
+                to_cancel = protocol.send_heartbeat(self._context.db, self._context.claim, signals.newest_checkpoint())
                 signals.cancelled = to_cancel or signals.cancelled
             except StaleAttempt:
                 signals.lost = True

@@ -17,7 +17,7 @@ from core.jobs.bell import TASK, Bell, make_app
 from core.jobs.context import JobContext
 from core.jobs.protocol import Claim
 from core.settings import Settings
-from core.store.db import AWAY, Database, reason
+from core.store.db import AWAY, Database, error_text
 from core.store.kinds import JobKind, Queue
 from worker import endings, lifeline
 from worker.attention import compute_maps
@@ -63,7 +63,7 @@ def work(queue: str) -> None:
     """Do every claimable job of a queue. The end of each wakes the other queue, where a job may have waited for it."""
     name = f"{socket.gethostname()}:{os.getpid()}"
     while not lifeline.draining(settings) and (claim := protocol.claim(_database(), Queue(queue), name)):
-        with logs.on(request_id=claim.request_id, job_id=claim.job_id, attempt=claim.attempt):
+        with logs.with_fields(request_id=claim.request_id, job_id=claim.job_id, attempt=claim.attempt):
             perform(_database(), settings, claim)
         Bell(app).ring(Queue.TASKS if queue == Queue.TRAINING else Queue.TRAINING)
 
@@ -91,5 +91,5 @@ def perform(db: Database, settings: Settings, claim: Claim) -> None:
                 log.error("%s: the database is away: %s", claim.job_id, error)
             else:
                 log.exception("%s failed", claim.job_id)
-                endings.fail(context, "internal_error", reason(error))
+                endings.fail(context, "internal_error", error_text(error))
     log.info("%s attempt %d is over", claim.job_id, claim.attempt)

@@ -8,7 +8,7 @@ from sqlalchemy import bindparam, select
 
 from core.files.shards import ShardWriter
 from core.ground import notices
-from core.ground.depths import Depths, joined
+from core.ground.depths import Depths, common_depths
 from core.ground.formats import BY_PILLOW, EXTENSION_OF
 from core.ground.imaging import ImageError
 from core.ground.label_text import label_text
@@ -102,9 +102,9 @@ class Admission:
         media_type = BY_PILLOW[checked.format].media_type
         shard, offset = self.writer.add(f"{file.digest}.{EXTENSION_OF[media_type]}", data)
         if checked.depth:
-            self.depths = joined([self.depths, {checked.depth[0]: checked.depth[1:]}])
-        if checked.further:
-            self.noticed[notices.of_further(checked.format)] += checked.further
+            self.depths = common_depths([self.depths, {checked.depth[0]: checked.depth[1:]}])
+        if checked.further_pages:
+            self.noticed[notices.code_of_further(checked.format)] += checked.further_pages
         self.path_of[file.digest] = path
         self.paths.add(path)
         self.kept += 1

@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 from core.errors import BadRequest, DatasetInUse, DatasetNotFound, DatasetNotReady
 from core.files import layout
 from core.jobs import lifecycle
-from core.jobs.uses import of_unfinished, uses
+from core.jobs.uses import uses, uses_of_unfinished
 from core.settings import Settings
 from core.store.columns import new_id, now
 from core.store.db import BATCH, Database
@@ -199,7 +199,7 @@ def remove(db: Database, settings: Settings, dataset_id: str) -> None:
         jobs_of_it = session.scalars(select(Job).where(Job.dataset_id == dataset_id)).all()
         session.execute(update(Job).where(Job.evaluation_dataset_id == dataset_id).values(evaluation_dataset_id=None))
         session.execute(delete(Dataset).where(Dataset.id == dataset_id))
-    db.settle()
+    db.make_durable()
     model_folders = list(settings.layout.models.iterdir())
     folders = [folder for _, directory in models for folder in layout.folders_of_model(model_folders, directory)]
     folders += [settings.layout.attention_of(model_id) for model_id, _ in models]
@@ -212,7 +212,7 @@ def remove(db: Database, settings: Settings, dataset_id: str) -> None:
 
 def _require_unused(session: Session, dataset_id: str) -> None:
     models = set(session.scalars(select(Model.id).where(Model.dataset_id == dataset_id)))
-    for job_id, needed in of_unfinished(session).items():
+    for job_id, needed in uses_of_unfinished(session).items():
         if dataset_id in needed.datasets or needed.starts_from in models:
             raise DatasetInUse(f"{dataset_id} is needed by {job_id}; cancel that job or wait for it")
 

@@ -14,7 +14,7 @@ from core.collections.admission import Admission, File
 from core.collections.datasets import upload_path
 from core.errors import BadArchive
 from core.files.shards import ShardWriter
-from core.ground.depths import joined
+from core.ground.depths import common_depths
 from core.jobs import lifecycle, protocol
 from core.jobs.context import JobContext
 from core.jobs.events import JobError
@@ -76,7 +76,7 @@ def ingest(context: JobContext) -> None:
             images=Dataset.images + admission.kept,
             rejected=Dataset.rejected + admission.rejected,
             duplicates=Dataset.duplicates + admission.duplicates,
-            depths=joined([dataset.depths, admission.depths]),
+            depths=common_depths([dataset.depths, admission.depths]),
             noticed=dict(Counter(dataset.noticed) + admission.noticed),
             bytes=(0 if made else Dataset.bytes) + admission.bytes,
         )
@@ -87,7 +87,7 @@ def ingest(context: JobContext) -> None:
 
 
 def _delete_upload(context: JobContext, job: Job) -> None:
-    context.db.settle()
+    context.db.make_durable()
     datasets.delete_upload(context.settings, job)
 
 

@@ -8,7 +8,7 @@ from sqlalchemy.orm import Session
 from core.collections import datasets, embedding
 from core.errors import BadQuery, ModelInUse, ModelNotFound
 from core.files.layout import folders_of_model
-from core.jobs.uses import of_unfinished
+from core.jobs.uses import uses_of_unfinished
 from core.settings import Settings
 from core.store.db import Database
 from core.store.tables import Dataset, Model
@@ -57,11 +57,11 @@ def remove(db: Database, settings: Settings, model_id: str) -> None:
         model = get(session, model_id)
         if datasets.get_for_job(session, model.dataset_id).model_id == model_id:
             raise ModelInUse(f"{model_id} is the current model of {model.dataset_id}; make another one current first")
-        for job_id, needed in of_unfinished(session).items():
+        for job_id, needed in uses_of_unfinished(session).items():
             if needed.needs_model(model_id) or needed.checkpoints_of == model.job_id:
                 raise ModelInUse(f"{job_id} needs {model_id}; cancel that job or wait for it")
         session.execute(delete(Model).where(Model.id == model_id))
-    db.settle()
+    db.make_durable()
     for folder in folders_of_model(settings.layout.models.iterdir(), model.directory):
         shutil.rmtree(folder, ignore_errors=True)
     shutil.rmtree(settings.layout.attention_of(model_id), ignore_errors=True)

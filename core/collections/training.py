@@ -37,7 +37,8 @@ def require(session: Session, dataset_id: str, evaluation_dataset_id: str | None
 
 def require_images(session: Session, dataset_id: str, params: dict[str, Any]) -> None:
     """Raises ``TooFewImages``."""
-    reason = parameters.unmet(datasets.get(session, dataset_id).images, int(params.get("neighbours") or _LEAST_NEIGHBOURS))
+    images = datasets.get(session, dataset_id).images
+    reason = parameters.too_few_images(images, int(params.get("neighbours") or _LEAST_NEIGHBOURS))
     if reason:
         raise TooFewImages(f"{dataset_id}: {reason}")
 

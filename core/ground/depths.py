@@ -48,7 +48,7 @@ class Depth:
     fixed: bool = False
 
 
-def joined(depths: Iterable[Depths]) -> Depths:
+def common_depths(depths: Iterable[Depths]) -> Depths:
     """One scale for all that are to be compared: the darkest black and the brightest white of each kind."""
     result: dict[str, Range] = {}
     for each in depths:

@@ -57,7 +57,7 @@ class Decoded:
 
     image: Image.Image
     format: str
-    further: int
+    further_pages: int
     depth: Depth | None
 
 

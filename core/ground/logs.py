@@ -1,5 +1,5 @@
-"""Log lines, as text or as a JSON object each: they name the request and the job that they are about, and no secret. Those of a
-command that a person runs are plain."""
+"""Log lines, as text or as one JSON object each. A line carries the ids of its request and its job as fields; API keys and
+passwords are masked. The lines of a command that a person runs are plain text."""
 
 import json
 import logging
@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from functools import partial
 from types import TracebackType
 
-_about: ContextVar[dict[str, object] | None] = ContextVar("about", default=None)
+_context: ContextVar[dict[str, object] | None] = ContextVar("log_fields", default=None)
 _SECRETS = (
     (re.compile(r"(://[^\s:/@]*:)[^\s@]+@"), r"\1***@"),  # a password in a URL
     (re.compile(r"(ah_[0-9a-f]{12}_)[A-Za-z0-9_-]+"), r"\1***"),  # an API key; what is left of it is its public id
@@ -22,25 +22,26 @@ _SECRETS = (
 )
 
 
-def about() -> dict[str, object]:
-    """What the lines logged here and now are about: ``request_id``, ``job_id``, ``attempt``, each where it is known."""
-    return dict(_about.get() or {})
+def context_fields() -> dict[str, object]:
+    """The fields of lines that are logged in the current context: those of ``request_id``, ``job_id`` and ``attempt`` that are
+    known."""
+    return dict(_context.get() or {})
 
 
-def start(**fields: object) -> None:
-    """Say what everything that follows in this context is about, such as one request's task."""
-    _about.set({name: value for name, value in fields.items() if value is not None})
+def set_fields(**fields: object) -> None:
+    """Set the fields of every line that is logged from now on in the current context, such as the task of one request."""
+    _context.set({name: value for name, value in fields.items() if value is not None})
 
 
 @contextmanager
-def on(**fields: object) -> Iterator[None]:
-    """Say what the lines logged within the block are about."""
-    before = _about.get()
-    start(**fields)
+def with_fields(**fields: object) -> Iterator[None]:
+    """Set the fields of every line that is logged within the block."""
+    before = _context.get()
+    set_fields(**fields)
     try:
         yield
     finally:
-        _about.set(before)
+        _context.set(before)
 
 
 def redacted(text: str) -> str:
@@ -62,7 +63,7 @@ class _JsonLines(logging.Formatter):
             "logger": record.name,
             "message": redacted(record.getMessage()),
             **self._fields,
-            **about(),
+            **context_fields(),
         }
         if record.exc_info:
             line["exception"] = redacted(self.formatException(record.exc_info))
@@ -71,7 +72,7 @@ class _JsonLines(logging.Formatter):
 
 class _Text(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
-        record.about = "".join(f" {name}={value}" for name, value in about().items())
+        record.fields = "".join(f" {name}={value}" for name, value in context_fields().items())
         return redacted(super().format(record))
 
 
@@ -93,7 +94,7 @@ def configure(
         level: of loggers that have none of their own.
     """
     handler = logging.StreamHandler()
-    text = _Text("%(asctime)s %(levelname)s %(name)s: %(message)s%(about)s")
+    text = _Text("%(asctime)s %(levelname)s %(name)s: %(message)s%(fields)s")
     handler.setFormatter(_JsonLines(fields or {}) if format == "json" else text)
     logging.basicConfig(level=level, handlers=[handler], force=True)
     logging.getLogger("alembic").setLevel(logging.WARNING)

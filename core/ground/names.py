@@ -59,7 +59,7 @@ def _readable(part: str) -> str:
         return part
     except UnicodeEncodeError:
         try:
-            return decoded([part.encode("utf-8", "surrogateescape")])[0]
+            return decode_names([part.encode("utf-8", "surrogateescape")])[0]
         except UnicodeEncodeError:  # half characters that stand for no byte
             return part.encode("utf-8", "backslashreplace").decode()
 
@@ -69,17 +69,17 @@ def escaped(name: str) -> str:
     return clean("".join(f"%{ord(each) - 0xDC00:02X}" if "\udc80" <= each <= "\udcff" else each for each in name))
 
 
-def of_bytes(name: bytes) -> str:
+def from_bytes(name: bytes) -> str:
     """A name by its bytes: UTF-8, or else the code page that it looks like."""
     return clean(name.decode("utf-8", "surrogateescape"))
 
 
-def unclean(name: str) -> str:
+def from_filesystem(name: str) -> str:
     """A file's name as the system gives it, with bytes that are no UTF-8 as ``surrogateescape``, whatever the locale."""
     return os.fsencode(name).decode("utf-8", "surrogateescape")
 
 
-def slashed(name: str) -> str:
+def with_slashes(name: str) -> str:
     """A path of a zip with ``/`` between its parts; what Windows packs may have backslashes there, against the standard."""
     return re.sub(r"^(\./+)+", "", name.replace("\\", "/"))
 
@@ -107,7 +107,7 @@ def zip_names(archive: ZipFile) -> list[str]:
     names = [_said(info, name) for info, name in zip(infos, raw, strict=True)]
     unsaid = [number for number, name in enumerate(names) if name is None]
     taken = set(names)
-    for number, name in zip(unsaid, decoded([raw[number] for number in unsaid]), strict=True):
+    for number, name in zip(unsaid, decode_names([raw[number] for number in unsaid]), strict=True):
         names[number] = escaped(raw[number].decode("utf-8", "surrogateescape")) if name in taken else name
     return [clean(name or "") for name in names]
 
@@ -136,7 +136,7 @@ def _unicode_path(extra: bytes, checksum: int) -> str | None:
     return None
 
 
-def decoded(names: Sequence[bytes]) -> list[str]:
+def decode_names(names: Sequence[bytes]) -> list[str]:
     """Names of one origin as text: UTF-8 where all are, otherwise one code page for all of them. No byte is lost, and names
     that differ stay different."""
     different = set(names)

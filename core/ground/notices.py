@@ -24,12 +24,12 @@ class Notice(TypedDict):
     count: int
 
 
-def of_further(format: str) -> str:
+def code_of_further(format: str) -> str:
     """The code for further pages or frames of a file of Pillow's format."""
     return FIRST_PAGE_ONLY if format == "TIFF" else FIRST_FRAME_ONLY
 
 
-def told(counts: Mapping[str, int]) -> list[Notice]:
+def messages(counts: Mapping[str, int]) -> list[Notice]:
     """``[{code, message, count}]`` of what was counted by code."""
     return [
         {"code": code, "message": one if counts[code] == 1 else several.format(counts[code]), "count": counts[code]}

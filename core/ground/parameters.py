@@ -181,7 +181,7 @@ def conflict(values: Mapping[str, object]) -> str | None:
     return None
 
 
-def unmet(images: int, neighbours: int) -> str | None:
+def too_few_images(images: int, neighbours: int) -> str | None:
     """Why a number of distinct images is too small for training with so many neighbours, or ``None`` where it is not."""
     if images < LEAST_IMAGES:
         return f"{images} images are too few to learn from; at least {LEAST_IMAGES} distinct images are needed"

@@ -48,7 +48,7 @@ class Child:
         if self.process.poll() is None:
             self.process.terminate()
 
-    def end(self, patience: float) -> int:
+    def wait_or_kill(self, patience: float) -> int:
         """Wait up to ``patience`` seconds, then kill the whole group; returns the exit code."""
         try:
             return self.process.wait(patience)

@@ -39,7 +39,7 @@ def create(
         evaluation_dataset_id=evaluation_dataset_id,
         status=JobStatus.QUEUED,
         name=name,
-        request_id=logs.about().get("request_id"),
+        request_id=logs.context_fields().get("request_id"),
         params=params or {},
         job_metadata=metadata or {},
         continues=continues,

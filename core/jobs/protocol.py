@@ -15,7 +15,7 @@ from core.errors import StaleAttempt
 from core.jobs import events
 from core.jobs.events import Event, JobError
 from core.jobs.lifecycle import CANCELLED_UPLOAD, end_unowned, get
-from core.jobs.scheduling import WRITERS, claimable, is_alone
+from core.jobs.scheduling import WRITERS, claimable_jobs, has_no_other_writer
 from core.store.columns import now
 from core.store.db import Database, changes_one
 from core.store.kinds import JobKind, JobStatus, Queue
@@ -44,13 +44,13 @@ def claim(db: Database, queue: Queue, worker: str) -> Claim | None:
     """
     while True:
         with db.read() as session:
-            found = session.execute(claimable(queue).limit(1)).first()
+            found = session.execute(claimable_jobs(queue).limit(1)).first()
         if found is None:
             return None
         job_id, attempt, kind, request_id = found
         with db.write() as session:
             free = (Job.id == job_id) & (Job.attempt == attempt) & (Job.status == JobStatus.QUEUED)
-            alone = kind not in WRITERS or is_alone(session, free)
+            alone = kind not in WRITERS or has_no_other_writer(session, free)
             values = {
                 "status": JobStatus.RUNNING,
                 "attempt": Job.attempt + 1,
@@ -66,10 +66,10 @@ def claim(db: Database, queue: Queue, worker: str) -> Claim | None:
             time.sleep(_RETRY_SECONDS)
 
 
-def waiting(db: Database, queue: Queue) -> bool:
+def has_claimable_job(db: Database, queue: Queue) -> bool:
     """Whether a job of the queue could be claimed now."""
     with db.read() as session:
-        return session.execute(claimable(queue).limit(1)).first() is not None
+        return session.execute(claimable_jobs(queue).limit(1)).first() is not None
 
 
 def require_ownership(session: Session, owner: Claim) -> None:
@@ -92,7 +92,7 @@ def update_owned(session: Session, owner: Claim, **values: Any) -> None:
         raise StaleAttempt(f"attempt {owner.attempt} no longer owns {owner.job_id}")
 
 
-def beat(db: Database, owner: Claim, mark: str | None = None) -> bool:
+def send_heartbeat(db: Database, owner: Claim, mark: str | None = None) -> bool:
     """A sign of life, with the name of the newest checkpoint if there is one.
 
     Returns:

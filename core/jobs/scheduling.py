@@ -13,7 +13,7 @@ QUEUE_OF = {kind: Queue.TRAINING if kind in SHARD_READERS else Queue.TASKS for k
 WRITERS = (JobKind.INGEST, JobKind.EMBED, JobKind.COMPACT)  # change a collection, so that one of them runs on it at a time
 
 
-def claimable(queue: Queue) -> Any:
+def claimable_jobs(queue: Queue) -> Any:
     """Id, attempt, kind and request id of the jobs of a queue that may be claimed now, the oldest first; as a query."""
     judged, other = aliased(Dataset), aliased(Job)
     earlier = (other.dataset_id == Job.dataset_id) & (other.seq < Job.seq)
@@ -35,7 +35,7 @@ def claimable(queue: Queue) -> Any:
     )
 
 
-def is_alone(session: Session, free: Any) -> bool:
+def has_no_other_writer(session: Session, free: Any) -> bool:
     """Whether no running job changes the dataset of a free one; no other claim on that dataset can end before this transaction.
 
     The dataset's row is not waited for: failing it locks that row first and its jobs then, the other way round.

@@ -54,7 +54,7 @@ class Sweep:
             return requeue(session, job_id, same, "its worker was lost")
 
 
-def collect(db: Database, settings: Settings) -> list[Path]:
+def delete_orphans(db: Database, settings: Settings) -> list[Path]:
     """Delete the files that a crash, or an end without an owner, has left behind; returns their paths.
 
     Folders are listed before the rows are read, and every row comes before its files do, so that nothing new is taken.
@@ -71,7 +71,7 @@ def collect(db: Database, settings: Settings) -> list[Path]:
         datasets = set(session.scalars(select(Dataset.id)))
         models_of = dict(session.execute(select(Model.job_id, Model.directory)).all())
         named_maps = {tuple(row) for row in session.execute(select(Attention.model_id, Attention.directory).distinct())}
-    db.settle()
+    db.make_durable()
     published = {first_folder(directory) for directory in models_of.values()}
     unfinished = {job.id for job in every if not JobStatus(job.status).over}
     kept = unfinished | _needed_runs(every, set(models_of), settings.checkpoint_days)

@@ -42,7 +42,7 @@ def uses(job: Any) -> Uses:
     )
 
 
-def of_unfinished(session: Session) -> dict[str, Uses]:
+def uses_of_unfinished(session: Session) -> dict[str, Uses]:
     """By id, of every job that is queued or running."""
     columns = (Job.id, Job.dataset_id, Job.evaluation_dataset_id, Job.params, Job.continues)
     return {job.id: uses(job) for job in session.execute(select(*columns).where(Job.status.in_(UNFINISHED)))}

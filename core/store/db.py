@@ -87,7 +87,7 @@ class Database:
         finally:
             pooled.close()
 
-    def settle(self) -> None:
+    def make_durable(self) -> None:
         """Make sure that no power cut undoes what was committed; to be called before the files of deleted rows are deleted.
 
         SQLite does so itself only now and then (``synchronous=NORMAL``). With FULL it would sync this file at every commit.
@@ -114,7 +114,7 @@ def changes_one(session: Session, statement: Update) -> bool:
     return bool(result.rowcount == 1)
 
 
-def reason(error: Exception) -> str:
+def error_text(error: Exception) -> str:
     """What an error says; of a database's the first line of its driver's words, without the statement and the values in it."""
     if not isinstance(error, SQLAlchemyError | psycopg.Error | sqlite3.Error):
         return f"{type(error).__name__}: {error}"
@@ -123,7 +123,7 @@ def reason(error: Exception) -> str:
     return f"{type(cause).__name__}: {words}"
 
 
-def sqlite(path: Path) -> URL:
+def sqlite_url(path: Path) -> URL:
     """The URL of an SQLite file, whatever its name: nothing in it is read as a part of a URL."""
     return URL.create("sqlite", database=str(path))
 

@@ -60,7 +60,7 @@ def add(session: Session, name: str, scope: Scope, text: str) -> ApiKey:
     return key
 
 
-def every(session: Session) -> Sequence[ApiKey]:
+def list_all(session: Session) -> Sequence[ApiKey]:
     """All keys, revoked ones too, oldest first."""
     return session.scalars(select(ApiKey).order_by(ApiKey.created_at, ApiKey.id)).all()
 
@@ -93,7 +93,7 @@ def verify(db: Database, text: str) -> tuple[str, Scope] | None:
     return found[1], Scope(rows[0][1])
 
 
-def used(db: Database, key_id: str) -> None:
+def record_use(db: Database, key_id: str) -> None:
     """Record that a key was used, at most once a minute."""
     moment = now()
     unrecorded = ApiKey.last_used_at.is_(None) | (ApiKey.last_used_at < moment - timedelta(seconds=_USE_SECONDS))

@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 from sqlalchemy import JSON, BigInteger, ForeignKey, Index, LargeBinary, MetaData, Text, UniqueConstraint
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
-from core.ground.notices import Notice, told
+from core.ground.notices import Notice, messages
 from core.store.columns import ImageId, UtcDateTime
 
 
@@ -48,7 +48,7 @@ class Dataset(Base):
     @property
     def notices(self) -> list[Notice]:
         """What its validation did that a person should know."""
-        return told(self.noticed)
+        return messages(self.noticed)
 
 
 class Image(Base):

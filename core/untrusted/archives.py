@@ -11,7 +11,7 @@ from typing import IO
 
 from core.errors import BadArchive
 from core.ground.formats import HEADER_BYTES, is_ignored, may_be_image
-from core.ground.names import ZipFile, clean, escaped, slashed, unclean, zip_names
+from core.ground.names import ZipFile, clean, escaped, from_filesystem, with_slashes, zip_names
 from core.untrusted.entries import IGNORED, NAME_DEPTH, Budget, Entry, Limits, Refusal, parents, read, refuse_kind, refuse_name
 from core.untrusted.tars import tar_entries
 
@@ -79,18 +79,18 @@ def folder_entries(folder: Path, root: Path, limits: Limits) -> Iterator[Entry]:
             below = Path(parent)
             for name in [name for name in folders if is_ignored(name)]:
                 folders.remove(name)  # a repository's folder may hold more files than all others
-                yield Entry(clean(unclean(str(below / name))) + "/", code=IGNORED)
+                yield Entry(clean(from_filesystem(str(below / name))) + "/", code=IGNORED)
             folders.sort()
             links = [name for name in folders if _is_link(name, descriptor)]
             for name in sorted([*names, *links]):
                 budget.spend_entry()
-                raw = unclean(str(below / name))
+                raw = from_filesystem(str(below / name))
                 path, other = clean(raw), escaped(raw)
                 entry = Entry(path, code=IGNORED) if is_ignored(path) else _of_folder(path, name, descriptor, budget)
                 yield replace(entry, other_path=other) if other != path else entry
             if len(below.parts) >= NAME_DEPTH and folders:
                 yield Refusal("unsafe_path", f"folders in more than {NAME_DEPTH} folders").at(
-                    clean(unclean(str(below / folders[0])))
+                    clean(from_filesystem(str(below / folders[0])))
                 )
                 folders.clear()
     finally:
@@ -144,7 +144,7 @@ def _zip(file: IO[bytes], budget: Budget) -> Iterator[Entry]:
     with ZipFile(file) as archive:
         infos = archive.infolist()
         written = zip_names(archive)
-        names = list(map(slashed, written))
+        names = list(map(with_slashes, written))
         occupied = {folder for name in names if not refuse_name(name) for folder in parents(name)}
         for info, name, as_written in zip(infos, names, written, strict=True):
             if not name:

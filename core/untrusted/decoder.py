@@ -36,7 +36,7 @@ def check(data: bytes, _: int, max_pixels: int, depths: Depths) -> Answer:
     """Decode: format, width, height, further pages, and what it says or shows of its depth (a kind, black, white; or none)."""
     found = imaging.read(data, max_pixels, depths)
     depth = found.depth and not found.depth.fixed and [found.depth.kind, *found.depth.range]
-    return [found.format, *found.image.size, found.further, depth or None], b""
+    return [found.format, *found.image.size, found.further_pages, depth or None], b""
 
 
 def pixels(data: bytes, size: int, max_pixels: int, depths: Depths) -> Answer:

@@ -41,7 +41,7 @@ class Checked:
     format: str
     width: int
     height: int
-    further: int = 0
+    further_pages: int = 0
     depth: tuple[str, float, float] | None = None  # a kind of ``depths.Depths``, its black and its white
 
 
@@ -71,7 +71,7 @@ class _Decoder:
     def end(self) -> int:
         """Its exit code, once it is over."""
         self._channel.close()
-        code = self._child.end(_PATIENCE)
+        code = self._child.wait_or_kill(_PATIENCE)
         self._child.close()
         return code
 

@@ -73,7 +73,7 @@ def list_keys(as_json: bool) -> None:
     Example: anchorhood keys list
     """
     with _database() as db, db.read() as session:
-        listed = keyring.every(session)
+        listed = keyring.list_all(session)
     emit(as_json, [_described(key) for key in listed], map(_line, listed))
 
 
@@ -86,7 +86,7 @@ def revoke_key(key: str, as_json: bool) -> None:
     Example: anchorhood keys revoke 0123456789ab
     """
     with _database() as db, db.write() as session:
-        revoked = keyring.revoke(session, _id_of(key, keyring.every(session)))
+        revoked = keyring.revoke(session, _id_of(key, keyring.list_all(session)))
     emit(as_json, _described(revoked), [f"{revoked.id}: revoked"])
 
 

@@ -65,7 +65,7 @@ class Keyring:
 
     def _use(self, key_id: str) -> None:
         try:
-            keys.used(self._db, key_id)
+            keys.record_use(self._db, key_id)
         except Exception:  # a request must not fail because its time could not be noted
             log.warning("the use of key %s could not be recorded", key_id, exc_info=True)
 

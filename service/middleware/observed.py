@@ -31,7 +31,7 @@ class Observed:
         began, status = time.perf_counter(), 0
         sent_id = next((value for name, value in scope["headers"] if name == b"x-request-id"), b"")
         request_id = sent_id if _ID.fullmatch(sent_id) else b"%016x" % random.getrandbits(64)
-        logs.start(request_id=request_id.decode())  # to the end of the task: the server logs after this returns
+        logs.set_fields(request_id=request_id.decode())  # to the end of the task: the server logs after this returns
 
         async def noted(message: Message) -> None:
             nonlocal status

@@ -23,11 +23,11 @@ from sqlalchemy.orm import Session
 from core.errors import BadRequest, BadSettings
 from core.files import artifacts, manifest
 from core.files.layout import BACKED_UP, DataFolder
-from core.jobs.uses import of_unfinished
+from core.jobs.uses import uses_of_unfinished
 from core.settings import Settings
 from core.store import migrate
 from core.store.columns import now
-from core.store.db import BATCH, Database, sqlite
+from core.store.db import BATCH, Database, sqlite_url
 from core.store.tables import ApiKey, Attention, Base, Image, Job, Model
 from service.operations.supervisor import only_one
 
@@ -92,7 +92,7 @@ def restore(settings: Settings, source: Path) -> dict[str, Any]:
         rows = settings.layout.restoring
         shutil.copyfile(DataFolder(source).rows, rows)
         try:
-            _restore(settings, source, sqlite(rows))
+            _restore(settings, source, sqlite_url(rows))
         finally:
             for path in rows.parent.glob(f"{rows.name}*"):
                 path.unlink()
@@ -139,8 +139,8 @@ def _save_rows(db: Database, path: Path) -> None:
             source.close()
             target.close()
         return
-    migrate.upgrade(sqlite(path))
-    saved = Database(sqlite(path))
+    migrate.upgrade(sqlite_url(path))
+    saved = Database(sqlite_url(path))
     try:
         _copy_rows(db, saved)
     finally:
@@ -206,7 +206,7 @@ def _copy_file(source: Path, target: Path) -> None:
 
 
 def _described(staged: Path, kind: str) -> dict[str, Any]:
-    db = Database(sqlite(DataFolder(staged).rows))
+    db = Database(sqlite_url(DataFolder(staged).rows))
     try:
         with db.read() as session:
             missing = sorted(_missing(session, DataFolder(staged)))
@@ -233,6 +233,6 @@ def _missing(session: Session, copy: DataFolder) -> Iterator[str]:
     for model_id, directory in session.execute(select(Attention.model_id, Attention.directory).distinct()):
         if not copy.maps(model_id, directory).exists():
             yield f"attention/{model_id}/{directory}"
-    for needed in of_unfinished(session).values():
+    for needed in uses_of_unfinished(session).values():
         if needed.upload and not copy.upload(needed.upload).exists():
             yield f"uploads/{needed.upload}"

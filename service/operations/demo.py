@@ -85,7 +85,7 @@ def _system(out: Path) -> Iterator[Client]:
             yield client
     finally:
         server.terminate()
-        server.end(_STOP_PATIENCE)
+        server.wait_or_kill(_STOP_PATIENCE)
         server.close()
 
 

@@ -19,7 +19,7 @@ from core.collections.intake import ingest
 from core.jobs import protocol
 from core.jobs.context import JobContext
 from core.settings import Settings
-from core.store.db import Database, sqlite
+from core.store.db import Database, sqlite_url
 from core.store.kinds import Queue
 from core.store.tables import Base, Dataset, Image, Job, Rejection
 from service.app import create_app
@@ -101,7 +101,7 @@ def copy_data(folder: Path, settings: Settings, db: Database) -> None:
     for name in ("datasets", "models", "runs"):
         if (folder / name).exists():
             shutil.copytree(folder / name, settings.root / name, dirs_exist_ok=True)
-    with Database(sqlite(folder / "anchorhood.sqlite3")) as source, source.read() as old, db.write() as new:
+    with Database(sqlite_url(folder / "anchorhood.sqlite3")) as source, source.read() as old, db.write() as new:
         for table in Base.metadata.sorted_tables:
             if rows := old.execute(select(table)).mappings().all():
                 new.execute(insert(table), [dict(row) for row in rows])

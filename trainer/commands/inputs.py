@@ -35,6 +35,6 @@ def open_and_report(source: str) -> ImageList:
         log.info("skipped %s: %s", path, reason)
     if listed.rejected:
         log.info("skipped %d files and folders in all; %d images are used", len(listed.rejected), len(listed.images))
-    for notice in notices.told(listed.noticed):
+    for notice in notices.messages(listed.noticed):
         log.info("%s", notice["message"])
     return listed

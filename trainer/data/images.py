@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image
 
 from core.ground import imaging, names
-from core.ground.depths import Depths, joined
+from core.ground.depths import Depths, common_depths
 
 
 class Location(Protocol):
@@ -85,7 +85,7 @@ class ImageList:
     @property
     def depths(self) -> Depths:
         """What black and white are in deep images of the collection."""
-        return joined(image.depths for image in self.images)
+        return common_depths(image.depths for image in self.images)
 
     def seen_by(self, depths: Depths) -> "ImageList":
         """The images as an encoder sees them that was trained on a collection of those ``depths``."""

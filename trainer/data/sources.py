@@ -79,7 +79,7 @@ def _folder_files(root: Path) -> Iterator[tuple[str, Location | None]]:
     unread: list[tuple[str, Location]] = []
 
     def path_of(file: str | os.PathLike[str]) -> str:
-        return names.clean(names.unclean(os.path.relpath(file, root)))
+        return names.clean(names.from_filesystem(os.path.relpath(file, root)))
 
     def cannot(error: OSError) -> None:
         unread.append((path_of(error.filename), _Unreadable(error.strerror or "unreadable")))
@@ -102,7 +102,7 @@ def _folder_files(root: Path) -> Iterator[tuple[str, Location | None]]:
 def _zip_files(path: Path) -> Iterator[tuple[str, Location | None]]:
     open_zip.cache_clear()  # another archive may have come under the same name
     written = names.zip_names(open_zip(str(path)))
-    for index, name in enumerate(map(names.slashed, written)):
+    for index, name in enumerate(map(names.with_slashes, written)):
         if name and not name.endswith("/"):
             yield name, None if is_ignored(name) else ZipEntry(str(path), index)
 
@@ -156,7 +156,7 @@ def _survey(files: Iterator[tuple[str, Location | None]]) -> ImageList:
                 duplicates += 1
             else:
                 by_hash[found.sha256] = ImageRef(number, path, found.sha256, *found.size, location, found.depths)
-                noticed[notices.of_further(found.format)] += found.further
+                noticed[notices.code_of_further(found.format)] += found.further_pages
     listed = ImageList([by_hash[digest] for digest in sorted(by_hash)], rejected, duplicates, noticed)
     return listed.seen_by(listed.depths)
 
@@ -166,7 +166,7 @@ class _Examined:
     sha256: str
     size: tuple[int, int]
     format: str
-    further: int
+    further_pages: int
     depths: Depths
 
 
@@ -176,7 +176,7 @@ def _examine(location: Location) -> _Examined | str:
         data = location.read()
         found = imaging.read(data)
         depths = {found.depth.kind: found.depth.range} if found.depth and not found.depth.fixed else {}
-        return _Examined(hashlib.sha256(data).hexdigest(), found.image.size, found.format, found.further, depths)
+        return _Examined(hashlib.sha256(data).hexdigest(), found.image.size, found.format, found.further_pages, depths)
     except imaging.ImageError as error:
         return str(error)
     except _UNREADABLE as error:

@@ -37,7 +37,7 @@ def supervise(
     signals = context.signals
     threads = ["--threads", str(context.settings.threads)] if context.settings.threads else []
     in_json = context.settings.log_format == "json"
-    about = ["--log-context", json.dumps(logs.about())] if in_json else []
+    about = ["--log-context", json.dumps(logs.context_fields())] if in_json else []
     with Output(run.log, shown=in_json) as output:
         child = Child([sys.executable, "-m", "trainer", *command, *threads, *about], log=output.file)
         try:
@@ -50,7 +50,7 @@ def supervise(
                 child.terminate()
             elif signals.should_stop():
                 child.kill()
-            code = child.end(_PATIENCE)
+            code = child.wait_or_kill(_PATIENCE)
         finally:
             child.kill()
             child.close()

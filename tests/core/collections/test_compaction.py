@@ -10,7 +10,7 @@ from sqlalchemy import event, func, insert, select, update
 from core.collections import compaction, datasets, published
 from core.errors import ModelInUse, ModelNotFound
 from core.jobs import lifecycle
-from core.jobs.sweep import collect
+from core.jobs.sweep import delete_orphans
 from core.settings import Settings
 from core.store.columns import new_id
 from core.store.db import Database
@@ -93,7 +93,7 @@ def test_files_that_belong_to_nothing_are_collected_and_no_others(db: Database, 
             os.utime(path, (time.time() - 10**6,) * 2)
     names = {f"models/{gone}-1", "datasets/ds_gone", f"runs/{over}", f"runs/{gone}", "uploads/up_old"}
     expected = {settings.root / name for name in names}
-    assert set(collect(db, settings)) == expected
+    assert set(delete_orphans(db, settings)) == expected
     assert not any(path.exists() for path in expected)
-    assert collect(db, settings) == []
+    assert delete_orphans(db, settings) == []
     assert folders(settings) == {"job_1-1", f"{training}-1"} and len(folders(settings, "uploads")) == 2

@@ -12,7 +12,7 @@ import pytest
 from PIL import Image, ImageCms
 
 from core.ground import imaging
-from core.ground.depths import joined
+from core.ground.depths import common_depths
 from tests.conftest import image_bytes
 from tests.core.ground.test_imaging import saved
 from tests.core.pictures import png, tiff
@@ -63,7 +63,7 @@ def test_images_to_be_compared_have_one_scale() -> None:
     dark, bright = png(RAMP // 8), png(RAMP)
     found = [imaging.read(data).depth for data in (dark, bright)]
     assert found[0] != found[1]
-    depths = joined({each.kind: each.range} for each in found if each)
+    depths = common_depths({each.kind: each.range} for each in found if each)
     assert depths == {"integer": (0, 4095)}
     assert np.abs(seen(dark, **depths).astype(int) - EXPECTED // 8).max() <= 1
     assert seen(png(RAMP * 16), **depths).max() == 255  # brighter than all that were known
@@ -220,12 +220,12 @@ def test_lab_is_read() -> None:
 
 
 def test_further_pages_and_frames_are_counted() -> None:
-    assert imaging.read(tiff(RAMP, pages=4)).further == 3
-    assert imaging.read(tiff(RAMP, pages=3, t254=1)).further == 0  # smaller copies
+    assert imaging.read(tiff(RAMP, pages=4)).further_pages == 3
+    assert imaging.read(tiff(RAMP, pages=3, t254=1)).further_pages == 0  # smaller copies
     other = [Image.new("RGB", (8, 8), colour) for colour in ("red", "blue")]
     for format in ("GIF", "PNG", "WEBP", "AVIF", "TIFF"):
         file = saved(other[0], format, save_all=True, append_images=other[1:])
-        assert (imaging.read(file).further, imaging.read(saved(other[0], format)).further) == (1, 0), format
+        assert (imaging.read(file).further_pages, imaging.read(saved(other[0], format)).further_pages) == (1, 0), format
         assert imaging.decode(file).getpixel((4, 4))[0] > 240
 
 

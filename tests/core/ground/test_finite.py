@@ -10,7 +10,7 @@ from sqlalchemy.exc import DBAPIError
 
 from core.ground import finite
 from core.settings import Settings
-from core.store.db import Database, reason
+from core.store.db import Database, error_text
 from core.store.kinds import JobKind
 from core.store.tables import Job
 from tests.service.serving import ready_dataset
@@ -42,7 +42,7 @@ def test_rows_hold_json_by_its_standard(db: Database, settings: Settings) -> Non
 def test_an_error_is_told_without_its_statement_and_values(db: Database) -> None:
     with pytest.raises(DBAPIError) as caught, db.write() as session:
         session.execute(text("INSERT INTO nowhere VALUES (:value)"), {"value": "a secret"})
-    told = reason(caught.value)
-    assert "nowhere" in told and "secret" not in told and "INSERT" not in told and "\n" not in told
+    message = error_text(caught.value)
+    assert "nowhere" in message and "secret" not in message and "INSERT" not in message and "\n" not in message
     assert "a secret" not in str(caught.value)  # what a log says
-    assert reason(ValueError("a plain one")) == "ValueError: a plain one"
+    assert error_text(ValueError("a plain one")) == "ValueError: a plain one"

@@ -22,7 +22,7 @@ from core.ground import logs
 logs.configure({format!r})
 log = logging.getLogger("some.place")
 log.info("before %d", 1)
-with logs.on(request_id="r-1", job_id="job_1", attempt=2):
+with logs.with_fields(request_id="r-1", job_id="job_1", attempt=2):
     log.warning("within\\ntwo lines")
     try:
         1 / 0
@@ -88,7 +88,7 @@ def test_no_secret_is_written(text: str, shown: str) -> None:
 
 def test_a_job_remembers_the_request_that_made_it_and_hands_it_on(db: Database) -> None:
     def make() -> None:
-        logs.start(request_id="r-9")
+        logs.set_fields(request_id="r-9")
         with db.write() as session:
             session.add(Dataset(id="ds_1", name="a", status=DatasetStatus.READY, labels="none", created_at=now()))
             session.flush()
@@ -97,7 +97,7 @@ def test_a_job_remembers_the_request_that_made_it_and_hands_it_on(db: Database) 
     copy_context().run(make)
     owner = protocol.claim(db, Queue.TASKS, "test")
     assert owner is not None and owner.request_id == "r-9"
-    with logs.on(request_id=owner.request_id), db.write() as session:
+    with logs.with_fields(request_id=owner.request_id), db.write() as session:
         assert lifecycle.create(session, JobKind.COMPACT, "ds_1").request_id == "r-9"
     with db.write() as session:
         assert lifecycle.create(session, JobKind.COMPACT, "ds_1").request_id is None

@@ -13,7 +13,7 @@ from sqlalchemy import select
 
 from core.ground import names
 from core.ground.formats import is_ignored, may_be_image
-from core.ground.names import decoded
+from core.ground.names import decode_names
 from core.settings import Settings
 from core.store.db import Database
 from core.store.tables import Dataset, Image, Label, Rejection
@@ -126,7 +126,7 @@ def test_names_that_say_little(tmp_path: Path, page: str, written: list[str]) ->
 
 def test_any_bytes_give_distinct_names() -> None:
     odd = [bytes([first, second]) for first in range(0x80, 0x100) for second in range(0x80, 0x100, 7)]
-    assert len(set(decoded(odd))) == len(odd)
+    assert len(set(decode_names(odd))) == len(odd)
     controls = [names.clean(f"a{chr(each)}") for each in range(1, 32)]
     assert len(set(controls)) == len(controls)
 

@@ -32,10 +32,10 @@ def test_cancel_while_running_reaches_the_owner_and_beats_success(db: Database) 
     make_dataset(db)
     job = make_job(db)
     owner = claimed(db)
-    assert not protocol.beat(db, owner)
+    assert not protocol.send_heartbeat(db, owner)
     with db.write() as session:
         assert lifecycle.request_cancel(session, job).status == JobStatus.RUNNING
-    assert protocol.beat(db, owner)
+    assert protocol.send_heartbeat(db, owner)
     with pytest.raises(StaleAttempt), db.write() as session:
         protocol.finish(session, owner, JobStatus.SUCCEEDED)
     with db.write() as session:

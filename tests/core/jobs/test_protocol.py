@@ -37,7 +37,7 @@ def test_a_stale_owner_can_write_nothing(db: Database) -> None:
     protocol.abandon(db, stale, "test")
     fresh = claimed(db)
     with pytest.raises(StaleAttempt):
-        protocol.beat(db, stale)
+        protocol.send_heartbeat(db, stale)
     with pytest.raises(StaleAttempt):
         reporting.record_events(db, stale, [epoch(0, 0)], None)
     with pytest.raises(StaleAttempt), db.write() as session:
@@ -64,7 +64,7 @@ def test_lost_attempts_with_progress_do_not_count(db: Database) -> None:
     job = make_job(db)
     for number in range(6):
         owner = claimed(db)
-        protocol.beat(db, owner, mark=f"r00-e{number:05}-s000000")
+        protocol.send_heartbeat(db, owner, mark=f"r00-e{number:05}-s000000")
         protocol.abandon(db, owner, "killed")
         assert status_of(db, job) == JobStatus.QUEUED
 

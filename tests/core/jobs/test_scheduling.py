@@ -43,7 +43,7 @@ def test_one_job_at_a_time_changes_a_dataset(db: Database) -> None:
 
     def drain(name: str) -> list[str]:
         mine = []
-        while len(mine) < len(expected) and (protocol.waiting(db, Queue.TASKS) or any(running.values())):
+        while len(mine) < len(expected) and (protocol.has_claimable_job(db, Queue.TASKS) or any(running.values())):
             if owner := protocol.claim(db, Queue.TASKS, name):
                 with db.read() as session:
                     dataset = lifecycle.get(session, owner.job_id).dataset_id

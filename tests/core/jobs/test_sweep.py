@@ -26,7 +26,7 @@ def test_the_sweep_takes_only_what_is_silent(db: Database) -> None:
     lost: list[str] = []
     for _ in range(3):
         clock.time += 10
-        protocol.beat(db, lively)
+        protocol.send_heartbeat(db, lively)
         lost = sweep.run(Queue.TRAINING)
     assert lost == [silent_job]
     assert status_of(db, silent_job) == JobStatus.QUEUED

@@ -141,7 +141,7 @@ def test_the_last_use_is_recorded(client: httpx.Client, db: Database, held: dict
     deadline = time.monotonic() + 10
     while True:
         with db.read() as session:
-            last = {Scope(key.scope): key.last_used_at for key in keys.every(session)}
+            last = {Scope(key.scope): key.last_used_at for key in keys.list_all(session)}
         if last[Scope.WRITE] or time.monotonic() > deadline:
             break
         time.sleep(0.05)
@@ -151,7 +151,7 @@ def test_the_last_use_is_recorded(client: httpx.Client, db: Database, held: dict
 
 def test_only_a_hash_is_stored(db: Database, held: dict[Scope, str]) -> None:
     with db.read() as session:
-        stored = [vars(key) for key in keys.every(session)]
+        stored = [vars(key) for key in keys.list_all(session)]
     for text in held.values():
         assert text.split("_", 2)[2] not in str(stored)
 

@@ -17,7 +17,7 @@ from core.errors import StaleAttempt
 from core.ground.imaging import decode, evaluation_array, heat_over
 from core.jobs import protocol
 from core.jobs.context import JobContext
-from core.jobs.sweep import collect
+from core.jobs.sweep import delete_orphans
 from core.settings import Settings
 from core.store.db import Database
 from core.store.kinds import JobKind, Queue
@@ -94,7 +94,7 @@ def test_maps_are_computed_listed_and_shown(published: Published, settings: Sett
     assert npz.stat().st_mtime_ns == before
     compute(api, settings, db, model, [ids[0]])  # there already
     assert len(list((settings.root / "attention" / model).iterdir())) == 2
-    assert collect(db, settings) == []
+    assert delete_orphans(db, settings) == []
 
 
 @pytest.mark.slow
@@ -113,7 +113,7 @@ def test_maps_go_with_the_image_its_neighbour_and_the_model(
     problem(api.get(f"/images/{ids[0]}/attention/0"), 404, "image_not_found")
     there, used = {path.name for path in folder.iterdir()}, {row.directory for row in _rows(db)}
     assert len(there) == 2
-    assert {path.name for path in collect(db, settings)} == there - used != set()
+    assert {path.name for path in delete_orphans(db, settings)} == there - used != set()
     assert {path.name for path in folder.iterdir()} == used
     assert api.delete(f"/datasets/{published.dataset}").status_code == 204
     assert not folder.exists()

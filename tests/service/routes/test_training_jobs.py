@@ -15,7 +15,7 @@ from core.collections.intake import ingest
 from core.errors import ModelInUse
 from core.jobs import lifecycle, protocol
 from core.jobs.context import JobContext
-from core.jobs.sweep import collect
+from core.jobs.sweep import delete_orphans
 from core.settings import Settings
 from core.store.columns import now
 from core.store.db import Database
@@ -206,19 +206,19 @@ def test_the_sweep_keeps_what_can_go_on_and_not_for_ever(db: Database, settings:
         status: over(db, settings, dataset, status) for status in (JobStatus.FAILED, JobStatus.CANCELLED, JobStatus.SUCCEEDED)
     }
     (settings.layout.models / f"{every[JobStatus.SUCCEEDED]}-1").mkdir()
-    assert collect(db, settings) == []
+    assert delete_orphans(db, settings) == []
     with db.write() as session:
         going_on = lifecycle.create(session, JobKind.TRAIN, dataset, continues=every[JobStatus.FAILED]).id
         old = now() - timedelta(days=settings.checkpoint_days + 1)
         session.execute(update(Job).where(Job.finished_at.is_not(None)).values(finished_at=old))
-    assert [path.name for path in collect(db, settings)] == [every[JobStatus.CANCELLED]]
+    assert [path.name for path in delete_orphans(db, settings)] == [every[JobStatus.CANCELLED]]
     with db.write() as session:
         session.execute(update(Job).where(Job.id == going_on).values(status=JobStatus.SUCCEEDED))
         session.execute(update(Job).where(Job.id == every[JobStatus.FAILED]).values(finished_at=now()))
-    assert [path.name for path in collect(db, settings)] == [every[JobStatus.FAILED]]
+    assert [path.name for path in delete_orphans(db, settings)] == [every[JobStatus.FAILED]]
     with db.write() as session:
         session.execute(Model.__table__.delete())  # type: ignore[attr-defined]
-    assert every[JobStatus.SUCCEEDED] in [path.name for path in collect(db, settings)]
+    assert every[JobStatus.SUCCEEDED] in [path.name for path in delete_orphans(db, settings)]
 
 
 def test_the_verdict_stands_beside_the_figures(api: httpx.Client, db: Database, settings: Settings) -> None:
