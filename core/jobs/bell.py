@@ -2,11 +2,11 @@
 
 import logging
 import os
-from typing import Any
 
 from celery import Celery
 from kombu.entity import Queue as KombuQueue
 from kombu.exceptions import OperationalError
+from redis import Redis
 from redis.exceptions import RedisError
 
 from core.settings import Settings
@@ -73,7 +73,7 @@ class Bell:
         """Whether the broker can be reached."""
         try:
             with self._app.connection_for_write() as connection:
-                client: Any = connection.default_channel.client
+                client: Redis = connection.default_channel.client
                 return bool(client.ping())
         except _AWAY:
             return False
@@ -82,7 +82,7 @@ class Bell:
         """Wake the queue's worker unless a message waits for it already."""
         try:
             with self._app.connection_for_write() as connection:
-                client: Any = connection.default_channel.client
+                client: Redis = connection.default_channel.client
                 waiting = client.llen(queue.value)
         except _AWAY as error:
             log.warning("the broker is away: %s", error)

@@ -3,7 +3,6 @@
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
 
 from sqlalchemy.orm import Session
 
@@ -65,7 +64,7 @@ class JobContext:
             raise Stopped(f"{self.job_id} is to stop")
 
     @contextmanager
-    def write(self, **values: Any) -> Iterator[Session]:
+    def write(self, **values: object) -> Iterator[Session]:
         """A write transaction in which the job has no other owner.
 
         Args:
@@ -82,7 +81,7 @@ class JobContext:
             yield session
 
     @contextmanager
-    def succeed(self, **values: Any) -> Iterator[Session]:
+    def succeed(self, **values: object) -> Iterator[Session]:
         """A write transaction that ends the job with success.
 
         Args:
@@ -92,5 +91,5 @@ class JobContext:
             StaleAttempt: the attempt is over, or the job is to be cancelled.
         """
         with self.db.write() as session:
-            protocol.finish(session, self.claim, JobStatus.SUCCEEDED, **values)
+            protocol.finish(session, self.claim, JobStatus.SUCCEEDED, error=None, **values)
             yield session

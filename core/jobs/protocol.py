@@ -6,9 +6,8 @@ one row; a stale owner gets ``StaleAttempt`` and stops.
 
 import time
 from dataclasses import dataclass
-from typing import Any
 
-from sqlalchemy import func, select, update
+from sqlalchemy import ColumnElement, func, select, update
 from sqlalchemy.orm import Session
 
 from core.errors import StaleAttempt
@@ -81,7 +80,7 @@ def require_ownership(session: Session, owner: Claim) -> None:
     update_owned(session, owner, attempt=owner.attempt)
 
 
-def update_owned(session: Session, owner: Claim, **values: Any) -> None:
+def update_owned(session: Session, owner: Claim, **values: object) -> None:
     """Write to the job's row as its owner.
 
     Raises:
@@ -103,7 +102,7 @@ def send_heartbeat(db: Database, owner: Claim, mark: str | None = None) -> bool:
         return bool(session.scalar(select(Job.cancel_requested).where(Job.id == owner.job_id)))
 
 
-def finish(session: Session, owner: Claim, status: JobStatus, *, error: JobError | None = None, **values: Any) -> None:
+def finish(session: Session, owner: Claim, status: JobStatus, *, error: JobError | None = None, **values: object) -> None:
     """End the owned job. Success is refused, as ``StaleAttempt``, once a cancel was asked for."""
     mine = update(Job).where(Job.id == owner.job_id, Job.attempt == owner.attempt, Job.status == JobStatus.RUNNING)
     if status is JobStatus.SUCCEEDED:
@@ -127,13 +126,13 @@ def abandon(db: Database, owner: Claim, reason: str) -> None:
             raise StaleAttempt(f"attempt {owner.attempt} no longer owns {owner.job_id}")
 
 
-def requeue(session: Session, job_id: str, condition: Any, reason: str) -> bool:
+def requeue(session: Session, job_id: str, condition: ColumnElement[bool], reason: str) -> bool:
     """Requeue a running job if the condition holds, or end it where it was to be cancelled or has had its tries."""
     job = get(session, job_id)
     fruitless = job.fruitless + 1 if job.mark == job.mark_at_claim else 0
     error: JobError | None = None
     event = Event("queued", {"reason": reason})
-    values: dict[str, Any] = {"status": JobStatus.QUEUED, "worker": None, "fruitless": fruitless}
+    values: dict[str, object] = {"status": JobStatus.QUEUED, "worker": None, "fruitless": fruitless}
     if job.cancel_requested:
         values |= {"status": JobStatus.CANCELLED, "finished_at": now()}
         event = Event("cancelled")

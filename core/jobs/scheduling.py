@@ -1,8 +1,6 @@
 """Which job may run when: the queue of each kind, and which kinds wait for others on the same dataset."""
 
-from typing import Any
-
-from sqlalchemy import exists, select
+from sqlalchemy import ColumnElement, Select, exists, select
 from sqlalchemy.orm import Session, aliased
 
 from core.jobs.uses import SHARD_READERS, is_reading_shards
@@ -13,8 +11,8 @@ QUEUE_OF = {kind: Queue.TRAINING if kind in SHARD_READERS else Queue.TASKS for k
 WRITERS = (JobKind.INGEST, JobKind.EMBED, JobKind.COMPACT)  # change a collection, so that one of them runs on it at a time
 
 
-def claimable_jobs(queue: Queue) -> Any:
-    """Id, attempt, kind and request id of the jobs of a queue that may be claimed now, the oldest first; as a query."""
+def claimable_jobs(queue: Queue) -> Select[str, int, str, str | None]:
+    """The query for id, attempt, kind and request id of the jobs of a queue that may be claimed now, the oldest first."""
     judged, other = aliased(Dataset), aliased(Job)
     earlier = (other.dataset_id == Job.dataset_id) & (other.seq < Job.seq)
     uploads = (other.kind == JobKind.INGEST) & other.status.in_(UNFINISHED) & earlier
@@ -35,10 +33,15 @@ def claimable_jobs(queue: Queue) -> Any:
     )
 
 
-def has_no_other_writer(session: Session, free: Any) -> bool:
-    """Whether no running job changes the dataset of a free one; no other claim on that dataset can end before this transaction.
+def has_no_other_writer(session: Session, free: ColumnElement[bool]) -> bool:
+    """Whether no running job changes the dataset of a job that is about to be claimed. Both rows stay locked until the
+    transaction ends, so that no other claim on the dataset is decided meanwhile.
 
-    The dataset's row is not waited for: failing it locks that row first and its jobs then, the other way round.
+    The function does not wait for the dataset's row: ``fail_dataset`` locks that row first and then the jobs', in the opposite
+    order, so that waiting could deadlock.
+
+    Args:
+        free: the condition that selects the job, while nobody has claimed it.
     """
     dataset_id = session.scalar(select(Job.dataset_id).where(free).with_for_update())
     locked = select(Dataset.id).where(Dataset.id == dataset_id).with_for_update(skip_locked=True)

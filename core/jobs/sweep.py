@@ -1,17 +1,18 @@
-"""Finding what crashes left behind: the jobs of workers that fell silent, and files that no row names."""
+"""What crashes leave behind: jobs of workers that send no heartbeat any more, and files that no row names."""
 
 import shutil
 import time
 from collections.abc import Callable, Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple
 
 from sqlalchemy import select
+from sqlalchemy.orm import Session
 
 from core.files.layout import attempt_of, first_folder
 from core.jobs.protocol import requeue
-from core.jobs.uses import uses
+from core.jobs.uses import Uses, uses_of_columns
 from core.settings import Settings
 from core.store.columns import now
 from core.store.db import Database
@@ -26,32 +27,43 @@ class Sweep:
 
     def __init__(self, db: Database, lost_after: float, clock: Callable[[], float] = time.monotonic) -> None:
         self._db, self._lost_after, self._clock = db, lost_after, clock
-        self._seen: dict[str, tuple[tuple[int, int], float]] = {}
-        self._looked = clock()
+        # By job: the newest attempt and heartbeat, and when this process first read them.
+        self._heartbeats: dict[str, tuple[tuple[int, int], float]] = {}
+        self._last_run = clock()
 
     def run(self, queue: Queue) -> list[str]:
-        """Look once; returns the jobs that were taken from their workers."""
+        """Requeue the jobs of a queue whose heartbeat has not changed for too long; returns their ids."""
         with self._db.read() as session:
             running = session.execute(
                 select(Job.id, Job.attempt, Job.heartbeat).where(Job.queue == queue, Job.status == JobStatus.RUNNING)
             ).all()
-        moment, seen, lost = self._clock(), self._seen, []
-        if moment - self._looked > self._lost_after / 2:
-            seen = {}  # nobody looked for a while, perhaps as nobody could: owners get a full span to beat again
-        self._seen, self._looked = {}, moment
+        moment, before, lost = self._clock(), self._heartbeats, []
+        if moment - self._last_run > self._lost_after / 2:
+            # The sweep itself was away for a while, perhaps with the database: owners get a full span to send a heartbeat again.
+            before = {}
+        self._heartbeats, self._last_run = {}, moment
         for job_id, attempt, heartbeat in running:
-            sign = (attempt, heartbeat)
-            before, since = seen.get(job_id, (sign, moment))
-            since = since if before == sign else moment
-            self._seen[job_id] = (sign, since)
+            last, since = before.get(job_id, ((attempt, heartbeat), moment))
+            since = since if last == (attempt, heartbeat) else moment
+            self._heartbeats[job_id] = ((attempt, heartbeat), since)
             if moment - since >= self._lost_after and self._requeue(job_id, attempt, heartbeat):
                 lost.append(job_id)
         return lost
 
     def _requeue(self, job_id: str, attempt: int, heartbeat: int) -> bool:
         with self._db.write() as session:
-            same = (Job.attempt == attempt) & (Job.heartbeat == heartbeat)
-            return requeue(session, job_id, same, "its worker was lost")
+            unchanged = (Job.attempt == attempt) & (Job.heartbeat == heartbeat)
+            return requeue(session, job_id, unchanged, "its worker was lost")
+
+
+class _Job(NamedTuple):
+    """What of a job decides which files are kept."""
+
+    id: str
+    kind: str
+    status: JobStatus
+    finished_at: datetime | None
+    uses: Uses
 
 
 def delete_orphans(db: Database, settings: Settings) -> list[Path]:
@@ -66,44 +78,49 @@ def delete_orphans(db: Database, settings: Settings) -> list[Path]:
     runs = list(layout.runs.glob("job_*"))
     maps = list(layout.attention.glob("mdl_*/job_*"))
     with db.read() as session:
-        columns = (Job.id, Job.kind, Job.status, Job.dataset_id, Job.evaluation_dataset_id, Job.params, Job.continues)
-        every = session.execute(select(*columns, Job.finished_at)).all()
+        jobs = _jobs(session)
         datasets = set(session.scalars(select(Dataset.id)))
         models_of = dict(session.execute(select(Model.job_id, Model.directory)).all())
         named_maps = {tuple(row) for row in session.execute(select(Attention.model_id, Attention.directory).distinct())}
     db.make_durable()
     published = {first_folder(directory) for directory in models_of.values()}
-    unfinished = {job.id for job in every if not JobStatus(job.status).over}
-    kept = unfinished | _needed_runs(every, set(models_of), settings.checkpoint_days)
-    named = {uses(job).upload for job in every if job.id in unfinished}
-    left = [path for path in uploads if path.name not in named and _age(path) > _UPLOAD_SECONDS]
-    left += [folder for folder in shards if folder.name not in datasets]
-    left += [folder for folder in runs if folder.name not in kept]
-    left += [
+    unfinished = {job.id for job in jobs if not job.status.over}
+    kept = unfinished | _needed_runs(jobs, set(models_of), settings.checkpoint_days)
+    named_uploads = {job.uses.upload for job in jobs if job.id in unfinished}
+    orphans = [path for path in uploads if path.name not in named_uploads and _age(path) > _UPLOAD_SECONDS]
+    orphans += [folder for folder in shards if folder.name not in datasets]
+    orphans += [folder for folder in runs if folder.name not in kept]
+    orphans += [
         folder for folder in models if first_folder(folder.name) not in published and attempt_of(folder.name)[0] not in unfinished
     ]
-    left += [
+    orphans += [
         folder
         for folder in maps
         if (folder.parent.name, folder.name) not in named_maps and attempt_of(folder.name)[0] not in unfinished
     ]
-    for path in left:
+    for path in orphans:
         if path.is_dir():
             shutil.rmtree(path, ignore_errors=True)
         else:
             path.unlink(missing_ok=True)
-    return left
+    return orphans
 
 
-def _needed_runs(every: Sequence[Any], with_model: set[str], days: float) -> set[str]:
-    """Jobs that are over and whose runs are of use: results, the checkpoints that a model came from, and for some days those
-    of a training without success, unless a job that went on from there has succeeded."""
-    going_on = {uses(job).checkpoints_of for job in every if not JobStatus(job.status).over}
-    done = {uses(job).checkpoints_of for job in every if job.status == JobStatus.SUCCEEDED}
+def _jobs(session: Session) -> list[_Job]:
+    columns = select(Job.id, Job.kind, Job.status, Job.finished_at)
+    rows = session.execute(columns.add_columns(Job.dataset_id, Job.evaluation_dataset_id, Job.params, Job.continues))
+    return [_Job(id_, kind, JobStatus(status), end, uses_of_columns(*needs)) for id_, kind, status, end, *needs in rows]
+
+
+def _needed_runs(jobs: Sequence[_Job], with_model: set[str], days: float) -> set[str]:
+    """The finished jobs whose runs are kept: those with results or with the checkpoints of a model and, for some days, trainings
+    that did not succeed, unless another job continued them with success."""
+    continued = {job.uses.checkpoints_of for job in jobs if not job.status.over}
+    done = {job.uses.checkpoints_of for job in jobs if job.status == JobStatus.SUCCEEDED}
     oldest = now() - timedelta(days=days)
     needed = set()
-    for job in every:
-        if job.id in going_on:
+    for job in jobs:
+        if job.id in continued:
             keep = True
         elif job.kind != JobKind.TRAIN:
             keep = job.kind != JobKind.COMPACT and job.status != JobStatus.CANCELLED

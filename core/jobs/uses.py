@@ -1,10 +1,10 @@
-"""What a job needs until it is over: asked before a dataset, a model, a checkpoint, a shard or an upload is deleted."""
+"""What a job needs until it is over. Whoever deletes a dataset, a model, a checkpoint, a shard or an upload checks it first."""
 
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import select
-from sqlalchemy.orm import Session
+from sqlalchemy import ColumnElement, select
+from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from core.store.kinds import UNFINISHED, JobKind
 from core.store.tables import Job
@@ -14,7 +14,7 @@ SHARD_READERS = (JobKind.TRAIN, JobKind.ATTENTION)  # run a child process that h
 
 @dataclass(frozen=True)
 class Uses:
-    """Of one job."""
+    """What one job needs until it is over."""
 
     datasets: frozenset[str]  # whose images it works on
     starts_from: str | None  # the model whose weights training starts from
@@ -26,34 +26,35 @@ class Uses:
         return model_id in (self.starts_from, self.works_with)
 
 
-def uses(job: Any) -> Uses:
-    """What a job needs.
+def uses(job: Job) -> Uses:
+    """What a job needs."""
+    return uses_of_columns(job.dataset_id, job.evaluation_dataset_id, job.params, job.continues)
 
-    Args:
-        job: its row, or what was selected of it: ``dataset_id, evaluation_dataset_id, params, continues``.
-    """
-    init = job.params.get("init")
+
+def uses_of_columns(dataset_id: str, evaluation_dataset_id: str | None, params: dict[str, Any], continues: str | None) -> Uses:
+    """What a job needs, from the columns of its row that say so."""
+    init = params.get("init")
     return Uses(
-        datasets=frozenset(id_ for id_ in (job.dataset_id, job.evaluation_dataset_id) if id_),
+        datasets=frozenset(id_ for id_ in (dataset_id, evaluation_dataset_id) if id_),
         starts_from=init if init and init.startswith("mdl_") else None,
-        works_with=job.params.get("model_id"),
-        checkpoints_of=job.continues,
-        upload=job.params.get("upload"),
+        works_with=params.get("model_id"),
+        checkpoints_of=continues,
+        upload=params.get("upload"),
     )
 
 
 def uses_of_unfinished(session: Session) -> dict[str, Uses]:
     """By id, of every job that is queued or running."""
-    columns = (Job.id, Job.dataset_id, Job.evaluation_dataset_id, Job.params, Job.continues)
-    return {job.id: uses(job) for job in session.execute(select(*columns).where(Job.status.in_(UNFINISHED)))}
+    jobs = select(Job.id, Job.dataset_id, Job.evaluation_dataset_id, Job.params, Job.continues).where(Job.status.in_(UNFINISHED))
+    return {id_: uses_of_columns(*columns) for id_, *columns in session.execute(jobs)}
 
 
-def works_on(dataset_id: Any, job: Any = Job) -> Any:
+def works_on(dataset_id: str | InstrumentedAttribute[str], job: type[Job] = Job) -> ColumnElement[bool]:
     """The condition on a job that it works on the images of a dataset."""
     return (job.dataset_id == dataset_id) | (job.evaluation_dataset_id == dataset_id)
 
 
-def is_reading_shards(dataset_id: Any, job: Any = Job) -> Any:
+def is_reading_shards(dataset_id: str | InstrumentedAttribute[str], job: type[Job] = Job) -> ColumnElement[bool]:
     """The condition on a job that it has begun, is not over, and its child process reads shards of a dataset by their names."""
     return job.kind.in_(SHARD_READERS) & job.status.in_(UNFINISHED) & (job.attempt > 0) & works_on(dataset_id, job)
 

@@ -2,7 +2,8 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Generic, TypeVar, TypeVarTuple
+from datetime import datetime
+from typing import Generic, TypeVar, TypeVarTuple
 
 from sqlalchemy import ColumnElement, Select, and_, or_, select
 from sqlalchemy.orm import InstrumentedAttribute, Session
@@ -13,7 +14,7 @@ from core.store.tables import Dataset, Job, Model
 Row = TypeVar("Row")
 Columns = TypeVarTuple("Columns")
 Named = TypeVar("Named", Dataset, Job, Model)
-Key = Sequence[InstrumentedAttribute[Any]]
+Key = Sequence[InstrumentedAttribute[int] | InstrumentedAttribute[str] | InstrumentedAttribute[datetime]]
 
 
 @dataclass(frozen=True)
