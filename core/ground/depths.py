@@ -1,7 +1,7 @@
 """Images of more than eight bits a channel in the eight bits that everything else here works with.
 
-What is black and what is white is said by the file or, where it does not say, by the brightest pixel among all images that are
-to be compared: the same for all of them (docs/decisions/0017). Only Pillow and NumPy are imported here.
+The file may state which values are black and white. Otherwise the brightest pixel of all images that are to be compared decides,
+so that all of them have the same scale (docs/decisions/0017). Only Pillow and NumPy are imported here.
 """
 
 import io
@@ -15,15 +15,16 @@ from numpy.typing import NDArray
 from PIL import Image, ImageFile, TiffImagePlugin
 
 Range = tuple[float, float]  # values of black and of white
-Depths = Mapping[str, Range]  # of "integer" and of "float" images that do not say it themselves, as JSON holds them
+Depths = Mapping[str, Range]  # by kind, "integer" or "float": the scale of images whose files state none; JSON-serialisable
 NO_DEPTHS: Depths = {}
 
-_WHITES = (1, 255, 1023, 4095, 16383, 65535)  # of sensors and of fractions; what is brighter is its own white
+_WHITES = (1, 255, 1023, 4095, 16383, 65535)  # usual ones of fractions and sensors; a brighter maximum is white itself
 _FULL = 65535
 _ROWS = 1 << 20  # pixels that are scaled at once
 _BITS, _SMIN, _SMAX, _DESCRIPTION, _PHOTOMETRIC, _FORMAT = 258, 340, 341, 270, 262, 339  # tags of TIFF
 _SIGNIFICANT = re.compile(r'SignificantBits="(\d{1,2})"')  # of OME-XML
-_LOW_BYTES = {"B": "L", "L": "B", "N": "B" if sys.byteorder == "little" else "L"}  # an unpacker that takes the other byte
+# By byte order, the name of the unpacker that takes the other byte of each value.
+_LOW_BYTES = {"B": "L", "L": "B", "N": "B" if sys.byteorder == "little" else "L"}
 _DEEP_COLOUR = re.compile(r"(RGB|RGBA|RGBa|RGBX|LA);16([BLN])")
 # Layouts that Pillow has unpackers for and does not know: big-endian twins, and white is zero.
 _LAYOUTS = {
@@ -41,7 +42,7 @@ for _key, _modes in _LAYOUTS.items():
 
 @dataclass(frozen=True)
 class Depth:
-    """What an image says or shows of its black and white; ``fixed`` is a scale of its own, which no other image changes."""
+    """The black and white of one image; where ``fixed``, its file states them and no other image changes them."""
 
     kind: str  # "integer" or "float"
     range: Range
@@ -49,16 +50,16 @@ class Depth:
 
 
 def common_depths(depths: Iterable[Depths]) -> Depths:
-    """One scale for all that are to be compared: the darkest black and the brightest white of each kind."""
+    """One scale for all images that are to be compared: the darkest black and the brightest white of each kind."""
     result: dict[str, Range] = {}
-    for each in depths:
-        for kind, (black, white) in each.items():
+    for scales in depths:
+        for kind, (black, white) in scales.items():
             old = result.get(kind, (black, white))
             result[kind] = (min(old[0], black), max(old[1], white))
     return result
 
 
-class Deep:
+class DeepImage:
     """The pixels of a deep image that was opened and not yet loaded, at their full depth."""
 
     def __init__(self, image: ImageFile.ImageFile, data: bytes) -> None:
@@ -83,7 +84,7 @@ class Deep:
         return "float" if self._image.mode == "F" else "integer"
 
     def depth(self) -> Depth:
-        """Its black and white; the image is loaded by now."""
+        """Black and white of the image, which must be loaded by now."""
         tags = getattr(self._image, "tag_v2", {})
         bits = _numbers(tags.get(_BITS))
         if self._maxval is not None and self._maxval < _FULL:  # by which Pillow has scaled it
@@ -91,7 +92,7 @@ class Deep:
         if self.kind == "integer" and bits and 8 < bits[0] < 16:
             return Depth(self.kind, (0, 2 ** int(bits[0]) - 1), fixed=True)
         low, high = self._extremes()
-        return Depth(self.kind, self._said(tags, low, high) or _range(low, high))
+        return Depth(self.kind, self._declared_range(tags, low, high) or _range(low, high))
 
     def eight_bits(self, scale: Range) -> Image.Image:
         """The image in mode L, RGB or RGBA: black and what is darker 0, white and what is brighter 255."""
@@ -143,14 +144,14 @@ class Deep:
             return float(low), float(high)
         return int(values.min(initial=0)), int(values.max(initial=0))
 
-    def _said(self, tags: Mapping[int, object], low: float, high: float) -> Range | None:
+    def _declared_range(self, tags: Mapping[int, object], low: float, high: float) -> Range | None:
         if (most := _numbers(tags.get(_SMAX))) and high <= max(most):
             least = min(_numbers(tags.get(_SMIN)), default=0.0)
             black = least if least <= low else min(0.0, low)
             return (black, max(most)) if max(most) > black else None
         bits = 0
-        if found := _SIGNIFICANT.search(str(tags.get(_DESCRIPTION, ""))):
-            bits = int(found[1])
+        if match := _SIGNIFICANT.search(str(tags.get(_DESCRIPTION, ""))):
+            bits = int(match[1])
         elif self._image.format == "PNG":
             bits = self._significant_bits()
         if self.kind == "integer" and 8 < bits < 16 and low >= 0 and high < 2**bits:
@@ -185,7 +186,7 @@ class Deep:
                 image.load()
                 low = np.asarray(image)
                 self._low = low if image.size == self._image.size and low.ndim == 3 else None
-        except Exception:  # as it is without the low bytes, which has been decoded already
+        except Exception:  # the image was decoded once already and is used without its low bytes
             self._low = None
         return self._low is not None
 
@@ -230,6 +231,6 @@ def _scaled(values: NDArray[np.integer | np.floating], black: float, white: floa
     result = np.empty(values.shape, np.uint8)
     rows = max(1, _ROWS // max(1, values[0].size)) if len(values) else 1
     for start in range(0, len(values), rows):
-        some = np.nan_to_num(values[start : start + rows].astype(np.float64), nan=black, posinf=white, neginf=black)
-        result[start : start + rows] = np.rint(np.clip((some - black) / width, 0, 1) * 255)
+        block = np.nan_to_num(values[start : start + rows].astype(np.float64), nan=black, posinf=white, neginf=black)
+        result[start : start + rows] = np.rint(np.clip((block - black) / width, 0, 1) * 255)
     return result

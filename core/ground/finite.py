@@ -1,4 +1,4 @@
-"""JSON as its standard has it (RFC 8259, section 6): a number that is none, such as a mean of nothing, is null."""
+"""JSON by its standard (RFC 8259, section 6), which has no NaN and no infinity: such values become null."""
 
 import json
 import math
@@ -6,7 +6,7 @@ from typing import Any
 
 
 def finite(value: Any) -> Any:
-    """A value of dicts, lists and what JSON knows, with ``None`` for every NaN and infinity in it."""
+    """A copy of a JSON value with ``None`` for every NaN and infinity in it."""
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if isinstance(value, dict):

@@ -23,13 +23,13 @@ class ModelFile(StrEnum):
 
 @dataclass(frozen=True)
 class RunFolder:
-    """One attempt at a training: what the trainer is given and what it makes, the model before it is published among it."""
+    """The folder of one attempt at a training: the trainer's input and output, including the model until it is published."""
 
     path: Path
 
     @property
     def config(self) -> Path:
-        """The configuration in which nothing is open."""
+        """The resolved configuration, in which every parameter has a value."""
         return self.path / "config.json"
 
     @property
@@ -90,7 +90,7 @@ class RunFolder:
         return self.path / "maps"
 
     def command(self, name: str) -> Path:
-        """What a command of the trainer (``run``, ``evaluate``, ``export``, ``attention``) is given."""
+        """The input of a command of the trainer (``run``, ``evaluate``, ``export``, ``attention``)."""
         return self.path / f"{name}.json"
 
     @classmethod

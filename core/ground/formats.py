@@ -1,6 +1,6 @@
 """The one list of image formats, and the one rule for files that are passed over, wherever files come in.
 
-Only the standard library is imported here: the trainer may import this module, too.
+Only the standard library is imported here.
 """
 
 import re
@@ -73,12 +73,12 @@ _OTHERS = tuple(
 
 
 def is_ignored(path: str) -> bool:
-    """Whether a file is passed over without a word: it or a folder above it is hidden or a system's own."""
+    """Whether a file is ignored without being reported: it, or a folder above it, is hidden or belongs to an operating system."""
     return _IGNORED.search(path) is not None
 
 
 def may_be_image(header: bytes) -> bool:
-    """Whether a file may be an image by its first bytes; decoding tells."""
+    """Whether a file's first bytes are those of an image format; only decoding shows whether it is an image."""
     return any(each.begins.match(header) for each in FORMATS)
 
 

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from PIL import AvifImagePlugin, Image, ImageFile, ImageOps, UnidentifiedImageError, features
 
 from core.ground import colours, formats
-from core.ground.depths import NO_DEPTHS, Deep, Depth, Depths
+from core.ground.depths import NO_DEPTHS, DeepImage, Depth, Depths
 
 try:
     import pillow_heif
@@ -33,7 +33,7 @@ RENDERING_SIDE = 4096
 Image.MAX_IMAGE_PIXELS = None  # the header is checked here, against the caller's limit
 AvifImagePlugin.DEFAULT_MAX_THREADS = 1  # by default as many for each image as there are processors
 _SUBFILE = 254  # TIFF's NewSubfileType: 1 a smaller copy, 4 a mask
-_MOST_PAGES = 10_000  # of a file that are counted
+_MAX_PAGES = 10_000  # of a file that are counted
 _JPEG_END, _NOISE = b"\xff\xd9", bytes(range(1, 255))
 
 
@@ -52,8 +52,8 @@ class ImageError(ValueError):
 
 @dataclass(frozen=True)
 class Decoded:
-    """An image upright in RGB, Pillow's name of its format, how many further pages or frames its file has, and its depth where
-    that is more than eight bits."""
+    """An image upright in RGB, Pillow's name of its format, the number of pages or frames after the first, and the depth where it
+    is more than eight bits."""
 
     image: Image.Image
     format: str
@@ -86,12 +86,12 @@ def _opened(data: bytes, max_pixels: int) -> Iterator[ImageFile.ImageFile]:
 
 def _unknown(header: bytes) -> str:
     what = formats.describe(header)
-    told = f"not an image that can be read here{f': it is {what}' if what else ''}"
+    message = f"not an image that can be read here{f': it is {what}' if what else ''}"
     if what == "a HEIC image" and not _HEIF:
-        told += ", which is read where the extra heif is installed (pip install 'anchorhood[heif]')"
+        message += ", which is read where the extra heif is installed (pip install 'anchorhood[heif]')"
     elif formats.may_be_image(header):
-        told += " that is damaged or of a rare kind"
-    return f"{told}; the formats read here are {formats_in_words()}"
+        message += " that is damaged or of a rare kind"
+    return f"{message}; the formats read here are {formats_in_words()}"
 
 
 def read(data: bytes, max_pixels: int = MAX_PIXELS, depths: Depths = NO_DEPTHS) -> Decoded:
@@ -122,20 +122,20 @@ def read(data: bytes, max_pixels: int = MAX_PIXELS, depths: Depths = NO_DEPTHS) 
 
 def _read(data: bytes, max_pixels: int, depths: Depths) -> Decoded:
     with _opened(data, max_pixels) as image:
-        further = _further_pages(image, data)
-        deep = Deep(image, data)
+        further_pages = _further_pages(image, data)
+        deep = DeepImage(image, data)
         image.load()
-        seen: Image.Image = image
+        picture: Image.Image = image
         depth = None
         if deep.is_deep:
             depth = deep.depth()
-            seen = deep.eight_bits(depth.range if depth.fixed else depths.get(depth.kind, depth.range))
-        seen = colours.upright(colours.rgb(seen, image.info.get("icc_profile")), image)
-        return Decoded(seen.copy() if seen is image else seen, image.format or "PNG", further, depth)
+            picture = deep.eight_bits(depth.range if depth.fixed else depths.get(depth.kind, depth.range))
+        picture = colours.upright(colours.rgb(picture, image.info.get("icc_profile")), image)
+        return Decoded(picture.copy() if picture is image else picture, image.format or "PNG", further_pages, depth)
 
 
 def decode(data: bytes, max_pixels: int = MAX_PIXELS, depths: Depths = NO_DEPTHS) -> Image.Image:
-    """The image that ``read`` gives."""
+    """Only the image that ``read`` returns."""
     return read(data, max_pixels, depths).image
 
 
@@ -206,7 +206,7 @@ def _further_pages(image: Image.Image, data: bytes) -> int:
 def _is_animated(image: Image.Image) -> bool:
     try:
         return bool(getattr(image, "is_animated", False))
-    except Exception:  # the second frame is damaged, and not asked for
+    except Exception:  # the second frame is damaged, which does not matter for the first
         return False
 
 
@@ -215,12 +215,12 @@ def _tiff_pages(data: bytes) -> int:
     order = "<" if data[:2] == b"II" else ">"
     big = 43 in data[2:4]
     offset, count, entry, value, start = ("Q", "Q", 20, 12, 8) if big else ("I", "H", 12, 8, 4)
-    seen: set[int] = set()
+    visited: set[int] = set()
     pages = 0
     try:
         (at,) = struct.unpack_from(order + offset, data, start)
-        while at and at not in seen and len(seen) < _MOST_PAGES:
-            seen.add(at)
+        while at and at not in visited and len(visited) < _MAX_PAGES:
+            visited.add(at)
             (entries,) = struct.unpack_from(order + count, data, at)
             first = at + struct.calcsize(count)
             kind = 0

@@ -1,5 +1,5 @@
-"""File names as people's tools write them, from zips, tars, folders and forms, as text that any database and JSON can hold:
-the code page that names were written in before Unicode is told by how much the text looks like one that people write."""
+"""File names from zips, tars, folders and forms as text that any database and JSON can hold. Names that are not UTF-8 were
+written in an older code page; of all candidates the one is chosen whose text looks most like what people write."""
 
 import os
 import re
@@ -48,7 +48,7 @@ def clean(name: str) -> str:
     and bytes that are no UTF-8 (``surrogateescape``) as letters of the code page that they look like. Different names stay
     different."""
     text = re.sub(r"^(\./+)+", "", "/".join(map(_readable, name.split("/"))))
-    return re.sub(r"[\x00-\x1f\x7f]", lambda found: chr(0x2400 + min(ord(found[0]), 0x21)), text)
+    return re.sub(r"[\x00-\x1f\x7f]", lambda match: chr(0x2400 + min(ord(match[0]), 0x21)), text)
 
 
 @lru_cache(maxsize=10_000)
@@ -65,34 +65,34 @@ def _readable(part: str) -> str:
 
 
 def escaped(name: str) -> str:
-    """As ``clean``, but with bytes that are no UTF-8 as ``%E9``, for where the readable name is taken."""
+    """As ``clean``, but with bytes that are not UTF-8 as ``%E9``; used where another file has the readable name already."""
     return clean("".join(f"%{ord(each) - 0xDC00:02X}" if "\udc80" <= each <= "\udcff" else each for each in name))
 
 
 def from_bytes(name: bytes) -> str:
-    """A name by its bytes: UTF-8, or else the code page that it looks like."""
+    """A name from its bytes, which are UTF-8 or else in the most likely code page."""
     return clean(name.decode("utf-8", "surrogateescape"))
 
 
 def from_filesystem(name: str) -> str:
-    """A file's name as the system gives it, with bytes that are no UTF-8 as ``surrogateescape``, whatever the locale."""
+    """A file name that Python returned, decoded anew as UTF-8 with ``surrogateescape``, whatever the locale."""
     return os.fsencode(name).decode("utf-8", "surrogateescape")
 
 
 def with_slashes(name: str) -> str:
-    """A path of a zip with ``/`` between its parts; what Windows packs may have backslashes there, against the standard."""
+    """A path of a zip with ``/`` between its parts; some Windows programs write backslashes, against the standard."""
     return re.sub(r"^(\./+)+", "", name.replace("\\", "/"))
 
 
 def _unflagged(method: object) -> FunctionType:
-    """A method of ``zipfile`` to which the UTF-8 flag says nothing: it fails at the first name that only claims to be UTF-8, and
-    at an entry whose two headers have different flags."""
+    """A copy of a method of ``zipfile`` that ignores the UTF-8 flag. The original fails at the first name that is flagged as
+    UTF-8 and is not, and at an entry whose two headers have different flags."""
     assert isinstance(method, FunctionType)
     return FunctionType(method.__code__, {**vars(zipfile), "_MASK_UTF_FILENAME": 0}, None, method.__defaults__)
 
 
 class ZipFile(zipfile.ZipFile):
-    """For reading alone, with names for ``zip_names``: their bytes as cp437, which takes any."""
+    """A zip that is only read. Names are decoded as cp437, which accepts any bytes, so that ``zip_names`` can recover them."""
 
     _RealGetContents = _unflagged(zipfile.ZipFile._RealGetContents)  # type: ignore[attr-defined]
     open = _unflagged(zipfile.ZipFile.open)
@@ -104,15 +104,15 @@ def zip_names(archive: ZipFile) -> list[str]:
     UTF-8 if all of them are, or else one code page. Names of different bytes stay different."""
     infos = archive.infolist()
     raw = [info.orig_filename.encode("cp437").partition(b"\0")[0] for info in infos]
-    names = [_said(info, name) for info, name in zip(infos, raw, strict=True)]
-    unsaid = [number for number, name in enumerate(names) if name is None]
+    names = [_declared_name(info, name) for info, name in zip(infos, raw, strict=True)]
+    undeclared = [number for number, name in enumerate(names) if name is None]
     taken = set(names)
-    for number, name in zip(unsaid, decode_names([raw[number] for number in unsaid]), strict=True):
+    for number, name in zip(undeclared, decode_names([raw[number] for number in undeclared]), strict=True):
         names[number] = escaped(raw[number].decode("utf-8", "surrogateescape")) if name in taken else name
     return [clean(name or "") for name in names]
 
 
-def _said(info: zipfile.ZipInfo, name: bytes) -> str | None:
+def _declared_name(info: zipfile.ZipInfo, name: bytes) -> str | None:
     if info.flag_bits & _UTF8_FLAG:
         try:
             return name.decode()
@@ -122,7 +122,7 @@ def _said(info: zipfile.ZipInfo, name: bytes) -> str | None:
 
 
 def _unicode_path(extra: bytes, checksum: int) -> str | None:
-    """The name in the extra field, if it belongs to the name that it was made from and not to one given since."""
+    """The name in the Unicode Path field, if its checksum shows that the entry was not renamed since."""
     at = 0
     while at + 4 <= len(extra):
         kind, size = struct.unpack_from("<HH", extra, at)
@@ -157,7 +157,7 @@ def _by_likelihood(names: Iterable[bytes]) -> list[str]:
 
 
 def _score(names: Sequence[bytes], page: str) -> float:
-    """How likely: about 2 for each byte of common letters, less than 0 for what nobody writes."""
+    """How likely the code page is: about 2 for each byte of common letters, negative for text that nobody writes."""
     total, count = 0.0, 0
     for name in names:
         try:
@@ -220,11 +220,11 @@ def _script(character: str) -> str:
 
 
 def _clash(before: str, character: str) -> float:
-    """What speaks against two letters side by side: of two alphabets, or small before large."""
+    """The penalty for two neighbouring letters of different alphabets, or a lower-case letter before an upper-case one."""
     if not before.isalpha() or not character.isalpha() or (before.isascii() and character.isascii()):
         return 0.0
-    of = {_script(before), _script(character)} - {"HALFWIDTH", "FULLWIDTH"}
-    east = {"CJK", "HIRAGANA", "KATAKANA"}
-    if len(of) > 1 and not of <= east:
-        return 1.0 if of & east or "HANGUL" in of else 4.0
+    scripts = {_script(before), _script(character)} - {"HALFWIDTH", "FULLWIDTH"}
+    east_asian = {"CJK", "HIRAGANA", "KATAKANA"}
+    if len(scripts) > 1 and not scripts <= east_asian:
+        return 1.0 if scripts & east_asian or "HANGUL" in scripts else 4.0
     return 2.0 if before.islower() and character.isupper() else 0.0

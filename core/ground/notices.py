@@ -1,4 +1,4 @@
-"""What the validation of images did that a person should know though nothing was refused, by stable codes."""
+"""Notices: what the validation of images did without refusing a file, and a person should still know. Codes are stable."""
 
 from collections.abc import Mapping
 from typing import TypedDict
@@ -25,12 +25,16 @@ class Notice(TypedDict):
 
 
 def code_of_further(format: str) -> str:
-    """The code for further pages or frames of a file of Pillow's format."""
+    """The code for pages or frames after the first.
+
+    Args:
+        format: Pillow's name of the file's format.
+    """
     return FIRST_PAGE_ONLY if format == "TIFF" else FIRST_FRAME_ONLY
 
 
 def messages(counts: Mapping[str, int]) -> list[Notice]:
-    """``[{code, message, count}]`` of what was counted by code."""
+    """A notice for each code that was counted at least once, in a fixed order."""
     return [
         {"code": code, "message": one if counts[code] == 1 else several.format(counts[code]), "count": counts[code]}
         for code, (one, several) in _WORDS.items()

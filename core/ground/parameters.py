@@ -159,7 +159,7 @@ PRESETS = PARAMETERS["preset"].choices
 
 
 def conflict(values: Mapping[str, object]) -> str | None:
-    """Why parameters exclude each other, or ``None`` where they do not.
+    """The reason why the parameters contradict each other, or ``None`` where they do not.
 
     Args:
         values: each within its own bounds; one that is left out or ``None`` comes from a preset that fits.
@@ -182,7 +182,8 @@ def conflict(values: Mapping[str, object]) -> str | None:
 
 
 def too_few_images(images: int, neighbours: int) -> str | None:
-    """Why a number of distinct images is too small for training with so many neighbours, or ``None`` where it is not."""
+    """The reason why ``images`` distinct images are too few to train with ``neighbours`` neighbours, or ``None`` where they
+    suffice."""
     if images < LEAST_IMAGES:
         return f"{images} images are too few to learn from; at least {LEAST_IMAGES} distinct images are needed"
     if neighbours >= images:

@@ -10,7 +10,7 @@ from typing import IO
 
 
 def die_with_parent(descriptor: int) -> None:
-    """End this process group when the other end of a pipe closes: the parent is gone, however it went."""
+    """End this process group when the other end of a pipe closes, which happens however the parent ends."""
 
     def wait() -> None:
         os.read(descriptor, 1)
@@ -62,5 +62,5 @@ class Child:
         return self.process.wait()
 
     def close(self) -> None:
-        """Let go of the pipe, after the process has ended."""
+        """Close the pipe, after the process has ended."""
         os.close(self._writer)

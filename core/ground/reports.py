@@ -1,7 +1,7 @@
-"""What a run of the trainer tells others in the files of its folder (``core.ground.folders.RunFolder``), as types of the JSON.
+"""Types of the JSON that a run of the trainer writes into the files of its folder (``core.ground.folders.RunFolder``).
 
-The trainer writes them, the worker reads them, and the job's row, the API and the client hand them on. A key that is
-``NotRequired`` is newer than others: files and rows of earlier versions lack it.
+The trainer writes them, the worker reads them and stores them in the job's row, and the API and the client return them. A key
+that is ``NotRequired`` is newer than others: files and rows of earlier versions lack it.
 """
 
 from collections.abc import Mapping
@@ -9,8 +9,8 @@ from typing import Any, Literal, NotRequired, TypedDict, cast
 
 
 class Started(TypedDict):
-    """Once for each attempt; ``config`` is resolved, ``data`` says how the images are kept, ``resumed_at`` is a
-    ``Position``."""
+    """The first event of each attempt. ``config`` is the resolved configuration, ``data`` says how the images are held, and
+    ``resumed_at`` is the ``Position`` of the checkpoint, if there was one."""
 
     type: Literal["started"]
     images: int
@@ -48,7 +48,7 @@ class LabelFree(TypedDict):
 
 
 class Round(LabelFree):
-    """At the end of a round."""
+    """Written at the end of a round."""
 
     type: Literal["round"]
     round: int
@@ -63,7 +63,7 @@ class Warned(TypedDict):
 
 
 class Passed(TypedDict):
-    """Training is over, or exporting; ``evaluating`` is of the worker's own."""
+    """Export begins, or the run is over; the worker itself adds ``evaluating``."""
 
     type: Literal["exporting", "finished", "evaluating"]
 
@@ -79,7 +79,8 @@ Phase = Literal["preparing", "training", "exporting", "evaluating", "indexing", 
 
 
 class Plan(TypedDict):
-    """What the time that everything takes depends on; ``epochs`` are those of all rounds, ``side`` is the images' median."""
+    """Everything that the duration of a run depends on. ``epochs`` are those of all rounds together, ``side`` is the images'
+    median side in pixels."""
 
     backbone: str
     image_size: int
@@ -102,7 +103,7 @@ class ProgressLine(TypedDict):
 
 
 class EpochProgress(TypedDict, total=False):
-    """Of the last epoch, where there was one."""
+    """Values of the last epoch; left out before there was one."""
 
     round: int
     rounds: int
@@ -114,7 +115,8 @@ class EpochProgress(TypedDict, total=False):
 
 
 class JobProgress(EpochProgress):
-    """How far a training job is, as its row holds it; fractions are 0 to 1, and ``eta_seconds`` counts from ``told_at``."""
+    """The progress of a training job, as its row holds it. Fractions are 0 to 1; ``eta_seconds`` counts from ``told_at``, the
+    time at which it was stored."""
 
     phase: Phase
     phase_fraction: float
@@ -124,7 +126,7 @@ class JobProgress(EpochProgress):
 
 
 class FewLabel(TypedDict):
-    """Accuracy with so many labels a class: the mean over draws, and between which two values 95 % of the draws lie."""
+    """Accuracy with ``labels`` labels a class: the mean over draws, and the two values between which 95 % of the draws lie."""
 
     labels: int
     mean: float
@@ -146,7 +148,7 @@ class Retrieval(TypedDict):
 
 
 class VotesAndRetrieval(Votes, Retrieval):
-    """By which is chosen between the start of a run and its end."""
+    """The figures that decide whether the start of a run or its end is published."""
 
 
 class Figures(VotesAndRetrieval):
