@@ -71,7 +71,7 @@ class Admission:
 
     def finish_pending(self) -> None:
         """Keep or refuse all that were submitted."""
-        self._keep(self.pipeline.rest())
+        self._keep(self.pipeline.drain())
 
     def _refusal(self, entry: Entry, digest: str) -> ImageError | None:
         if entry.code:

@@ -1,2 +1,2 @@
-"""All that touches bytes of strangers: entries of archives, tars, and the decoding of pictures in limited processes.
-Nothing from here is trusted until it has passed; no rows, no torch."""
+"""Everything that reads untrusted bytes: entries of archives, tables of labels, and the decoding of images in limited processes.
+It uses neither the database nor torch, and what it returns has been checked."""

@@ -1,4 +1,4 @@
-"""Looking into an uploaded archive without trusting a word of it: not its paths, its sizes or its kinds of entry."""
+"""Reads an uploaded archive and trusts nothing that it states: neither paths nor sizes nor the kinds of its entries."""
 
 import os
 import stat
@@ -12,7 +12,18 @@ from typing import IO
 from core.errors import BadArchive
 from core.ground.formats import HEADER_BYTES, is_ignored, may_be_image
 from core.ground.names import ZipFile, clean, escaped, from_filesystem, with_slashes, zip_names
-from core.untrusted.entries import IGNORED, NAME_DEPTH, Budget, Entry, Limits, Refusal, parents, read, refuse_kind, refuse_name
+from core.untrusted.entries import (
+    IGNORED,
+    NAME_DEPTH,
+    Budget,
+    Entry,
+    Limits,
+    Refusal,
+    parents,
+    read_entry,
+    refuse_kind,
+    refuse_name,
+)
 from core.untrusted.tars import tar_entries
 
 _DIRECTORY_BYTES = 1 << 30  # most of a zip's list of entries, which is held in memory
@@ -47,7 +58,7 @@ def entries(path: Path, limits: Limits, name: str = "") -> Iterator[Entry]:
         file.seek(0)
         kind = kind_of(header)
         if kind is None and name and may_be_image(header):
-            yield _one(clean(name), file, limits.file_bytes)
+            yield _image_entry(clean(name), file, limits.file_bytes)
             return
         if kind is None:
             raise BadArchive("not a zip, tar or tar.gz archive")
@@ -56,7 +67,7 @@ def entries(path: Path, limits: Limits, name: str = "") -> Iterator[Entry]:
         except BadArchive:
             raise
         except Exception as error:  # zipfile and tarfile raise a dozen kinds, IndexError and TypeError among them
-            raise BadArchive(f"the {kind} archive is damaged: {_words(error)}") from error
+            raise BadArchive(f"the {kind} archive is damaged: {_error_text(error)}") from error
 
 
 def folder_entries(folder: Path, root: Path, limits: Limits) -> Iterator[Entry]:
@@ -86,10 +97,10 @@ def folder_entries(folder: Path, root: Path, limits: Limits) -> Iterator[Entry]:
                 budget.spend_entry()
                 raw = from_filesystem(str(below / name))
                 path, other = clean(raw), escaped(raw)
-                entry = Entry(path, code=IGNORED) if is_ignored(path) else _of_folder(path, name, descriptor, budget)
+                entry = Entry(path, code=IGNORED) if is_ignored(path) else _folder_entry(path, name, descriptor, budget)
                 yield replace(entry, other_path=other) if other != path else entry
             if len(below.parts) >= NAME_DEPTH and folders:
-                yield Refusal("unsafe_path", f"folders in more than {NAME_DEPTH} folders").at(
+                yield Refusal("unsafe_path", f"folders in more than {NAME_DEPTH} folders").entry(
                     clean(from_filesystem(str(below / folders[0])))
                 )
                 folders.clear()
@@ -116,15 +127,15 @@ def _descend(folder: Path, root: Path) -> int:
     return descriptor
 
 
-def _of_folder(path: str, name: str, folder: int, budget: Budget) -> Entry:
+def _folder_entry(path: str, name: str, folder: int, budget: Budget) -> Entry:
     try:
         refusal = refuse_name(path) or refuse_kind(os.stat(name, dir_fd=folder, follow_symlinks=False).st_mode)
         if refusal:
-            return refusal.at(path)
+            return refusal.entry(path)
         # Not blocking, since it may have become a pipe meanwhile.
         with open(os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=folder), "rb") as file:
             refusal = refuse_kind(os.fstat(file.fileno()).st_mode)
-            entry = refusal.at(path) if refusal else read(path, file, budget.limits.file_bytes)
+            entry = refusal.entry(path) if refusal else read_entry(path, file, budget.limits.file_bytes)
             read_bytes = file.tell() if file.seekable() else 0
     except OSError as error:
         return Entry(path, code="unreadable", reason=f"cannot be read: {error.strerror}")
@@ -132,42 +143,42 @@ def _of_folder(path: str, name: str, folder: int, budget: Budget) -> Entry:
     return entry
 
 
-def _one(name: str, file: IO[bytes], max_bytes: int) -> Entry:
+def _image_entry(name: str, file: IO[bytes], max_bytes: int) -> Entry:
     refusal = refuse_name(name) or (
         Refusal("hidden", "a hidden or system file, as are passed over") if is_ignored(name) else None
     )
-    return refusal.at(name) if refusal else read(name, file, max_bytes)
+    return refusal.entry(name) if refusal else read_entry(name, file, max_bytes)
 
 
 def _zip(file: IO[bytes], budget: Budget) -> Iterator[Entry]:
-    _count(file, budget)
+    _count_entries(file, budget)
     with ZipFile(file) as archive:
         infos = archive.infolist()
-        written = zip_names(archive)
-        names = list(map(with_slashes, written))
+        stored_names = zip_names(archive)
+        names = list(map(with_slashes, stored_names))
         occupied = {folder for name in names if not refuse_name(name) for folder in parents(name)}
-        for info, name, as_written in zip(infos, names, written, strict=True):
+        for info, name, stored_name in zip(infos, names, stored_names, strict=True):
             if not name:
                 continue
             if refusal := refuse_name(name):
-                yield refusal.at(as_written)
+                yield refusal.entry(stored_name)
             elif name.endswith("/"):
                 if name.rstrip("/") not in occupied and not is_ignored(name):
                     yield Entry(name, code="empty_folder", reason="a folder without a file in it")
             elif is_ignored(name):
                 yield Entry(name, code=IGNORED)
             elif refusal := refuse_kind(info.external_attr >> 16) or _refuse_packing(info):
-                yield refusal.at(name)
+                yield refusal.entry(name)
             else:
                 yield _unzip(archive, info, name, budget)
 
 
-def _count(file: IO[bytes], budget: Budget) -> None:
-    """Count the entries without believing the number that the archive states, before Python makes an object of each."""
-    found = zipfile._EndRecData(file)  # type: ignore[attr-defined]
-    if found is None:
+def _count_entries(file: IO[bytes], budget: Budget) -> None:
+    """Count the entries before Python makes an object of each; the number that the archive states is not trusted."""
+    end_record = zipfile._EndRecData(file)  # type: ignore[attr-defined]
+    if end_record is None:
         return
-    signature, size, location = found[0], found[5], found[9]
+    signature, size, location = end_record[0], end_record[5], end_record[9]
     if size > _DIRECTORY_BYTES:
         raise BadArchive(f"a list of entries of {size:,} bytes; at most {_DIRECTORY_BYTES:,} are allowed")
     end = location - (76 if signature == b"PK\x06\x06" else 0)  # two records of Zip64
@@ -185,16 +196,16 @@ def _unzip(archive: zipfile.ZipFile, info: zipfile.ZipInfo, name: str, budget: B
     unpacked = 0
     try:
         with archive.open(info) as file:
-            entry = read(name, file, budget.limits.file_bytes)
+            entry = read_entry(name, file, budget.limits.file_bytes)
             unpacked = file.tell()
     except Exception as error:  # one damaged entry is no reason to lose the others
-        entry, unpacked = Entry(name, code="damaged", reason=f"cannot be unpacked: {_words(error)}"), info.file_size
+        entry, unpacked = Entry(name, code="damaged", reason=f"cannot be unpacked: {_error_text(error)}"), info.file_size
     budget.spend(unpacked)
     return entry
 
 
-def _words(error: Exception) -> str:
-    """What an error says, without the path of a file of the server, as any database can hold it."""
+def _error_text(error: Exception) -> str:
+    """The message of an error, without the path of a file on the server, as text that any database can hold."""
     return clean(error.strerror if isinstance(error, OSError) and error.strerror else str(error))[:200]
 
 

@@ -1,7 +1,7 @@
-"""``python -m core.untrusted.decoder``: decodes images that nobody vouches for, on behalf of ``core.untrusted.decoding``.
+"""``python -m core.untrusted.decoder``: decodes untrusted images on behalf of ``core.untrusted.decoding``.
 
-The process holds no secret and works within limits of its own. The kernel ends it when an image takes too long, whatever a
-decoder does then, and a crash ends nothing else.
+The process holds no secret and has limits on memory and time. The kernel ends it when an image takes too long, even where
+decoding hangs, and a crash ends nothing else.
 """
 
 import argparse
@@ -13,13 +13,13 @@ import sys
 from contextlib import suppress
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any
 
 from PIL import AvifImagePlugin, Image, MpoImagePlugin, TiffImagePlugin, WebPImagePlugin
 
 from core.ground import imaging
 from core.ground.depths import Depths
 from core.ground.processes import die_with_parent
+from core.untrusted.requests import Answer, Request
 
 PLUGINS = (
     AvifImagePlugin,
@@ -29,22 +29,21 @@ PLUGINS = (
 )  # those that Pillow would load with all others at first use
 READY = b"ready"
 _WALL = 10  # seconds that may pass for each second of work: a process that only waits ends, too
-Answer = tuple[list[Any], bytes]
 
 
-def check(data: bytes, _: int, max_pixels: int, depths: Depths) -> Answer:
-    """Decode: format, width, height, further pages, and what it says or shows of its depth (a kind, black, white; or none)."""
-    found = imaging.read(data, max_pixels, depths)
-    depth = found.depth and not found.depth.fixed and [found.depth.kind, *found.depth.range]
-    return [found.format, *found.image.size, found.further_pages, depth or None], b""
+def check(data: bytes, _: int, max_pixels: int, depths: Depths) -> tuple[Answer, bytes]:
+    """Decode an image: its format, width, height, further pages, and its depth as ``[kind, black, white]`` or ``None``."""
+    decoded = imaging.read(data, max_pixels, depths)
+    depth = decoded.depth and not decoded.depth.fixed and [decoded.depth.kind, *decoded.depth.range]
+    return [decoded.format, *decoded.image.size, decoded.further_pages, depth or None], b""
 
 
-def pixels(data: bytes, size: int, max_pixels: int, depths: Depths) -> Answer:
+def pixels(data: bytes, size: int, max_pixels: int, depths: Depths) -> tuple[Answer, bytes]:
     """What an encoder of this size sees, as the bytes of (size, size, 3)."""
     return [], imaging.evaluation_array(imaging.decode(data, max_pixels, depths), size).tobytes()
 
 
-def thumbnail(data: bytes, size: int, max_pixels: int, depths: Depths) -> Answer:
+def thumbnail(data: bytes, size: int, max_pixels: int, depths: Depths) -> tuple[Answer, bytes]:
     """A WebP file."""
     return [], imaging.thumbnail(data, size, max_pixels, depths)
 
@@ -53,8 +52,8 @@ WORK = {work.__name__: work for work in (check, pixels, thumbnail)}
 
 
 def main() -> None:
-    """Answer until the parent is gone. A request is a JSON object and the bytes of its files; an answer is a JSON list with
-    an entry for each file, ``[code, message]`` for one that is refused, and the bytes that were made of them."""
+    """Answer requests until the parent is gone. A request is a JSON object (``Request``), then the bytes of its files; the answer
+    is a JSON list with an ``Answer`` for each file, then the bytes of the results."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--channel", type=int, required=True)
     parser.add_argument("--bytes", type=int, required=True)
@@ -69,24 +68,24 @@ def main() -> None:
         with open(os.devnull, "wb") as nothing:  # libtiff writes what a file makes it say
             os.dup2(nothing.fileno(), 2)
         while True:
-            asked = json.loads(channel.recv_bytes())
-            files, made, answers, start = memoryview(channel.recv_bytes()), [], [], 0
-            for length in asked["lengths"]:
+            request: Request = json.loads(channel.recv_bytes())
+            files, results, answers, start = memoryview(channel.recv_bytes()), [], [], 0
+            for length in request["lengths"]:
                 signal.setitimer(signal.ITIMER_PROF, arguments.seconds)
                 signal.setitimer(signal.ITIMER_REAL, arguments.seconds * _WALL)
-                answer, result = _answer(asked, bytes(files[start : start + length]))
+                answer, result = _answer(request, bytes(files[start : start + length]))
                 start += length
                 answers.append(answer)
-                made.append(result)
+                results.append(result)
             signal.setitimer(signal.ITIMER_PROF, 0)
             signal.setitimer(signal.ITIMER_REAL, 0)
             channel.send_bytes(json.dumps(answers).encode())
-            channel.send_bytes(b"".join(made))
+            channel.send_bytes(b"".join(results))
 
 
-def _answer(asked: dict[str, Any], data: bytes) -> Answer:
+def _answer(request: Request, data: bytes) -> tuple[Answer, bytes]:
     try:
-        return WORK[asked["work"]](data, asked["size"], asked["max_pixels"], asked["depths"])
+        return WORK[request["work"]](data, request["size"], request["max_pixels"], request["depths"])
     except imaging.ImageError as error:
         return [error.code, str(error)], b""
     except MemoryError:
@@ -96,7 +95,7 @@ def _answer(asked: dict[str, Any], data: bytes) -> Answer:
 
 
 def _limit(memory: int) -> None:
-    """At most ``memory`` bytes more than now, no core dumps; of all processes the kernel ends this one first."""
+    """Allow ``memory`` bytes more than now and no core dumps, and let the kernel end this process first when memory runs out."""
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     if sys.platform != "linux":  # elsewhere a limit on addresses does not hold, or stops Python itself
         return

@@ -1,4 +1,4 @@
-"""Images that nobody vouches for are decoded in processes of their own (``decoder.py``), with limits on memory and time.
+"""Untrusted images are decoded in processes of their own (``decoder.py``), with limits on memory and time.
 
 A decoder that crashes or takes too long is replaced, and only the image that did it is refused.
 """
@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import Pipe
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,12 +22,13 @@ from core.ground.depths import NO_DEPTHS, Depths
 from core.ground.imaging import ImageError
 from core.ground.processes import Child
 from core.settings import Settings
+from core.untrusted.requests import Answer, Request, Work
 
-_MOST = 4  # decoders of one process
-_TRIES = 3  # at an image whose decoder somebody else ended
+_MAX_PROCESSES = 4  # decoders of one process
+_TRIES = 3  # for an image whose decoder was ended by a signal from outside
 _FROM_OUTSIDE = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 _TOO_LONG = (signal.SIGPROF, signal.SIGALRM)
-_PASSED_ON = ("PATH", "PYTHONPATH", "LD_LIBRARY_PATH", "ANCHORHOOD_DATA_DIR")  # no password, no key
+_ENVIRONMENT = ("PATH", "PYTHONPATH", "LD_LIBRARY_PATH", "ANCHORHOOD_DATA_DIR")  # no password, no key
 _ONE_THREAD = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "MALLOC_ARENA_MAX": "1"}  # each reserves addresses
 _PATIENCE = 5.0
 _TIMEOUT, _CRASHED = _OF_THE_DECODER = ("decoding_timeout", "decoder_crashed")
@@ -35,8 +36,8 @@ _TIMEOUT, _CRASHED = _OF_THE_DECODER = ("decoding_timeout", "decoder_crashed")
 
 @dataclass(frozen=True)
 class Checked:
-    """An image that can be decoded: Pillow's name of its format, its size upright, how many further pages or frames its file
-    has, and its depth where other images have a say in it."""
+    """An image that can be decoded: Pillow's name of its format, its size upright, the number of pages or frames after the first,
+    and its depth where it counts for the scale that the dataset's images have in common."""
 
     format: str
     width: int
@@ -49,7 +50,7 @@ class _Decoder:
     """One decoder process. Not thread-safe."""
 
     def __init__(self, memory: int, seconds: float) -> None:
-        env = {name: os.environ[name] for name in _PASSED_ON if name in os.environ} | _ONE_THREAD
+        env = {name: os.environ[name] for name in _ENVIRONMENT if name in os.environ} | _ONE_THREAD
         self._channel, theirs = Pipe()
         with theirs:
             command = [sys.executable, "-m", "core.untrusted.decoder", "--bytes", str(memory), "--seconds", str(seconds)]
@@ -60,32 +61,36 @@ class _Decoder:
         """Raises ``EOFError`` where the process cannot even start."""
         self._channel.recv_bytes()
 
-    def ask(self, asked: dict[str, Any], files: Sequence[bytes]) -> tuple[list[Any], bytes]:
-        """Raises ``EOFError`` or ``OSError`` where the process ends instead of answering."""
-        asked = {**asked, "lengths": [len(file) for file in files]}
-        self._channel.send_bytes(json.dumps(asked).encode())
+    def ask(self, request: Request, files: Sequence[bytes]) -> tuple[list[Answer], bytes]:
+        """The answer for each file, and the bytes of all results.
+
+        Raises:
+            EOFError, OSError: the process ended instead of answering.
+        """
+        request = {**request, "lengths": [len(file) for file in files]}
+        self._channel.send_bytes(json.dumps(request).encode())
         self._channel.send_bytes(files[0] if len(files) == 1 else b"".join(files))
         answers = json.loads(self._channel.recv_bytes())  # never unpickled: a hostile file may speak through it
         return answers, self._channel.recv_bytes()
 
     def end(self) -> int:
-        """Its exit code, once it is over."""
+        """Wait until the process has ended; returns its exit code."""
         self._channel.close()
         code = self._child.wait_or_kill(_PATIENCE)
         self._child.close()
         return code
 
     def kill(self) -> None:
-        """End it while another thread may wait for its answer."""
+        """Kill the process at once; another thread may be waiting for its answer."""
         self._child.kill()
 
 
-def _asked(work: str, size: int, max_pixels: int, depths: Depths) -> dict[str, Any]:
-    return {"work": work, "size": size, "max_pixels": max_pixels, "depths": dict(depths)}
+def _request(work: Work, size: int, max_pixels: int, depths: Depths) -> Request:
+    return {"work": work, "size": size, "max_pixels": max_pixels, "depths": dict(depths), "lengths": []}
 
 
-def _checked(format: str, width: int, height: int, further: int, depth: Sequence[Any] | None) -> Checked:
-    return Checked(format, width, height, further, None if depth is None else (depth[0], depth[1], depth[2]))
+def _checked(format: str, width: int, height: int, further_pages: int, depth: tuple[str, float, float] | None) -> Checked:
+    return Checked(format, width, height, further_pages, None if depth is None else (depth[0], depth[1], depth[2]))
 
 
 class Decoders:
@@ -93,16 +98,16 @@ class Decoders:
 
     def __init__(self, settings: Settings) -> None:
         self._memory, self._seconds = settings.decode_memory_bytes, settings.decode_seconds
-        self.most = min(_MOST, os.cpu_count() or 1)
-        self._free = threading.Semaphore(self.most)
+        self.max_processes = min(_MAX_PROCESSES, os.cpu_count() or 1)
+        self._free = threading.Semaphore(self.max_processes)
         self._idle: list[_Decoder] = []
         self._all: set[_Decoder] = set()
         self._lock = threading.Lock()
         self._closed = False
 
     def check(self, files: Sequence[bytes], max_pixels: int) -> list[Checked | ImageError]:
-        """Decode some files; for each, what it is or why it is refused."""
-        answers, _ = self._ask(_asked("check", 0, max_pixels, NO_DEPTHS), files) if files else ([], b"")
+        """Decode some files. For each the result says what it is, or why it is refused."""
+        answers, _ = self._ask(_request("check", 0, max_pixels, NO_DEPTHS), files) if files else ([], b"")
         return [ImageError(*answer) if len(answer) == 2 else _checked(*answer) for answer in answers]
 
     def pixels(self, data: bytes, size: int, max_pixels: int, depths: Depths = NO_DEPTHS) -> NDArray[np.uint8]:
@@ -111,8 +116,8 @@ class Decoders:
         Raises:
             BadImage: it cannot be decoded.
         """
-        made = self._one(_asked("pixels", size, max_pixels, depths), data)
-        return np.frombuffer(made, np.uint8).reshape(size, size, 3)
+        pixels = self._only_result(_request("pixels", size, max_pixels, depths), data)
+        return np.frombuffer(pixels, np.uint8).reshape(size, size, 3)
 
     def thumbnail(self, data: bytes, size: int, max_pixels: int, depths: Depths = NO_DEPTHS) -> bytes:
         """As ``imaging.thumbnail``.
@@ -120,38 +125,38 @@ class Decoders:
         Raises:
             BadImage: it cannot be decoded.
         """
-        return self._one(_asked("thumbnail", size, max_pixels, depths), data)
+        return self._only_result(_request("thumbnail", size, max_pixels, depths), data)
 
-    def _one(self, asked: dict[str, Any], data: bytes) -> bytes:
-        (answer,), made = self._ask(asked, [data])
+    def _only_result(self, request: Request, data: bytes) -> bytes:
+        (answer,), result = self._ask(request, [data])
         if answer:
             code, message = answer
             raise BadImage(message, code if code in _OF_THE_DECODER else "bad_image")
-        return made
+        return result
 
-    def _ask(self, asked: dict[str, Any], files: Sequence[bytes]) -> tuple[list[Any], bytes]:
+    def _ask(self, request: Request, files: Sequence[bytes]) -> tuple[list[Answer], bytes]:
         code = 0
         for _ in range(_TRIES):
             with self._free:
-                decoder = self._taken()
+                decoder = self._acquire()
                 try:
-                    answer = decoder.ask(asked, files)
+                    answer = decoder.ask(request, files)
                 except (EOFError, OSError):
-                    code = self._ended(decoder)
+                    code = self._discard(decoder)
                 except BaseException:
                     decoder.kill()
-                    self._ended(decoder)
+                    self._discard(decoder)
                     raise
                 else:
                     self._idle.append(decoder)
                     return answer
-            if len(files) > 1:  # which one was it? each gets a decoder for itself
-                return [self._ask(asked, [file])[0][0] for file in files], b""
+            if len(files) > 1:  # any of them may have caused it, so each is decoded by itself
+                return [self._ask(request, [file])[0][0] for file in files], b""
             if -code not in _FROM_OUTSIDE:
                 break
         return [self._refusal(code)], b""
 
-    def _taken(self) -> _Decoder:
+    def _acquire(self) -> _Decoder:
         with self._lock:
             if self._closed:
                 raise RuntimeError("the decoders are closed")
@@ -162,10 +167,10 @@ class Decoders:
         try:
             decoder.wait_until_ready()
         except EOFError:
-            raise RuntimeError(f"a decoder did not start: exit code {self._ended(decoder)}") from None
+            raise RuntimeError(f"a decoder did not start: exit code {self._discard(decoder)}") from None
         return decoder
 
-    def _ended(self, decoder: _Decoder) -> int:
+    def _discard(self, decoder: _Decoder) -> int:
         code = decoder.end()
         with self._lock:
             self._all.discard(decoder)
@@ -180,7 +185,7 @@ class Decoders:
         return [_CRASHED, f"the decoder crashed over it ({how})"]
 
     def close(self) -> None:
-        """End all of them; who waits for one gets a ``RuntimeError``."""
+        """End all decoders; a thread that waits for one gets a ``RuntimeError``."""
         with self._lock:
             self._closed = True
             for decoder in self._all:

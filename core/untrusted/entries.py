@@ -1,4 +1,4 @@
-"""Files of a hostile archive or folder: what they may be named, what kind of thing they may be, and how much of them is read."""
+"""Files of an untrusted archive or folder: which names and kinds of file are allowed, and how many bytes are read."""
 
 import re
 import stat
@@ -8,7 +8,7 @@ from typing import IO
 
 from core.errors import BadArchive
 
-IGNORED = "ignored"  # code of a file that is passed over (``formats.is_ignored``); only its number is told
+IGNORED = "ignored"  # code of a file that is passed over (``formats.is_ignored``); only the number of such files is reported
 _NAME_LENGTH, NAME_DEPTH = 1024, 32
 _ARCHIVE_MAGIC = (b"PK\x03\x04", b"PK\x05\x06", b"\x1f\x8b", b"BZh", b"\xfd7zXZ\x00", b"7z\xbc\xaf\x27\x1c", b"Rar!")
 _FREE_BYTES = 64 << 20  # may be unpacked however well they were packed
@@ -18,7 +18,7 @@ _FREE_BYTES = 64 << 20  # may be unpacked however well they were packed
 class Entry:
     """A file of an archive: its bytes, or the code and reason for which they are refused.
 
-    ``other_path`` is for where another file has ``path``, which bytes that are no UTF-8 were read as.
+    ``other_path`` is used where another file has ``path`` already; it differs where the name's bytes were not UTF-8.
     """
 
     path: str
@@ -72,14 +72,17 @@ class Budget:
 
 @dataclass(frozen=True)
 class Refusal:
+    """Why a file is refused; ``code`` is stable."""
+
     code: str
     reason: str
 
-    def at(self, path: str) -> Entry:
+    def entry(self, path: str) -> Entry:
         return Entry(path[:_NAME_LENGTH], code=self.code, reason=self.reason)
 
 
 def refuse_name(name: str) -> Refusal | None:
+    """Why a path is refused; ``None`` where it is not."""
     if len(name) > _NAME_LENGTH or name.count("/") > NAME_DEPTH:
         return Refusal("unsafe_path", f"a path of more than {_NAME_LENGTH:,} characters or {NAME_DEPTH} folders")
     parts = re.split(r"[/\\]", name)
@@ -91,6 +94,7 @@ def refuse_name(name: str) -> Refusal | None:
 
 
 def refuse_kind(mode: int) -> Refusal | None:
+    """Why a file of this mode (``st_mode``) is refused; ``None`` where it is not."""
     kind = stat.S_IFMT(mode)
     if kind == stat.S_IFLNK:
         return Refusal("link", "a link; only files are allowed")
@@ -99,7 +103,8 @@ def refuse_kind(mode: int) -> Refusal | None:
     return None
 
 
-def read(name: str, file: IO[bytes], max_bytes: int) -> Entry:
+def read_entry(name: str, file: IO[bytes], max_bytes: int) -> Entry:
+    """Read a file of at most ``max_bytes``; larger ones and archives are refused."""
     data = file.read(max_bytes + 1)
     if len(data) > max_bytes:
         return Entry(name, code="too_large", reason=f"more than {max_bytes:,} bytes, which is the most allowed")
@@ -109,6 +114,7 @@ def read(name: str, file: IO[bytes], max_bytes: int) -> Entry:
 
 
 def parents(name: str) -> Iterator[str]:
+    """All folders above a path, the innermost first."""
     while "/" in name.rstrip("/"):
         name = name.rstrip("/").rpartition("/")[0]
         yield name

@@ -16,11 +16,11 @@ _NO_TEXT = re.compile(r"[\0\ud800-\udfff]")
 
 
 def rows(data: bytes) -> Iterator[tuple[int, dict[str, str]]]:
-    """The cells of each row by the names of their columns, with the row's number; empty rows say nothing.
+    """The cells of each row by the names of their columns, with the row's number; empty rows are skipped.
 
     A table is in UTF-8, or in UTF-16 with a byte order mark. Its first line names its columns, in any order, and shows
-    what separates cells: commas, semicolons or tabs. A cell ends in its line, so that a quote that is not closed cannot
-    swallow the next one. Rows and columns are counted from 1, as spreadsheets do.
+    what separates cells: commas, semicolons or tabs. No cell spans lines, so that a quote that is not closed
+    cannot swallow the next row. Rows and columns are counted from 1, as spreadsheets do.
 
     Raises:
         BadLabels: anything else; the message names row and column.
@@ -42,12 +42,12 @@ def rows(data: bytes) -> Iterator[tuple[int, dict[str, str]]]:
 
 
 def place(row: int, column: str | int) -> str:
-    """Where in a table something is."""
+    """A position in a table, in words."""
     return f"row {row}, column {column}"
 
 
 def _text(data: bytes) -> str:
-    """Bytes that are no text become lone surrogates, which are refused where they are."""
+    """Decode a table. Bytes that are not text become lone surrogates, so that they can be refused with their row and column."""
     if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         rest = "\udc00" if len(data) % 2 else ""
         return data[: len(data) & ~1].decode("utf-16", "surrogatepass") + rest
@@ -55,17 +55,17 @@ def _text(data: bytes) -> str:
 
 
 def _header(line: str, row: int) -> tuple[str, Sequence[str]]:
-    """What separates the cells, and the columns' names."""
+    """The separator of cells, and the names of the columns."""
     bad = _NO_TEXT.search(line)
     if bad:
-        raise BadLabels(f"{place(row, 1)}: {_wrong(bad.group())}; a table is in UTF-8, or in UTF-16 with a byte order mark")
-    found: list[tuple[int, list[str]]] = []
+        raise BadLabels(f"{place(row, 1)}: {_fault(bad.group())}; a table is in UTF-8, or in UTF-16 with a byte order mark")
+    candidates: list[tuple[int, list[str]]] = []
     for separator in _SEPARATORS:
         names = [name.strip().lower() for name in next(csv.reader([line[:1000]], delimiter=separator), [])]
         if len(names) == 2 and set(names) in COLUMNS:
             return separator, names
-        found.append((len(_NAMES & set(names)), names))
-    known, names = max(found, key=lambda one: one[0])
+        candidates.append((len(_NAMES & set(names)), names))
+    known, names = max(candidates, key=lambda candidate: candidate[0])
     wanted = "the first line of the CSV must be path,label or image_id,label, with commas, semicolons or tabs between"
     extra = next((number for number, name in enumerate(names) if name not in _NAMES or name in names[:number]), len(names) - 1)
     named = f"; {names[extra][:100]!r} is one column too many" if known and len(names) > 2 else ""
@@ -85,11 +85,11 @@ def _cells(line: str, separator: str, row: int, names: Sequence[str]) -> list[st
         raise BadLabels(f"{place(row, names[column] if column < len(names) else column + 1)}: {what}") from error
     for column, cell in enumerate(cells):
         if bad := _NO_TEXT.search(cell):
-            raise BadLabels(f"{place(row, names[column] if column < len(names) else column + 1)}: {_wrong(bad.group())}")
+            raise BadLabels(f"{place(row, names[column] if column < len(names) else column + 1)}: {_fault(bad.group())}")
     return cells
 
 
-def _wrong(character: str) -> str:
+def _fault(character: str) -> str:
     if character == "\0":
         return "NUL is not allowed"
     byte = ord(character) - 0xDC00

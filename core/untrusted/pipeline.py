@@ -1,4 +1,4 @@
-"""Many files are checked by several decoders at once, and their order stays."""
+"""Checks many files with several decoders at once and keeps their order."""
 
 from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -24,17 +24,21 @@ class _Batch(Generic[T]):
 
 
 class Pipeline(Generic[T]):
-    """Has files checked by several decoders at once and hands their items back in the order in which they came."""
+    """Has files checked by several decoders at once and returns their items in the order in which they were put in."""
 
     def __init__(self, decoders: Decoders, max_pixels: int) -> None:
         self._decoders, self._max_pixels = decoders, max_pixels
-        self._threads = ThreadPoolExecutor(decoders.most, "decoding")  # each waits for one decoder
+        self._threads = ThreadPoolExecutor(decoders.max_processes, "decoding")  # each waits for one decoder
         self._batch: _Batch[T] = _Batch()
         self._running: deque[_Batch[T]] = deque()
         self._bytes = 0
 
     def put(self, item: T, file: bytes, refused: ImageError | None = None) -> list[tuple[T, Checked | ImageError]]:
-        """Take an item, which waits for its turn only where it is ``refused`` already; returns those that are done."""
+        """Add an item; returns the items that are done.
+
+        Args:
+            refused: why the item is refused already; it is not decoded and only keeps its place in the order.
+        """
         self._batch.items.append((item, refused))
         if refused is None:
             self._batch.files.append(file)
@@ -43,20 +47,20 @@ class Pipeline(Generic[T]):
         if len(self._batch.items) >= _BATCH_FILES or self._batch.bytes >= _BATCH_BYTES:
             self._send()
         done: list[tuple[T, Checked | ImageError]] = []
-        while len(self._running) > 2 * self._decoders.most or (self._running and self._bytes > _AHEAD_BYTES):
-            done += self._oldest()
+        while len(self._running) > 2 * self._decoders.max_processes or (self._running and self._bytes > _AHEAD_BYTES):
+            done += self._finish_oldest()
         return done
 
-    def rest(self) -> list[tuple[T, Checked | ImageError]]:
-        """All that were put in and have not come out."""
+    def drain(self) -> list[tuple[T, Checked | ImageError]]:
+        """Wait for all items that were put in and not returned yet, and return them."""
         self._send()
         done: list[tuple[T, Checked | ImageError]] = []
         while self._running:
-            done += self._oldest()
+            done += self._finish_oldest()
         return done
 
     def close(self) -> None:
-        """Wait for nothing; the decoders are closed."""
+        """Close the decoders without waiting for what is running."""
         self._decoders.close()
         self._threads.shutdown(cancel_futures=True)
 
@@ -66,7 +70,7 @@ class Pipeline(Generic[T]):
             self._running.append(self._batch)
             self._batch = _Batch()
 
-    def _oldest(self) -> list[tuple[T, Checked | ImageError]]:
+    def _finish_oldest(self) -> list[tuple[T, Checked | ImageError]]:
         batch = self._running.popleft()
         assert batch.answers is not None
         answers = iter(batch.answers.result())

@@ -11,7 +11,7 @@ from typing import IO, cast
 from core.errors import BadArchive
 from core.ground.formats import is_ignored
 from core.ground.names import clean, escaped
-from core.untrusted.entries import IGNORED, Budget, Entry, parents, read, refuse_kind, refuse_name
+from core.untrusted.entries import IGNORED, Budget, Entry, parents, read_entry, refuse_kind, refuse_name
 
 _LONG_HEADERS = (tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.SOLARIS_XHDTYPE, tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK)
 _LONG_HEADER_BYTES = 32 << 10  # Python's parser takes time by the square of it: 2 s
@@ -20,8 +20,8 @@ _READ_BYTES = 128 << 10
 
 
 class _Header(tarfile.TarInfo):
-    """A tar header that does not believe in names of gigabytes, does not make gigabytes of zeros, and does not take damage
-    for the archive's end."""
+    """A tar header that refuses names of gigabytes and sparse files, which could unpack to gigabytes of zeros, and reports damage
+    instead of taking it for the end of the archive."""
 
     @classmethod
     def fromtarfile(cls, tarfile_: tarfile.TarFile) -> "_Header":
@@ -44,7 +44,7 @@ class _Header(tarfile.TarInfo):
 
 
 class _Counted(io.RawIOBase):
-    """A stream that counts what is read of it, skipped files among it."""
+    """A stream that counts all bytes that are read from it, including those of skipped files."""
 
     def __init__(self, file: IO[bytes], budget: Budget) -> None:
         self._file, self._budget = file, budget
@@ -82,7 +82,7 @@ def tar_entries(archived: IO[bytes], kind: str, budget: Budget) -> Iterator[Entr
             mode = stat.S_IFREG if member.isreg() else stat.S_IFLNK if member.issym() or member.islnk() else stat.S_IFIFO
             refusal = refuse_name(name) or (None if member.isdir() else refuse_kind(mode))
             if refusal:
-                yield refusal.at(name)
+                yield refusal.entry(name)
                 continue
             occupied.update(parents(name))
             if member.isdir():
@@ -90,7 +90,7 @@ def tar_entries(archived: IO[bytes], kind: str, budget: Budget) -> Iterator[Entr
                 continue
             file = archive.extractfile(member)
             if file is not None:
-                entry = read(name, file, budget.limits.file_bytes)
+                entry = read_entry(name, file, budget.limits.file_bytes)
                 yield replace(entry, other_path=other) if other != name else entry
     for folder, name in folders.items():
         if folder not in occupied:

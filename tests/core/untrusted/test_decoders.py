@@ -115,7 +115,7 @@ def test_many_threads_share_a_few_processes(decoders: Decoders) -> None:
         found = list(pool.map(lambda file: decoders.pixels(file, 16, BIG), files))
     for file, pixels in zip(files, found, strict=True):
         assert np.array_equal(pixels, np.asarray(imaging.decode(file)))
-    assert len(processes()) <= decoders.most
+    assert len(processes()) <= decoders.max_processes
 
 
 def test_closing_frees_who_waits(decoders: Decoders, slow: bytes) -> None:
