@@ -1,4 +1,4 @@
-"""Everything that can be wrong with a request or a file. ``code`` is stable; the message names what is allowed.
+"""The errors that a request or a file can cause. ``code`` is stable; the message names what is allowed.
 
 DomainError
   NotFound            DatasetNotFound, JobNotFound, ModelNotFound, ImageNotFound, FileNotInModel, KeyNotFound,
@@ -9,7 +9,7 @@ DomainError
   TooLarge
   StaleAttempt        a worker that lost its job
 
-Stopped is no error: a job's work ends early, as it was told to.
+Stopped is not an error: it ends the work of a job that was cancelled or lost, or whose worker shuts down.
 """
 
 
@@ -71,7 +71,7 @@ class BadParameters(BadRequest):
 
 
 class TooFewImages(BadRequest):
-    """Of a dataset, for training."""
+    """A dataset has too few images for training."""
 
     code = "too_few_images"
 
@@ -141,7 +141,7 @@ class NoCheckpoints(Conflict):
 
 
 class CannotContinue(Conflict):
-    """A job that has no checkpoint to go on from, or not in the way asked for."""
+    """A job that has no checkpoint to continue from, or cannot be continued with these parameters."""
 
     code = "cannot_continue"
 
@@ -155,7 +155,7 @@ class DataDirInUse(Conflict):
 
 
 class StaleAttempt(DomainError):
-    """This worker no longer owns the job: it was swept, cancelled or taken over. Stop at once and write nothing."""
+    """This worker no longer owns the job, which was requeued, cancelled or taken over. It must stop at once and write nothing."""
 
     code = "stale_attempt"
 

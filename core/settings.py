@@ -1,4 +1,4 @@
-"""Settings, the only place that reads the environment (``ANCHORHOOD_*``)."""
+"""Settings. Only this module reads the environment (``ANCHORHOOD_*``)."""
 
 import os
 import sys
@@ -78,7 +78,7 @@ class Settings(BaseSettings):
         """The database's URL, with its password.
 
         Raises:
-            BadSettings: the URL is none, or the password's file cannot be read.
+            BadSettings: the URL is not valid, or the password's file cannot be read.
         """
         try:
             url = make_url(self.database_url or URL.create("sqlite", database=str(self.layout.rows)))
@@ -96,8 +96,8 @@ class Settings(BaseSettings):
     def socket(self) -> Path:
         """The embedded Valkey's socket in the data folder, as this process can reach it.
 
-        An address holds about a hundred bytes, and a URL only UTF-8: where the folder's path is no such, the folder is kept open
-        and called by its number.
+        The address of a socket holds about a hundred bytes, and a URL only UTF-8. Where the folder's path is longer or not UTF-8,
+        the folder is kept open and the socket is reached through the number of its descriptor.
 
         Raises:
             BadSettings: the path is too long here for a socket.
@@ -127,6 +127,6 @@ class Settings(BaseSettings):
 def _is_utf8(path: Path) -> bool:
     try:
         str(path).encode()
-    except UnicodeEncodeError:  # what os.fsdecode made of other bytes
+    except UnicodeEncodeError:  # the path has bytes that are not UTF-8, which os.fsdecode escaped
         return False
     return True

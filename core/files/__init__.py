@@ -1,2 +1,2 @@
-"""What lies on the disk and how it gets there: published folders, shards, manifests, packed texts, a full disk.
-Files that readers may have open are never changed, only written anew and renamed; rows are no concern of this folder."""
+"""Files on the disk: the layout of the data folder, published folders, shards, manifests, packed texts, a full disk.
+A file that a reader may have open is never changed, only replaced by renaming. The database is not used here."""

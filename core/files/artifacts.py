@@ -1,4 +1,4 @@
-"""Publishing files: written aside, fsynced, renamed into place. Nobody ever sees half of a folder."""
+"""Publishing folders: they are written elsewhere, synced and renamed into place, so that no reader sees an incomplete one."""
 
 import os
 import shutil
@@ -8,7 +8,7 @@ from core.ground.durable import sync
 
 
 def sync_tree(folder: Path) -> None:
-    """Put every file and folder below ``folder`` on the disk for good."""
+    """Sync every file and folder below ``folder`` to the disk."""
     for parent, _, names in os.walk(folder):
         for name in names:
             sync(Path(parent, name))
@@ -16,7 +16,7 @@ def sync_tree(folder: Path) -> None:
 
 
 def publish(staged: Path, final: Path) -> None:
-    """Rename a finished folder to its final name, on the same file system, and make that last.
+    """Rename a finished folder to its final name, on the same file system, and sync the rename.
 
     Raises:
         FileExistsError: something is there already: published folders are immutable.
@@ -30,7 +30,7 @@ def publish(staged: Path, final: Path) -> None:
 
 
 def fresh_folder(path: Path) -> Path:
-    """An empty folder, whatever was there before."""
+    """Create an empty folder; whatever was there before is deleted."""
     shutil.rmtree(path, ignore_errors=True)
     path.mkdir(parents=True)
     return path

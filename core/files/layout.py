@@ -1,5 +1,5 @@
-"""The data folder: every folder and file name in it is built and parsed here (those of runs and models in
-``core/ground/folders.py``, which the trainer knows, too) and nowhere else."""
+"""The data folder. Every folder and file name in it is built and parsed here and nowhere else, except that
+``core/ground/folders.py`` names the files of runs and models, which the trainer uses too."""
 
 import socket
 from collections.abc import Iterable, Iterator
@@ -15,15 +15,15 @@ _MERGED = "+"  # between a model's first folder and the attempt that compacted i
 
 
 def attempt_name(job_id: str, attempt: int) -> str:
-    """The name of what one attempt at a job made, ``<job>-<attempt>``."""
+    """The name of the output of one attempt at a job, ``<job>-<attempt>``."""
     return f"{job_id}-{attempt}"
 
 
 def attempt_of(name: str) -> tuple[str, int]:
-    """The job and the attempt in such a name, or in that of a model's folder.
+    """The job and the attempt in a name by ``attempt_name``, or in the name of a model's folder.
 
     Raises:
-        ValueError: it is no such name.
+        ValueError: the name has no attempt.
     """
     job_id, _, attempt = first_folder(name).rpartition("-")
     return job_id, int(attempt)
@@ -40,57 +40,57 @@ def first_folder(directory: str) -> str:
 
 
 def folders_of_model(folders: Iterable[Path], directory: str) -> list[Path]:
-    """Those of the models' folders that are of one model: the first one, and what compaction made of it.
+    """Those of the given folders that belong to one model: its first folder, and those that compactions made of it.
 
     Args:
-        directory: the name of any of them.
+        directory: the name of any folder of the model.
     """
     return [folder for folder in folders if first_folder(folder.name) == first_folder(directory)]
 
 
 @dataclass(frozen=True)
 class DataFolder:
-    """``ANCHORHOOD_DATA_DIR``. Properties make the folder that they name where it is not there; methods only name."""
+    """``ANCHORHOOD_DATA_DIR``. Properties create the folder that they name where it is missing; methods only name."""
 
     root: Path
 
     @property
     def rows(self) -> Path:
-        """The SQLite file, where the database is no other."""
+        """The SQLite file, used unless another database is configured."""
         return self.root / "anchorhood.sqlite3"
 
     @property
     def uploads(self) -> Path:
         """Uploads until they are validated."""
-        return self.made("uploads")
+        return self.ensure("uploads")
 
     @property
     def datasets(self) -> Path:
-        return self.made("datasets")
+        return self.ensure("datasets")
 
     @property
     def models(self) -> Path:
-        return self.made("models")
+        return self.ensure("models")
 
     @property
     def runs(self) -> Path:
-        return self.made("runs")
+        return self.ensure("runs")
 
     @property
     def attention(self) -> Path:
-        return self.made("attention")
+        return self.ensure("attention")
 
     @property
     def logs(self) -> Path:
-        return self.made("logs")
+        return self.ensure("logs")
 
     @property
     def processes(self) -> Path:
-        """What running processes tell each other: the socket, the lock, signs of life."""
-        return self.made("run")
+        """Files by which running processes communicate: the socket, the lock, signs of life."""
+        return self.ensure("run")
 
-    def made(self, name: str) -> Path:
-        """A folder, made if it is not there."""
+    def ensure(self, name: str) -> Path:
+        """A folder of this name, created where it is missing."""
         path = self.root / name
         path.mkdir(parents=True, exist_ok=True)
         return path
@@ -106,23 +106,23 @@ class DataFolder:
         return self.dataset(dataset_id) / attempt_name(job_id, attempt)
 
     def shard_folders(self, dataset_id: str) -> list[Path]:
-        """Of all attempts, named ``<job>-<attempt>``, in the order of their names."""
+        """The shard folders of all attempts, named ``<job>-<attempt>``, sorted by name."""
         return sorted(self.dataset(dataset_id).glob("*-*"))
 
     def shard_files(self, dataset_id: str) -> Iterator[Path]:
-        """Of all attempts."""
+        """The shards of all attempts."""
         return (path for folder in self.shard_folders(dataset_id) for path in shards_in(folder))
 
     def shards_of_attempt(self, job_id: str, attempt: int) -> Iterator[Path]:
-        """The files that one attempt wrote, whichever dataset it was for."""
+        """The shards that one attempt wrote, of whichever dataset."""
         return self.datasets.glob(f"*/{attempt_name(job_id, attempt)}/{_SHARDS}")
 
     def relative(self, path: Path) -> str:
-        """A path as rows hold it."""
+        """A path relative to the data folder, as rows store it."""
         return str(path.relative_to(self.root))
 
     def file(self, relative: str) -> Path:
-        """The file that a row names."""
+        """The file of a path that a row stores."""
         return self.root / relative
 
     def model(self, directory: str) -> Path:
@@ -130,7 +130,7 @@ class DataFolder:
         return self.root / "models" / directory
 
     def model_folders(self, job_id: str) -> list[Path]:
-        """Of all attempts at a job."""
+        """The models' folders of all attempts at a job."""
         return list(self.models.glob(f"{job_id}-*"))
 
     def job(self, job_id: str) -> Path:
@@ -148,12 +148,12 @@ class DataFolder:
         return self.root / "attention" / model_id
 
     def maps(self, model_id: str, directory: str) -> Path:
-        """The file of attention maps that rows name."""
+        """The file of attention maps in a directory that rows name."""
         return self.attention_of(model_id) / directory / MAPS
 
     @property
     def broker_socket(self) -> Path:
-        """Of the embedded Valkey; its folder may not be there yet."""
+        """The socket of the embedded Valkey; its folder may not exist yet."""
         return self.root / "run" / "valkey.sock"
 
     @property
@@ -163,12 +163,12 @@ class DataFolder:
 
     @property
     def restoring(self) -> Path:
-        """The rows of a backup while they are brought up to date."""
+        """The SQLite file of a backup while it is migrated."""
         return self.processes / "restoring.sqlite3"
 
     @property
     def broker_log(self) -> Path:
-        """What the embedded Valkey says itself."""
+        """The log of the embedded Valkey."""
         return self.processes / "valkey.log"
 
     def drain(self, worker_pid: int) -> Path:
@@ -176,7 +176,7 @@ class DataFolder:
         return self.processes / f"drain-{socket.gethostname()}-{worker_pid}"
 
     def drains(self) -> Iterator[Path]:
-        """Of all workers."""
+        """The drain files of all workers."""
         return self.processes.glob("drain-*")
 
     def alive(self, queue: str) -> Path:
@@ -193,5 +193,5 @@ def shards_in(folder: Path) -> Iterator[Path]:
 
 
 def staged_folder(final: Path) -> Path:
-    """Where what is to appear as ``final`` is made."""
+    """The folder in which the content of ``final`` is built before it is renamed."""
     return final.with_name(f"{final.name}.new")

@@ -36,12 +36,12 @@ class ShardWriter:
         return self.name, offset
 
     def sync(self) -> None:
-        """Put what was added so far on the disk for good."""
+        """Sync everything that was added so far to the disk."""
         self._file.flush()
         os.fsync(self._file.fileno())
 
     def close(self) -> None:
-        """End the shard so that it is on the disk for good."""
+        """End the shard and sync it to the disk."""
         if not self._file.closed:
             self._file.write(bytes(2 * _BLOCK))
             self.sync()

@@ -1,4 +1,4 @@
-"""Many short texts in one memory-mapped file: no memory of its own, and open at once however many there are."""
+"""Many short texts in one memory-mapped file, which opens at once and takes no memory however many they are."""
 
 from collections.abc import Iterable
 from pathlib import Path

@@ -1,2 +1,2 @@
-"""What everything stands on, the trainer included: pictures and their formats, names, processes, logs, parameters, verdicts.
-Needs no database, no settings and no torch; it may import nothing of ours outside this folder."""
+"""Modules that the trainer, too, may use: images and their formats, file names, processes, logs, parameters, verdicts.
+They need no database, no settings and no torch, and import nothing of the project outside this folder."""

@@ -1,11 +1,11 @@
-"""Files that survive a power cut: on the disk for good before anybody relies on them."""
+"""Files that survive a power cut, because they are synced before anything relies on them."""
 
 import os
 from pathlib import Path
 
 
 def sync(path: Path) -> None:
-    """Put a file's data, or the names in a folder, on the disk for good."""
+    """Sync a file's data, or the names in a folder, to the disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -14,7 +14,7 @@ def sync(path: Path) -> None:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a small file so that it is either wholly there or not at all."""
+    """Write a small file so that it is either complete or absent."""
     temporary = path.with_suffix(".tmp")
     with open(temporary, "w", encoding="utf-8") as file:
         file.write(text)

@@ -1,2 +1,2 @@
-"""Jobs: made and ended (lifecycle), taken and owned by workers (protocol), told of (events, reporting), swept up and rung for.
-What a job does lies elsewhere; only its owner writes to it, by ``protocol`` and ``reporting``."""
+"""Jobs: creation and cancelling (lifecycle), ownership by workers (protocol), events and progress, the sweep, the wake-up of
+queues. The work itself lies elsewhere. Only a job's owner writes to it, by ``protocol`` and ``reporting``."""

@@ -1,4 +1,4 @@
-"""Celery, configured so that it can be trusted with a doorbell: messages without content, nothing retried."""
+"""Celery as a doorbell: its messages carry no content and only wake workers, so that nothing is lost with a message."""
 
 import logging
 import os
@@ -13,7 +13,7 @@ from core.settings import Settings
 from core.store.kinds import Queue
 
 TASK = "anchorhood.work"
-_LONGER_THAN_ANY_JOB = 365 * 24 * 3600  # seconds; a message restored while its task runs would only ring in vain
+_LONGER_THAN_ANY_JOB = 365 * 24 * 3600  # seconds; otherwise a message would be delivered again while its task runs
 # RedisError: of commands that are sent past Celery, which translates those of its own.
 _AWAY = (OperationalError, OSError, RedisError)
 # What the command of a Celery worker reads beside CELERY_*: common names, set on many machines for another program.
@@ -23,8 +23,8 @@ log = logging.getLogger(__name__)
 
 
 def make_app(settings: Settings) -> Celery:
-    """The Celery application of this deployment, without tasks. Variables meant for another one are taken out of this process's
-    environment, where Celery would put them before what it is given."""
+    """The Celery application of this deployment, without tasks. Variables for another application are removed from this
+    process's environment, since Celery would prefer them to these settings."""
     for name in list(os.environ):
         if name in _OF_ITS_COMMAND or (name.startswith("CELERY_") and not name.startswith(_OF_ITS_POOL)):
             del os.environ[name]
@@ -48,7 +48,7 @@ def make_app(settings: Settings) -> Celery:
             "visibility_timeout": _LONGER_THAN_ANY_JOB,
             "socket_connect_timeout": 2,
             "socket_timeout": 10,
-            "max_retries": 1,  # a ring must not hold a request up; the consumer reconnects on its own terms
+            "max_retries": 1,  # sending must not delay a request; consumers have reconnection settings of their own
             "interval_start": 0,
             "interval_step": 0.1,
         },
@@ -57,7 +57,7 @@ def make_app(settings: Settings) -> Celery:
 
 
 class Bell:
-    """Rings queues. A lost ring is no loss: the sweep rings again while a claimable job waits."""
+    """Wakes the workers of queues. A message may get lost: the sweep sends another while a claimable job waits."""
 
     def __init__(self, app: Celery) -> None:
         self._app = app

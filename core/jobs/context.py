@@ -1,4 +1,4 @@
-"""What the functions that do a job are given: one object, with the right to write as the job's owner."""
+"""The one object that every function of a job takes; it writes to the database as the job's owner."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -16,13 +16,13 @@ from core.store.kinds import JobStatus
 
 
 class Signals:
-    """What is to reach a job while it runs. Others set it, in a thread that also sends its heartbeats.
+    """Signals to a running job. The thread that sends its heartbeats sets them.
 
     Attributes:
-        cancelled: somebody asked for its end.
+        cancelled: a client asked for its end.
         lost: it has another owner by now, or is over.
         draining: its worker is shutting down, and hands it back.
-        newest_checkpoint: names the furthest checkpoint, where the job makes some; sent with each heartbeat.
+        newest_checkpoint: returns the name of the newest checkpoint, if there is one; sent with each heartbeat.
     """
 
     def __init__(self) -> None:
@@ -35,7 +35,7 @@ class Signals:
 
 @dataclass(frozen=True)
 class JobContext:
-    """Of one attempt at a job, for as long as it runs."""
+    """Everything that one attempt at a job needs while it runs."""
 
     db: Database
     settings: Settings
@@ -55,7 +55,7 @@ class JobContext:
         return self.settings.layout
 
     def go_on(self) -> None:
-        """To be called between two steps of work.
+        """Check that the job may continue; called between two steps of work.
 
         Raises:
             Stopped: the job was cancelled or lost, or its worker is shutting down.

@@ -1,4 +1,4 @@
-"""What happened to jobs, in order."""
+"""The events of jobs, in the order in which they happened."""
 
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple, TypedDict
@@ -27,7 +27,8 @@ class Event(NamedTuple):
 
 
 def append(session: Session, job_id: str, new: Sequence[Event]) -> None:
-    """Number events on from the last; the caller's UPDATE of the job's row in this transaction keeps others out."""
+    """Append events, numbered from the last one on. The caller has updated the job's row in this transaction, which keeps other
+    writers out."""
     last = session.scalar(select(func.max(JobEvent.seq)).where(JobEvent.job_id == job_id)) or 0
     stamp = now()
     for seq, event in enumerate(new, start=last + 1):

@@ -1,4 +1,4 @@
-"""Requests that may be sent again: a client's key names what was made for it the first time."""
+"""Idempotency keys: a request that is sent again with its key gets the job that it made the first time."""
 
 import hashlib
 import json
@@ -18,8 +18,8 @@ def job_once(db: Database, key: str | None, request: object, make: Callable[[Ses
     """The job that ``make`` inserts, or the one that an earlier request with this key made.
 
     Args:
-        key: the client's, for ever bound to this request; without one every request makes a job.
-        request: what was asked, as JSON values.
+        key: the client's key, which stays bound to this request; without a key every request makes a job.
+        request: the content of the request, as a JSON value.
         make: inserts the job in the given transaction.
 
     Returns:
@@ -31,27 +31,27 @@ def job_once(db: Database, key: str | None, request: object, make: Callable[[Ses
     if key is None:
         with db.write() as session:
             return make(session), True
-    asked = hashlib.sha256(json.dumps(request, sort_keys=True).encode()).hexdigest()
+    digest = hashlib.sha256(json.dumps(request, sort_keys=True).encode()).hexdigest()
     try:
         with db.write() as session:
-            earlier = _earlier(session, key, asked)
+            earlier = _earlier(session, key, digest)
             if earlier is not None:
                 return earlier, False
             job = make(session)
-            session.add(IdempotencyKey(key=key, request=asked, job_id=job.id, created_at=now()))
+            session.add(IdempotencyKey(key=key, request=digest, job_id=job.id, created_at=now()))
             return job, True
     except IntegrityError:  # the same key at the same moment, in another process
         with db.read() as session:
-            earlier = _earlier(session, key, asked)
+            earlier = _earlier(session, key, digest)
         if earlier is None:
             raise
         return earlier, False
 
 
-def _earlier(session: Session, key: str, asked: str) -> Job | None:
+def _earlier(session: Session, key: str, digest: str) -> Job | None:
     known = session.get(IdempotencyKey, key)
     if known is None:
         return None
-    if known.request != asked:
+    if known.request != digest:
         raise KeyReused(f"Idempotency-Key {key!r} came before, with another request; it made {known.job_id}")
     return lifecycle.get(session, known.job_id)

@@ -1,4 +1,4 @@
-"""Jobs from their making to an end that needs no owner: created, found, cancelled or failed while they wait."""
+"""What happens to jobs without an owner: they are created, looked up, and cancelled or failed while they wait."""
 
 from typing import Any
 
@@ -52,7 +52,11 @@ def create(
 
 
 def get(session: Session, job_id: str) -> Job:
-    """Raises ``JobNotFound``."""
+    """The job of an id.
+
+    Raises:
+        JobNotFound: there is none.
+    """
     job = session.scalar(select(Job).where(Job.id == job_id))
     if job is None:
         raise JobNotFound(job_id)
@@ -60,7 +64,7 @@ def get(session: Session, job_id: str) -> Job:
 
 
 def makes_dataset(job: Job) -> bool:
-    """Whether a dataset stands or falls with this job, its first validation; later ones add to what is there."""
+    """Whether the job is the first validation of a dataset, which fails with it; later validations only add images."""
     return job.kind == JobKind.INGEST and not job.params.get("adds")
 
 
@@ -71,8 +75,8 @@ def request_cancel(session: Session, job_id: str) -> Job:
         JobNotFound: no such job.
         JobOver: it already succeeded or failed.
     """
-    open_ = update(Job).where(Job.id == job_id, Job.status.in_(UNFINISHED))
-    changes_one(session, open_.values(cancel_requested=True))  # holds the row: its status stays what it is now
+    unfinished = update(Job).where(Job.id == job_id, Job.status.in_(UNFINISHED))
+    changes_one(session, unfinished.values(cancel_requested=True))  # locks the row, so that its status cannot change
     queued = update(Job).where(Job.id == job_id, Job.status == JobStatus.QUEUED)
     if changes_one(session, queued.values(status=JobStatus.CANCELLED, finished_at=now())):
         events.append(session, job_id, [Event("cancelled")])
@@ -99,7 +103,8 @@ def fail_queued(session: Session, job_id: str, error: JobError) -> None:
 
 
 def end_unowned(session: Session, job: Job, error: JobError) -> None:
-    """What the owner of an upload's validation would have done: without one, a job takes back what was added so far."""
+    """Clean up after an upload's validation that ended without an owner: fail the dataset that it was to make, or create a
+    compaction that removes the images added so far."""
     if makes_dataset(job):
         fail_dataset(session, job.dataset_id, error)
     elif job.kind == JobKind.INGEST and job.attempt:

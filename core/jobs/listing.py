@@ -1,4 +1,4 @@
-"""What lists show of jobs: they themselves, their events and their figures."""
+"""Lists of jobs, of their events and of their metrics."""
 
 from collections.abc import Sequence
 
@@ -37,13 +37,14 @@ def jobs(
 
 
 def events(session: Session, job_id: str, limit: int, after: int) -> Page[JobEvent]:
-    """What happened to a job after an event, by the events' numbers, which start at 1."""
+    """The events of a job after the event number ``after``; numbers start at 1."""
     wanted = keyset.following(select(JobEvent).where(JobEvent.job_id == job_id), (JobEvent.seq,), (after,), limit)
     return keyset.page(session.scalars(wanted).all(), limit, lambda row: row.seq)
 
 
 def metrics(session: Session, job_id: str, points: int) -> Sequence[Metric]:
-    """Figures of a job's epochs, in order; of more than ``points`` epochs evenly spaced ones, the first and last among them.
+    """The metrics of a job's epochs, in order. Of more than ``points`` epochs, evenly spaced ones are returned, including the
+    first and the last.
 
     Raises:
         JobNotFound: no such job.

@@ -1,7 +1,7 @@
 """The job protocol of workers: claim, heartbeat, finish, release, each one conditional UPDATE.
 
-The row is the truth and the broker only a doorbell. Every write of an owner carries its attempt and must change exactly
-one row; a stale owner gets ``StaleAttempt`` and stops.
+The job's row decides; the broker only wakes workers. Every write of an owner names its attempt and must change exactly one row;
+an owner that lost the job gets ``StaleAttempt`` and stops.
 """
 
 import time
@@ -22,7 +22,7 @@ from core.store.tables import Job
 
 FRUITLESS_LIMIT = 3
 WORKER_LOST = "worker_lost"
-_RETRY_SECONDS = 0.05  # until a dataset that somebody else is changing is tried again
+_RETRY_SECONDS = 0.05  # between attempts at a dataset that another job is changing
 
 
 @dataclass(frozen=True)
@@ -43,10 +43,10 @@ def claim(db: Database, queue: Queue, worker: str) -> Claim | None:
     """
     while True:
         with db.read() as session:
-            found = session.execute(claimable_jobs(queue).limit(1)).first()
-        if found is None:
+            row = session.execute(claimable_jobs(queue).limit(1)).first()
+        if row is None:
             return None
-        job_id, attempt, kind, request_id = found
+        job_id, attempt, kind, request_id = row
         with db.write() as session:
             free = (Job.id == job_id) & (Job.attempt == attempt) & (Job.status == JobStatus.QUEUED)
             alone = kind not in WRITERS or has_no_other_writer(session, free)
@@ -72,7 +72,7 @@ def has_claimable_job(db: Database, queue: Queue) -> bool:
 
 
 def require_ownership(session: Session, owner: Claim) -> None:
-    """Make sure that until the transaction ends the job has no other owner.
+    """Make sure that the job has no other owner until the transaction ends.
 
     Raises:
         StaleAttempt: the attempt is over.
@@ -86,13 +86,13 @@ def update_owned(session: Session, owner: Claim, **values: object) -> None:
     Raises:
         StaleAttempt: the attempt is over.
     """
-    mine = update(Job).where(Job.id == owner.job_id, Job.attempt == owner.attempt, Job.status == JobStatus.RUNNING)
-    if not changes_one(session, mine.values(values)):
+    owned = update(Job).where(Job.id == owner.job_id, Job.attempt == owner.attempt, Job.status == JobStatus.RUNNING)
+    if not changes_one(session, owned.values(values)):
         raise StaleAttempt(f"attempt {owner.attempt} no longer owns {owner.job_id}")
 
 
 def send_heartbeat(db: Database, owner: Claim, mark: str | None = None) -> bool:
-    """A sign of life, with the name of the newest checkpoint if there is one.
+    """Show that the owner is alive, and store the name of its newest checkpoint if there is one.
 
     Returns:
         Whether the job was asked to cancel.
@@ -104,30 +104,35 @@ def send_heartbeat(db: Database, owner: Claim, mark: str | None = None) -> bool:
 
 def finish(session: Session, owner: Claim, status: JobStatus, *, error: JobError | None = None, **values: object) -> None:
     """End the owned job. Success is refused, as ``StaleAttempt``, once a cancel was asked for."""
-    mine = update(Job).where(Job.id == owner.job_id, Job.attempt == owner.attempt, Job.status == JobStatus.RUNNING)
+    owned = update(Job).where(Job.id == owner.job_id, Job.attempt == owner.attempt, Job.status == JobStatus.RUNNING)
     if status is JobStatus.SUCCEEDED:
-        mine = mine.where(Job.cancel_requested.is_(False))
-    if not changes_one(session, mine.values(status=status, error=error, finished_at=now(), **values)):
+        owned = owned.where(Job.cancel_requested.is_(False))
+    if not changes_one(session, owned.values(status=status, error=error, finished_at=now(), **values)):
         raise StaleAttempt(f"attempt {owner.attempt} cannot end {owner.job_id}")
     events.append(session, owner.job_id, [Event(status, error or {})])
 
 
 def release(db: Database, owner: Claim) -> None:
-    """Hand the job back, for a worker that is shutting down; costs nothing of its tries."""
+    """Put the job back into its queue, for a worker that is shutting down; this does not count as a lost attempt."""
     with db.write() as session:
         update_owned(session, owner, status=JobStatus.QUEUED, worker=None)
         events.append(session, owner.job_id, [Event("queued", {"reason": "its worker is shutting down"})])
 
 
 def abandon(db: Database, owner: Claim, reason: str) -> None:
-    """Give up an attempt that was ended from outside; the job runs again unless that keeps happening without progress."""
+    """End an attempt whose process was ended from outside. The job runs again, unless that happened too often without
+    progress."""
     with db.write() as session:
         if not requeue(session, owner.job_id, Job.attempt == owner.attempt, reason):
             raise StaleAttempt(f"attempt {owner.attempt} no longer owns {owner.job_id}")
 
 
 def requeue(session: Session, job_id: str, condition: ColumnElement[bool], reason: str) -> bool:
-    """Requeue a running job if the condition holds, or end it where it was to be cancelled or has had its tries."""
+    """Requeue a running job if the condition holds; end it instead where a cancel was asked for or too many attempts were lost.
+
+    Returns:
+        Whether the condition held.
+    """
     job = get(session, job_id)
     fruitless = job.fruitless + 1 if job.mark == job.mark_at_claim else 0
     error: JobError | None = None

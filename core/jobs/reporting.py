@@ -1,4 +1,4 @@
-"""What an owner tells of its job while it runs: events, metrics, how far it is."""
+"""What an owner stores about its running job: events, metrics and progress."""
 
 from collections.abc import Sequence
 
@@ -12,7 +12,7 @@ from core.store.columns import now
 from core.store.db import Database
 from core.store.tables import JobEvent, Metric
 
-_OF_ROUNDS = ("round", "warning")  # events of which a round has at most one; a resumed run tells them again
+_OF_ROUNDS = ("round", "warning")  # types of which a round has at most one event; a resumed run writes them again
 
 
 def record_events(db: Database, owner: Claim, new: Sequence[reports.Event], progress: JobProgress | None) -> None:
@@ -50,11 +50,11 @@ def _metric(job_id: str, epoch: reports.Epoch) -> Metric:
 
 
 def record_progress(db: Database, owner: Claim, progress: JobProgress) -> None:
-    """Store how far a job is, and nothing else."""
+    """Store only the progress of a job."""
     with db.write() as session:
         update_owned(session, owner, progress=timestamped(progress))
 
 
 def timestamped(progress: JobProgress) -> JobProgress:
-    """Progress with the time at which it was told."""
+    """Progress with the current time as ``told_at``."""
     return {**progress, "told_at": now().isoformat()}

@@ -1,4 +1,4 @@
-"""Which job may run when: the queue of each kind, and which kinds wait for others on the same dataset."""
+"""Scheduling: the queue of each kind of job, and which kinds wait for others on the same dataset."""
 
 from sqlalchemy import ColumnElement, Select, exists, select
 from sqlalchemy.orm import Session, aliased
@@ -8,7 +8,7 @@ from core.store.kinds import UNFINISHED, DatasetStatus, JobKind, JobStatus, Queu
 from core.store.tables import Dataset, Job
 
 QUEUE_OF = {kind: Queue.TRAINING if kind in SHARD_READERS else Queue.TASKS for kind in JobKind}
-WRITERS = (JobKind.INGEST, JobKind.EMBED, JobKind.COMPACT)  # change a collection, so that one of them runs on it at a time
+WRITERS = (JobKind.INGEST, JobKind.EMBED, JobKind.COMPACT)  # change a dataset, so that only one of them runs on it at a time
 
 
 def claimable_jobs(queue: Queue) -> Select[str, int, str, str | None]:

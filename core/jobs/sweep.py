@@ -23,7 +23,7 @@ _UPLOAD_SECONDS = 24 * 3600  # without a new byte, after which an upload that no
 
 
 class Sweep:
-    """Gives the jobs of silent workers to others, judged by this process's monotonic clock alone."""
+    """Requeues the jobs of workers that send no heartbeat. Only this process's monotonic clock measures the time."""
 
     def __init__(self, db: Database, lost_after: float, clock: Callable[[], float] = time.monotonic) -> None:
         self._db, self._lost_after, self._clock = db, lost_after, clock
@@ -57,7 +57,7 @@ class Sweep:
 
 
 class _Job(NamedTuple):
-    """What of a job decides which files are kept."""
+    """The columns of a job that decide which files are kept."""
 
     id: str
     kind: str
@@ -69,7 +69,7 @@ class _Job(NamedTuple):
 def delete_orphans(db: Database, settings: Settings) -> list[Path]:
     """Delete the files that a crash, or an end without an owner, has left behind; returns their paths.
 
-    Folders are listed before the rows are read, and every row comes before its files do, so that nothing new is taken.
+    Folders are listed before the rows are read, and every row is written before its files, so that no new file is deleted.
     """
     layout = settings.layout
     uploads = list(layout.uploads.iterdir())

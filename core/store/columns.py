@@ -1,4 +1,4 @@
-"""Types of columns, and the values that are made for them: ids and times."""
+"""Types of columns, and new values for them: ids and times."""
 
 import secrets
 from datetime import UTC, datetime
@@ -19,7 +19,7 @@ def new_id(prefix: str) -> str:
 
 
 class UtcDateTime(TypeDecorator[datetime]):
-    """Aware datetimes in UTC, on SQLite too, which keeps no zone."""
+    """Aware datetimes in UTC, also on SQLite, which stores no time zone."""
 
     impl = DateTime(timezone=True)
     cache_ok = True

@@ -63,7 +63,7 @@ class Database:
 
     @contextmanager
     def read(self) -> Iterator[Session]:
-        """A read-only transaction that sees one moment; the objects stay usable after it."""
+        """A read-only transaction on one snapshot of the database. The objects can still be used after it."""
         with Session(self._reader, expire_on_commit=False) as session:
             yield session
 
@@ -77,8 +77,8 @@ class Database:
         """Rows of one small query outside any transaction, at a tenth of the time that a session takes; every search does so.
 
         Args:
-            statement: lives as long as the process, since it is compiled once; its columns are texts and integers.
-            values: of its bound parameters.
+            statement: a constant, since it is compiled once in the life of the process; its columns are texts and integers.
+            values: values of its bound parameters, by name.
         """
         known = self._compiled.get(id(statement))
         if known is None:
@@ -101,9 +101,10 @@ class Database:
             pooled.close()
 
     def make_durable(self) -> None:
-        """Make sure that no power cut undoes what was committed; to be called before the files of deleted rows are deleted.
+        """Sync everything that was committed to the disk, so that a power cut cannot undo it. Called before the files of deleted
+        rows are deleted.
 
-        SQLite does so itself only now and then (``synchronous=NORMAL``). With FULL it would sync this file at every commit.
+        SQLite with ``synchronous=NORMAL`` syncs its log only at checkpoints; ``FULL`` would sync it at every commit.
         """
         wal = Path(f"{self.url.database}-wal")
         if self.url.get_backend_name() == "sqlite" and wal.exists():
@@ -138,7 +139,7 @@ def error_text(error: Exception) -> str:
 
 
 def sqlite_url(path: Path) -> URL:
-    """The URL of an SQLite file, whatever its name: nothing in it is read as a part of a URL."""
+    """The URL of an SQLite file. No character of the path is interpreted as a part of a URL."""
     return URL.create("sqlite", database=str(path))
 
 

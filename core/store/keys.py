@@ -18,7 +18,7 @@ from core.store.tables import ApiKey
 
 _TEXT = re.compile(r"ah_([0-9a-f]{12})_[A-Za-z0-9_-]{43}")
 _LIVE = select(ApiKey.sha256, ApiKey.scope).where(ApiKey.id == bindparam("id"), ApiKey.revoked_at.is_(None))
-_USE_SECONDS = 60  # how exactly the last use is known
+_USE_SECONDS = 60  # within which a second use is not recorded
 
 
 class Scope(StrEnum):
@@ -39,22 +39,22 @@ def generate() -> str:
 
 
 def add(session: Session, name: str, scope: Scope, text: str) -> ApiKey:
-    """Make a key valid. Adding the same text again changes nothing, so that a revoked key stays revoked.
+    """Add a key, which is valid from then on. Adding the same text again changes nothing: a revoked key stays revoked.
 
     Raises:
         BadSettings: ``text`` is no key.
     """
-    found = _TEXT.fullmatch(text)
-    if not found:
+    match = _TEXT.fullmatch(text)
+    if not match:
         raise BadSettings(
             "not a key; `anchorhood keys create` makes one: ah_<12 hexadecimal digits>_<43 letters, digits, - or _>"
         )
-    known = session.get(ApiKey, found[1])
+    known = session.get(ApiKey, match[1])
     if known:
         if not hmac.compare_digest(known.sha256, _digest(text)):
             raise BadSettings(f"another key has the id {known.id}")
         return known
-    key = ApiKey(id=found[1], name=name, scope=scope, sha256=_digest(text), created_at=now())
+    key = ApiKey(id=match[1], name=name, scope=scope, sha256=_digest(text), created_at=now())
     session.add(key)
     session.flush()
     return key
@@ -79,18 +79,18 @@ def revoke(session: Session, key_id: str) -> ApiKey:
 
 
 def required(db: Database) -> bool:
-    """Whether a key was ever made: from then on every request needs one, even when all are revoked."""
+    """Whether requests need a key. They do once any key was made, even when all are revoked."""
     with db.read() as session:
         return session.scalar(select(ApiKey.id).limit(1)) is not None
 
 
 def verify(db: Database, text: str) -> tuple[str, Scope] | None:
     """Id and scope of a valid key, ``None`` for anything else."""
-    found = _TEXT.fullmatch(text)
-    rows = db.look_up(_LIVE, id=found[1]) if found else []
-    if not found or not rows or not hmac.compare_digest(rows[0][0], _digest(text)):
+    match = _TEXT.fullmatch(text)
+    rows = db.look_up(_LIVE, id=match[1]) if match else []
+    if not match or not rows or not hmac.compare_digest(rows[0][0], _digest(text)):
         return None
-    return found[1], Scope(rows[0][1])
+    return match[1], Scope(rows[0][1])
 
 
 def record_use(db: Database, key_id: str) -> None:

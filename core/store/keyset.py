@@ -1,4 +1,4 @@
-"""Lists page by key: a page goes on after the last row of the one before (``WHERE key > last``), never by offset."""
+"""Keyset pagination: a page begins after the last row of the previous page (``WHERE key > last``), never at an offset."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -19,17 +19,17 @@ Key = Sequence[InstrumentedAttribute[int] | InstrumentedAttribute[str] | Instrum
 
 @dataclass(frozen=True)
 class Page(Generic[Row]):
-    """Some rows of a list, and the ``after`` of the following ones; ``None`` where these are the last."""
+    """Some rows of a list, and the ``after`` of the next page; ``None`` where this is the last page."""
 
     rows: Sequence[Row]
     next: str | None
 
 
 def page(rows: Sequence[Row], limit: int, cursor: Callable[[Row], object]) -> Page[Row]:
-    """What ``following`` selected, as a page.
+    """The rows that ``following`` selected, as a page.
 
     Args:
-        cursor: what names a row as the last of a page.
+        cursor: gives the value by which the next page names a row of this one.
     """
     return Page(rows[:limit], str(cursor(rows[limit - 1])) if len(rows) > limit else None)
 
@@ -42,11 +42,11 @@ def following(
     *,
     newest_first: bool = False,
 ) -> Select[*Columns]:
-    """The rows that come after the last one of the page before, in the order of a key, and one more than ``limit``.
+    """The query for the rows of the next page in the order of a key, and for one more, which shows whether another page follows.
 
     Args:
         key: columns whose values together differ in every row.
-        last: the values of that row; ``None`` for the first page.
+        last: the key of the last row of the previous page; ``None`` for the first page.
     """
     if last is not None:
         wanted = wanted.where(_beyond(key, last, newest_first))
@@ -60,7 +60,7 @@ def _beyond(key: Key, last: Sequence[object], newest_first: bool) -> ColumnEleme
 
 
 def row_after(session: Session, table: type[Named], after: str) -> Named:
-    """The last row of the page before, by its id.
+    """The last row of the previous page, by its id.
 
     Raises:
         BadCursor: there is none; perhaps it was deleted since.

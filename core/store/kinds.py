@@ -1,4 +1,4 @@
-"""The words that columns hold: kinds and states."""
+"""The values of columns that hold a kind or a state."""
 
 from enum import StrEnum
 
@@ -26,8 +26,8 @@ class JobStatus(StrEnum):
 
 
 class JobKind(StrEnum):
-    """What a job does: validate an upload, train on a dataset, embed images that were added to it since, classify the whole
-    of it, take the deleted images out of its files, or see where the encoders of a model's rounds look."""
+    """What a job does: validate an upload, train on a dataset, embed images that were added later, classify all images, remove
+    deleted images from files, or compute the attention maps of a model's encoders."""
 
     INGEST = "ingest"
     TRAIN = "train"
@@ -38,7 +38,7 @@ class JobKind(StrEnum):
 
 
 class Queue(StrEnum):
-    """``training`` runs one job at a time on a device, what needs torch; ``tasks`` everything else."""
+    """``training`` runs jobs that need torch, one at a time on a device; ``tasks`` runs everything else."""
 
     TRAINING = "training"
     TASKS = "tasks"

@@ -9,7 +9,7 @@ from core.errors import BadSettings
 
 def config(url: str | URL) -> Config:
     """Alembic's configuration for a database; the scripts lie in the package ``migrations``."""
-    result = Config(attributes={"url": url})  # no option, in whose text % would begin a reference to another
+    result = Config(attributes={"url": url})  # not as an option: there a % would begin a reference to another option
     result.set_main_option("script_location", "migrations:")
     return result
 

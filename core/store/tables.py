@@ -1,5 +1,6 @@
-"""The tables. A row is the truth; files and messages follow it."""
+"""The tables. Where rows, files and messages disagree, the rows are right."""
 
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Any, ClassVar
 
@@ -19,7 +20,12 @@ class Base(DeclarativeBase):
             "pk": "pk_%(table_name)s",
         }
     )
-    type_annotation_map: ClassVar[dict[Any, Any]] = {dict[str, Any]: JSON, str: Text, datetime: UtcDateTime, bytes: LargeBinary}
+    type_annotation_map: ClassVar[Mapping[object, type[JSON | Text | UtcDateTime | LargeBinary]]] = {
+        dict[str, Any]: JSON,
+        str: Text,
+        datetime: UtcDateTime,
+        bytes: LargeBinary,
+    }
 
 
 class Dataset(Base):
@@ -36,10 +42,10 @@ class Dataset(Base):
     duplicates: Mapped[int] = mapped_column(default=0)
     classes: Mapped[int] = mapped_column(default=0)
     bytes: Mapped[int] = mapped_column(BigInteger, default=0)
-    generation: Mapped[int] = mapped_column(default=0)  # bumped by everything that changes an answer
-    label_generation: Mapped[int] = mapped_column(default=0)  # bumped where labels are given or taken
-    depths: Mapped[dict[str, Any]] = mapped_column(default=dict, server_default="{}")  # of its deep images, as core.ground.depths
-    noticed: Mapped[dict[str, Any]] = mapped_column(default=dict, server_default="{}")  # counts by code, as core.ground.notices
+    generation: Mapped[int] = mapped_column(default=0)  # incremented by everything that changes an answer
+    label_generation: Mapped[int] = mapped_column(default=0)  # incremented by every change of labels
+    depths: Mapped[dict[str, Any]] = mapped_column(default=dict, server_default="{}")  # of its deep images: core.ground.depths
+    noticed: Mapped[dict[str, Any]] = mapped_column(default=dict, server_default="{}")  # counts by code: core.ground.notices
     model_id: Mapped[str | None]  # the alias; no foreign key, since models refer to datasets
     dataset_metadata: Mapped[dict[str, Any]] = mapped_column(default=dict)  # a client's own
     error: Mapped[dict[str, Any] | None]
@@ -47,7 +53,7 @@ class Dataset(Base):
 
     @property
     def notices(self) -> list[Notice]:
-        """What its validation did that a person should know."""
+        """What the validation of its files did that a person should know."""
         return messages(self.noticed)
 
 
@@ -130,16 +136,15 @@ class Job(Base):
     error: Mapped[dict[str, Any] | None]
     model_id: Mapped[str | None]
     continues: Mapped[str | None]  # the id of a job whose checkpoints it starts from
-    paces: Mapped[
-        dict[str, Any] | None
-    ]  # of a training that succeeded: how long each step took, as a multiple of what was expected
+    # Of a training that succeeded: how long each step took, as a multiple of the estimate.
+    paces: Mapped[dict[str, Any] | None]
     attempt: Mapped[int] = mapped_column(default=0)
     heartbeat: Mapped[int] = mapped_column(default=0)
     worker: Mapped[str | None]
     cancel_requested: Mapped[bool] = mapped_column(default=False)
     mark: Mapped[str] = mapped_column(default="")  # the newest checkpoint
     mark_at_claim: Mapped[str] = mapped_column(default="")
-    fruitless: Mapped[int] = mapped_column(default=0)  # lost attempts in a row without a newer checkpoint
+    fruitless: Mapped[int] = mapped_column(default=0)  # lost attempts in a row that made no newer checkpoint
     created_at: Mapped[datetime]
     started_at: Mapped[datetime | None]
     finished_at: Mapped[datetime | None]
@@ -165,7 +170,7 @@ class IdempotencyKey(Base):
     __tablename__ = "idempotency_keys"
 
     key: Mapped[str] = mapped_column(primary_key=True)
-    request: Mapped[str]  # SHA-256 of what was asked
+    request: Mapped[str]  # SHA-256 of the request
     job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id", ondelete="CASCADE"))
     created_at: Mapped[datetime]
 

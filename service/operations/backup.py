@@ -87,7 +87,7 @@ def restore(settings: Settings, source: Path) -> dict[str, Any]:
         raise BadRequest(f"{source} is no backup: it has no {ABOUT}")
     with only_one(settings):
         for name in BACKED_UP:
-            if any(settings.layout.made(name).iterdir()):
+            if any(settings.layout.ensure(name).iterdir()):
                 raise BadSettings(f"ANCHORHOOD_DATA_DIR: {settings.root / name} is not empty; restore into an empty data folder")
         rows = settings.layout.restoring
         shutil.copyfile(DataFolder(source).rows, rows)

@@ -179,7 +179,7 @@ def test_metadata_comes_with_an_upload(client: httpx.Client, settings: Settings)
 
 
 def test_metadata_comes_with_a_folder(settings: Settings, db: Database) -> None:
-    roots = settings.layout.made("photographs")
+    roots = settings.layout.ensure("photographs")
     with serving(settings.model_copy(update={"import_roots": str(roots)}), db) as client:
         answer = client.post("/datasets", json={"uri": str(roots), "metadata": {"year": 2026}})
         assert (answer.status_code, answer.json()["metadata"]) == (202, {"year": 2026})
@@ -189,7 +189,7 @@ def test_datasets_of_before_have_no_notes(settings: Settings) -> None:
     from alembic import command
 
     config = migrate.config(settings.database)
-    settings.layout.made(".")
+    settings.layout.ensure(".")
     command.upgrade(config, "0008")
     with Database(settings.database) as db:
         columns = "id, name, status, labels, images, rejected, duplicates, classes, bytes, generation, created_at"
