@@ -26,8 +26,8 @@ class JobStatus(StrEnum):
 
 
 class JobKind(StrEnum):
-    """What a job does: validate an upload, train on a dataset, embed images that were added later, classify all images, remove
-    deleted images from files, or compute the attention maps of a model's encoders."""
+    """What a job does: validate an upload, train on a dataset, embed images that were added to it since, classify the whole
+    of it, take the deleted images out of its files, or see where the encoders of a model's rounds look."""
 
     INGEST = "ingest"
     TRAIN = "train"
