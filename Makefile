@@ -1,7 +1,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 # A core for each process: threads of two trainings that wait for each other spin.
-PYTEST := OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses 2 --dist loadgroup --no-loadscope-reorder
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 SOURCES := anchorhood core service trainer worker migrations benchmarks tests
 
 .PHONY: setup demo serve test test-slow test-compose test-browser check openapi migrate bench-trainer bench-method bench-accuracy bench-augment bench-service bench-page bench-progress screenshots chaos

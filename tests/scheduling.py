@@ -5,11 +5,16 @@ that share a fixture of it. Slow tests that share nothing go one by one to which
 """
 
 import re
+from functools import cache
 from pathlib import Path
 
 import pytest
+from xdist.remote import Producer
+from xdist.scheduler import LoadFileScheduling
 
-_OF_SESSION = ("published",)  # fixtures of which there should be one
+_ROOT = Path(__file__).parents[1]
+_OF_SESSION = re.compile(r"\bpublished: Published\b")  # a fixture of which there should be one
+_SHARED = re.compile(r'scope="(?:module|class|package)"')
 # Begun first, since whatever is begun last alone decides when the whole ends; minutes on two cores.
 _LONG = (
     "published",
@@ -49,30 +54,41 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
     return None
 
 
-def pytest_itemcollected(item: pytest.Item) -> None:
-    """Name the group of tests that stay together: the session's, the file's, or this one alone."""
-    assert isinstance(item, pytest.Function)
-    group = item.nodeid.partition("::")[0]
-    shared = [name for name in _OF_SESSION if name in item.fixturenames]
-    if shared:
-        group = shared[0]
-    elif item.get_closest_marker("slow") and not _shares_a_fixture(item):
-        group = item.nodeid
-    item.add_marker(pytest.mark.xdist_group(group))
+class _Groups(LoadFileScheduling):
+    """Gives the tests of a group to one process.
+
+    pytest-xdist's own groups (``--dist loadgroup``) are lost with pytest 9.2, whose test ids it cannot extend; so a group is told
+    from the file's text, in the process that gives out the work as in those that do it.
+    """
+
+    def _split_scope(self, nodeid: str) -> str:
+        return _group(nodeid)
 
 
-def _shares_a_fixture(item: pytest.Function) -> bool:
-    definitions = item._fixtureinfo.name2fixturedefs.values()  # pytest has no public way to ask
-    return any(each[-1].scope in ("module", "class", "package") for each in definitions)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> _Groups:
+    """The scheduler of ``pytest --numprocesses``, whatever ``--dist`` says."""
+    return _Groups(config, log)
+
+
+@cache
+def _text(path: str) -> str:
+    return (_ROOT / path).read_text(encoding="utf-8")
+
+
+def _group(nodeid: str) -> str:
+    """The name of the tests that stay together with one: those of the session's live system, of its file, or it alone."""
+    path = nodeid.partition("::")[0]
+    if _OF_SESSION.search(_text(path)):
+        return "published"
+    slow = any("slow" in marks for marks in _OF_MODULE.findall(_text(path)))
+    return nodeid if slow and not _SHARED.search(_text(path)) else path
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Long groups first; each group in one piece, and within it the order of the files."""
 
     def place(item: pytest.Item) -> tuple[int, str]:
-        mark = item.get_closest_marker("xdist_group")
-        assert mark
-        group = str(mark.args[0])
+        group = _group(item.nodeid)
         return next((at for at, start in enumerate(_LONG) if group.startswith(start)), len(_LONG)), group.partition("::")[0]
 
     items.sort(key=place)
