@@ -63,11 +63,11 @@ def frames(page: Page, step: str, seconds: float) -> dict[str, float]:
 def scrolled(page: Page, url: str, dataset: str, brief: float) -> dict[str, Any]:
     """Through all thumbnails slowly (a screen or two a second) and as fast as a hand drags the bar."""
     page.goto(f"{url}/#/look/{dataset}")
-    page.locator(".tile.seen").first.wait_for()
+    page.locator(".tile.seen:visible").first.wait_for()  # others are kept hidden, to be used again
     wall = "document.querySelector('.wall')"
     slow = frames(page, f"(part) => {{ {wall}.scrollTop = part * 8000 }}", 8 * brief)
     fast = frames(page, f"(part) => {{ const wall = {wall}; wall.scrollTop = part * wall.scrollHeight }}", 8 * brief)
-    page.locator(".tile.seen").first.wait_for()
+    page.locator(".tile.seen:visible").first.wait_for()  # others are kept hidden, to be used again
     return {"images": page.locator(".tile").first.get_attribute("aria-setsize"), "slow": slow, "fast": fast}
 
 
