@@ -2,6 +2,8 @@
 
 import asyncio
 import re
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import httpx
@@ -14,6 +16,7 @@ from starlette.types import Receive, Send
 from starlette.types import Scope as Asgi
 
 from core.settings import Settings
+from core.store import migrate
 from core.store.db import Database
 from core.store.keys import Scope
 from service.access import SAFE_METHODS, Access, AccessRules, Body, needs, open_to_all
@@ -43,8 +46,12 @@ LONG = {
 
 
 @pytest.fixture
-def app(settings: Settings, db: Database) -> FastAPI:
-    return create_app(settings.model_copy(update={"database_url": db.url.render_as_string(hide_password=False)}))
+def app(settings: Settings) -> Iterator[FastAPI]:
+    """With SQLite alone: who may ask a route is no matter of the database."""
+    migrate.upgrade(settings.database)
+    made = create_app(settings)
+    yield made
+    made.state.context.db.dispose()
 
 
 def ask(app: FastAPI, method: str, path: str, **request: Any) -> httpx.Response:
@@ -52,7 +59,8 @@ def ask(app: FastAPI, method: str, path: str, **request: Any) -> httpx.Response:
         async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://localhost") as client:
             return await client.request(method, path, **request)
 
-    return asyncio.run(asked())
+    with ThreadPoolExecutor(1) as thread:  # Playwright leaves a loop running in that of the tests
+        return thread.submit(asyncio.run, asked()).result()
 
 
 def test_every_route_declares_its_access(app: FastAPI) -> None:

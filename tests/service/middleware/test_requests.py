@@ -4,6 +4,7 @@ import asyncio
 import json
 import socket
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import httpx
@@ -229,7 +230,8 @@ def test_a_body_that_stops_coming_is_given_up() -> None:
         sent.append(message)
 
     scope = {"type": "http", "method": "POST", "path": "/datasets", "raw_path": b"/datasets", "query_string": b"", "headers": []}
-    asyncio.run(Limits(app, Settings(), idle_seconds=0.05)(scope, never, send))
+    with ThreadPoolExecutor(1) as thread:  # Playwright leaves a loop running in that of the tests
+        thread.submit(asyncio.run, Limits(app, Settings(), idle_seconds=0.05)(scope, never, send)).result()
     assert sent[0]["status"] == 408
 
 
