@@ -1,6 +1,5 @@
 """Multipart uploads, streamed to disk as they arrive and refused at the first bytes that cannot be an archive."""
 
-import hashlib
 import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
@@ -167,9 +166,3 @@ async def _receive(request: Request, path: Path, max_bytes: int, images: bool) -
         receiver.abandon()
         raise
     return receiver.upload
-
-
-def sha256_of(path: Path) -> str:
-    """The SHA-256 of a file's bytes, in hexadecimal digits."""
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

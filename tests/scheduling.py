@@ -18,7 +18,6 @@ _SHARED = re.compile(r'scope="(?:module|class|package)"')
 # Begun first, since whatever is begun last alone decides when the whole ends; minutes on two cores.
 _LONG = (
     "published",
-    "tests/service/routes/test_conformance.py",
     "tests/e2e/test_kill.py",
     "tests/e2e/test_backup.py",
     "tests/service/operations/test_backup.py",
@@ -32,6 +31,11 @@ _LONG = (
 )
 _OF_MODULE = re.compile(r"^pytestmark = .*", re.MULTILINE)
 _SCHEMATHESIS = "schemathesis.pytest.plugin"
+
+
+@cache
+def _text(path: Path) -> str:
+    return path.read_text(encoding="utf-8")
 
 
 def _left_out(config: pytest.Config, mark: str) -> bool:
@@ -48,7 +52,7 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
     """A file all of whose tests bear a mark that is left out is not imported."""
     if collection_path.suffix == ".py" and collection_path.name.startswith("test_"):
-        own = _OF_MODULE.search(collection_path.read_text(encoding="utf-8"))
+        own = _OF_MODULE.search(_text(collection_path))
         if own and any(_left_out(config, mark) for mark in re.findall(r"pytest\.mark\.(\w+)", own.group())):
             return True
     return None
@@ -70,18 +74,14 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> _Groups
     return _Groups(config, log)
 
 
-@cache
-def _text(path: str) -> str:
-    return (_ROOT / path).read_text(encoding="utf-8")
-
-
 def _group(nodeid: str) -> str:
     """The name of the tests that stay together with one: those of the session's live system, of its file, or it alone."""
     path = nodeid.partition("::")[0]
-    if _OF_SESSION.search(_text(path)):
+    text = _text(_ROOT / path)
+    if _OF_SESSION.search(text):
         return "published"
-    slow = any("slow" in marks for marks in _OF_MODULE.findall(_text(path)))
-    return nodeid if slow and not _SHARED.search(_text(path)) else path
+    slow = any("slow" in marks for marks in _OF_MODULE.findall(text))
+    return nodeid if slow and not _SHARED.search(text) else path
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from core.ground.durable import sync
-from core.ground.folders import Position, checkpoint_name, parse_checkpoint_name
+from core.ground.folders import Position, checkpoint_name, checkpoints_in, parse_checkpoint_name
 
 KEEP = 2  # newest within the round under way; the end of every round is always kept
 
@@ -25,21 +25,15 @@ def save(folder: Path, position: Position, state: dict[str, Any]) -> Path:
     path = folder / checkpoint_name(position, _digest(temporary))
     os.replace(temporary, path)
     sync(folder)
-    passing = [old for at, old in found(folder) if not at.ends_round]
+    passing = [old for at, old in checkpoints_in(folder) if not at.ends_round]
     for old in passing[:-KEEP]:
         old.unlink(missing_ok=True)
     return path
 
 
-def found(folder: Path) -> list[tuple[Position, Path]]:
-    """Checkpoints in a folder by position, oldest first, not verified."""
-    named = ((parse_checkpoint_name(path.name), path) for path in folder.glob("*.pt"))
-    return sorted((name[0], path) for name, path in named if name)
-
-
 def newest(folders: Iterable[Path]) -> tuple[Position, Path] | None:
     """The furthest intact checkpoint in any of the folders; damaged ones are passed over."""
-    everything = sorted((entry for folder in folders for entry in found(folder)), reverse=True)
+    everything = sorted((entry for folder in folders for entry in checkpoints_in(folder)), reverse=True)
     return next(((position, path) for position, path in everything if intact(path)), None)
 
 
@@ -59,15 +53,15 @@ def load(path: Path) -> dict[str, Any]:
 
 def round_ends(folder: Path) -> list[tuple[int, Path]]:
     """(round, path) of the intact checkpoints at the end of each round."""
-    return [(at.round - 1, path) for at, path in found(folder) if at.ends_round and intact(path)]
+    return [(at.round - 1, path) for at, path in checkpoints_in(folder) if at.ends_round and intact(path)]
 
 
 def adopt_round_ends(folders: Iterable[Path], into: Path) -> None:
     """Bring earlier attempts' round ends into this attempt's folder, by a hard link where possible."""
     into.mkdir(parents=True, exist_ok=True)
-    have = {at for at, _ in found(into)}
+    have = {at for at, _ in checkpoints_in(into)}
     for folder in folders:
-        for at, path in found(folder):
+        for at, path in checkpoints_in(folder):
             if at.ends_round and at not in have and intact(path):
                 have.add(at)
                 try:

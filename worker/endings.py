@@ -8,6 +8,7 @@ import time
 from core.collections import continuation
 from core.collections.intake import end_failed
 from core.errors import StaleAttempt
+from core.ground.folders import RunFolder
 from core.jobs import protocol
 from core.jobs.context import JobContext
 from core.store.db import AWAY
@@ -68,8 +69,8 @@ def fail_for_room(context: JobContext) -> None:
 def _delete_all_but_checkpoints(context: JobContext) -> None:
     """The files of a job that was cancelled; a training can go on from its checkpoints, where it has one."""
     home = context.layout.job(context.job_id)
-    useless = home.glob("*/model") if context.claim.kind is JobKind.TRAIN and continuation.newest(home) else [home]
-    for path in useless:
+    goes_on = context.claim.kind is JobKind.TRAIN and continuation.newest(home)
+    for path in [RunFolder(attempt).model for attempt in home.glob("*")] if goes_on else [home]:
         shutil.rmtree(path, ignore_errors=True)
 
 

@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 
 from core.collections import datasets
 from core.errors import BadParameters, CannotContinue, DatasetNotReady
-from core.ground.folders import RunFolder, parse_checkpoint_name
+from core.ground.folders import RunFolder, checkpoints_of_job
 from core.ground.parameters import MOST_ROUNDS
 from core.jobs import lifecycle
 from core.jobs.uses import continued_by
@@ -33,15 +33,15 @@ class Plan:
 
 
 def newest(home: Path) -> Path | None:
-    """The furthest checkpoint of any attempt at a job, by its name."""
-    checkpoints = [path for path in home.glob("*/checkpoints/r*.pt") if parse_checkpoint_name(path.name)]
-    return max(checkpoints, key=lambda path: path.name, default=None)
+    """The furthest checkpoint of any attempt at a job, by its position."""
+    checkpoints = checkpoints_of_job(home)
+    return checkpoints[-1][1] if checkpoints else None
 
 
 def newest_position(home: Path) -> str | None:
-    """The position in the training of the furthest checkpoint, from its name."""
-    furthest = newest(home)
-    return furthest.name.rpartition("-")[0] if furthest else None
+    """The position in the training of the furthest checkpoint."""
+    checkpoints = checkpoints_of_job(home)
+    return str(checkpoints[-1][0]) if checkpoints else None
 
 
 def continuation_kind(settings: Settings, job: Job) -> ContinuationKind | None:

@@ -1,8 +1,9 @@
 """Pages of datasets, and of their images, refused files, models and attention maps."""
 
 from collections.abc import Sequence
+from typing import TypeVar
 
-from sqlalchemy import select
+from sqlalchemy import Select, select
 from sqlalchemy.orm import Session
 
 from core.collections import datasets as one_dataset
@@ -12,6 +13,8 @@ from core.store import keyset
 from core.store.keyset import Page
 from core.store.tables import Attention, Dataset, Image, Label, Model, Rejection
 
+Created = TypeVar("Created", Dataset, Model)
+
 
 def datasets(session: Session, limit: int, after: str | None, name: str | None) -> Page[Dataset]:
     """Datasets in the order of their creation, perhaps only those of a name.
@@ -20,10 +23,7 @@ def datasets(session: Session, limit: int, after: str | None, name: str | None) 
         BadCursor: ``after`` is the id of none.
     """
     wanted = select(Dataset) if name is None else select(Dataset).where(Dataset.name == name)
-    last = None if after is None else keyset.row_after(session, Dataset, after)
-    position = None if last is None else (last.created_at, last.id)
-    rows = session.scalars(keyset.following(wanted, (Dataset.created_at, Dataset.id), position, limit)).all()
-    return keyset.page(rows, limit, lambda row: row.id)
+    return _in_order_of_creation(session, Dataset, wanted, limit, after)
 
 
 def models(session: Session, limit: int, after: str | None, dataset_id: str | None) -> Page[Model]:
@@ -33,10 +33,7 @@ def models(session: Session, limit: int, after: str | None, dataset_id: str | No
         BadCursor: ``after`` is the id of none.
     """
     wanted = select(Model) if dataset_id is None else select(Model).where(Model.dataset_id == dataset_id)
-    last = None if after is None else keyset.row_after(session, Model, after)
-    position = None if last is None else (last.created_at, last.id)
-    rows = session.scalars(keyset.following(wanted, (Model.created_at, Model.id), position, limit)).all()
-    return keyset.page(rows, limit, lambda row: row.id)
+    return _in_order_of_creation(session, Model, wanted, limit, after)
 
 
 def images(
@@ -94,3 +91,12 @@ def attention(session: Session, model_id: str, limit: int, after: int) -> Page[A
     position = (after,) if after else None
     wanted = keyset.following(select(Attention).where(Attention.model_id == model_id), (Attention.image_id,), position, limit)
     return keyset.page(session.scalars(wanted).all(), limit, lambda row: row.image_id)
+
+
+def _in_order_of_creation(
+    session: Session, table: type[Created], wanted: Select[Created], limit: int, after: str | None
+) -> Page[Created]:
+    last = None if after is None else keyset.row_after(session, table, after)
+    position = None if last is None else (last.created_at, last.id)
+    rows = session.scalars(keyset.following(wanted, (table.created_at, table.id), position, limit)).all()
+    return keyset.page(rows, limit, lambda row: row.id)

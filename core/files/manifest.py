@@ -17,7 +17,7 @@ class DamagedModel(RuntimeError):
 def write(folder: Path, content: dict[str, Any]) -> dict[str, Any]:
     """Write the manifest of all other files in ``folder``; returns it."""
     files = {
-        path.name: {"bytes": path.stat().st_size, "sha256": _sha256(path)}
+        path.name: {"bytes": path.stat().st_size, "sha256": sha256_of(path)}
         for path in sorted(folder.iterdir())
         if path.name != ModelFile.MANIFEST
     }
@@ -36,13 +36,14 @@ def read(folder: Path, *, hashes: bool = False) -> dict[str, Any]:
         manifest: dict[str, Any] = finite.loads((folder / ModelFile.MANIFEST).read_text(encoding="utf-8"))
         for name, expected in manifest["files"].items():
             path = folder / name
-            if path.stat().st_size != expected["bytes"] or (hashes and _sha256(path) != expected["sha256"]):
+            if path.stat().st_size != expected["bytes"] or (hashes and sha256_of(path) != expected["sha256"]):
                 raise DamagedModel(f"{path} is not the file that was published")
     except (OSError, ValueError, KeyError) as error:
         raise DamagedModel(f"{folder}: {error}") from error
     return manifest
 
 
-def _sha256(path: Path) -> str:
+def sha256_of(path: Path) -> str:
+    """The SHA-256 of a file's bytes, in hexadecimal digits."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

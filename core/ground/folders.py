@@ -132,3 +132,18 @@ def parse_checkpoint_name(name: str) -> tuple[Position, str] | None:
     """Position and digest, ``None`` of another file's name."""
     match = _CHECKPOINT.fullmatch(name)
     return (Position(*map(int, match.groups()[:3])), match.group(4)) if match else None
+
+
+def checkpoints_in(folder: Path) -> list[tuple[Position, Path]]:
+    """Checkpoints in a folder by position, oldest first, not verified."""
+    named = ((parse_checkpoint_name(path.name), path) for path in folder.glob("*.pt"))
+    return sorted((name[0], path) for name, path in named if name)
+
+
+def checkpoints_of_job(home: Path) -> list[tuple[Position, Path]]:
+    """Those of all attempts at a job, by position, oldest first, not verified.
+
+    Args:
+        home: the folder of its attempts.
+    """
+    return sorted(entry for attempt in home.glob("*") for entry in checkpoints_in(RunFolder(attempt).checkpoints))

@@ -74,10 +74,7 @@ class JobContext:
             StaleAttempt: the attempt is over.
         """
         with self.db.write() as session:
-            if values:
-                protocol.update_owned(session, self.claim, **values)
-            else:
-                protocol.require_ownership(session, self.claim)
+            protocol.update_owned(session, self.claim, **values)
             yield session
 
     @contextmanager

@@ -7,7 +7,7 @@ an owner that lost the job gets ``StaleAttempt`` and stops.
 import time
 from dataclasses import dataclass
 
-from sqlalchemy import ColumnElement, func, select, update
+from sqlalchemy import ColumnElement, Update, func, select, update
 from sqlalchemy.orm import Session
 
 from core.errors import StaleAttempt
@@ -71,23 +71,17 @@ def has_claimable_job(db: Database, queue: Queue) -> bool:
         return session.execute(claimable_jobs(queue).limit(1)).first() is not None
 
 
-def require_ownership(session: Session, owner: Claim) -> None:
-    """Make sure that the job has no other owner until the transaction ends.
-
-    Raises:
-        StaleAttempt: the attempt is over.
-    """
-    update_owned(session, owner, attempt=owner.attempt)
+def _owned(owner: Claim) -> Update:
+    return update(Job).where(Job.id == owner.job_id, Job.attempt == owner.attempt, Job.status == JobStatus.RUNNING)
 
 
 def update_owned(session: Session, owner: Claim, **values: object) -> None:
-    """Write to the job's row as its owner.
+    """Write to the job's row as its owner; without values, only make sure of the ownership for this transaction.
 
     Raises:
         StaleAttempt: the attempt is over.
     """
-    owned = update(Job).where(Job.id == owner.job_id, Job.attempt == owner.attempt, Job.status == JobStatus.RUNNING)
-    if not changes_one(session, owned.values(values)):
+    if not changes_one(session, _owned(owner).values(values or {"attempt": owner.attempt})):
         raise StaleAttempt(f"attempt {owner.attempt} no longer owns {owner.job_id}")
 
 
@@ -104,7 +98,7 @@ def send_heartbeat(db: Database, owner: Claim, mark: str | None = None) -> bool:
 
 def finish(session: Session, owner: Claim, status: JobStatus, *, error: JobError | None = None, **values: object) -> None:
     """End the owned job. Success is refused, as ``StaleAttempt``, once a cancel was asked for."""
-    owned = update(Job).where(Job.id == owner.job_id, Job.attempt == owner.attempt, Job.status == JobStatus.RUNNING)
+    owned = _owned(owner)
     if status is JobStatus.SUCCEEDED:
         owned = owned.where(Job.cancel_requested.is_(False))
     if not changes_one(session, owned.values(status=status, error=error, finished_at=now(), **values)):

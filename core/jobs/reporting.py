@@ -7,7 +7,7 @@ from sqlalchemy import select
 from core.ground import reports
 from core.ground.reports import JobProgress
 from core.jobs import events
-from core.jobs.protocol import Claim, require_ownership, update_owned
+from core.jobs.protocol import Claim, update_owned
 from core.store.columns import now
 from core.store.db import Database
 from core.store.tables import JobEvent, Metric
@@ -18,10 +18,7 @@ _OF_ROUNDS = ("round", "warning")  # types of which a round has at most one even
 def record_events(db: Database, owner: Claim, new: Sequence[reports.Event], progress: JobProgress | None) -> None:
     """Store events of a training with their metrics; what an earlier attempt already stored is left out."""
     with db.write() as session:
-        if progress:
-            update_owned(session, owner, progress=timestamped(progress))
-        else:
-            require_ownership(session, owner)
+        update_owned(session, owner, **({"progress": timestamped(progress)} if progress else {}))
         known = set(session.execute(select(Metric.round, Metric.epoch).where(Metric.job_id == owner.job_id)))
         of_rounds = select(JobEvent.type, JobEvent.data).where(JobEvent.job_id == owner.job_id, JobEvent.type.in_(_OF_ROUNDS))
         known_rounds = {(type_, data["round"]) for type_, data in session.execute(of_rounds)}

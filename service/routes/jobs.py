@@ -10,6 +10,7 @@ from starlette.concurrency import run_in_threadpool
 from core.collections import classifications, continuation, datasets, submission
 from core.collections.submission import Submission, UploadedDataset
 from core.errors import BadRequest
+from core.files.manifest import sha256_of
 from core.jobs import idempotency, lifecycle, listing
 from core.store.keys import Scope
 from core.store.kinds import JobKind, JobStatus, Queue
@@ -22,7 +23,7 @@ from service.paging import AfterId, Limit, answer
 from service.schemas import forms
 from service.schemas.job_bodies import JobBody, JobPage, MetricBody, MetricsBody
 from service.schemas.jobs import ClassifyAll, Continue, JobRequest
-from service.uploads import Upload, received, sha256_of
+from service.uploads import Upload, received
 
 router = APIRouter(tags=["jobs"])
 _JSON_FIELDS = ("params", "metadata")  # of a form

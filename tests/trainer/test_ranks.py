@@ -14,6 +14,7 @@ import torch.distributed as dist
 import torch.nn.functional as F
 from torch import Tensor, multiprocessing
 
+from core.ground.folders import checkpoints_in
 from tests.conftest import picture_zip
 from trainer import checkpoints
 from trainer.backbones.resnet import build_encoder
@@ -140,7 +141,7 @@ def test_a_whole_run_under_torchrun_and_its_continuation_on_one_process(tmp_path
     assert done.stderr.count("decoded") == 1  # one rank reports
     assert len(losses(out)) == 3
     assert (out / "model/encoder.onnx").exists()
-    state = checkpoints.load(checkpoints.found(out / "checkpoints")[-1][1])
+    state = checkpoints.load(checkpoints_in(out / "checkpoints")[-1][1])
     assert state["bank"].shape == (50, 16)
     assert torch.allclose(state["bank"].norm(dim=1), torch.ones(50), atol=1e-5)
     alone = [sys.executable, "-m", "trainer", "run", str(pictures), "--out", str(out), "--add-rounds", "1"]

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+from core.ground.folders import checkpoints_in
 from tests.conftest import picture_zip
 from tests.trainer.runs import SMALL, Whole, embeddings, run_whole
 from trainer import checkpoints
@@ -42,7 +43,7 @@ def test_a_damaged_checkpoint_is_passed_over(pictures: Path, tmp_path: Path, who
     out, _, expected = whole
     folder = tmp_path / "checkpoints"
     shutil.copytree(out / "checkpoints", folder)
-    last = checkpoints.found(folder)[-1][1]
+    last = checkpoints_in(folder)[-1][1]
     data = bytearray(last.read_bytes())
     data[len(data) // 2] ^= 0xFF
     last.write_bytes(data)
@@ -71,7 +72,7 @@ def made_older(out: Path, *parameters: str) -> None:
         return {name: value for name, value in config.items() if name not in parameters}
 
     (out / "config.json").write_text(json.dumps(without(json.loads((out / "config.json").read_text()))))
-    for position, path in checkpoints.found(out / "checkpoints"):
+    for position, path in checkpoints_in(out / "checkpoints"):
         state = checkpoints.load(path)
         path.unlink()
         checkpoints.save(out / "checkpoints", position, {**state, "config": without(state["config"])})
@@ -138,7 +139,7 @@ def test_resume_takes_the_runs_own_parameters(
     assert main([*command, "--resume"]) == 2
     assert "no intact checkpoint to go on from" in capsys.readouterr().err
     shutil.copytree(whole[0], out)
-    checkpoints.found(out / "checkpoints")[-1][1].unlink()
+    checkpoints_in(out / "checkpoints")[-1][1].unlink()
     assert main([*command, "--add-rounds", "1"]) == 2
     assert "not finished yet; --resume goes on with it" in capsys.readouterr().err
     (again := tmp_path / "again").mkdir()

@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from core.ground.folders import checkpoints_in
 from tests.conftest import image_bytes, write_zip
 from tests.trainer.runs import SMALL, Whole, embeddings, run_whole
-from trainer import checkpoints
 from trainer.config import TrainConfig
 from trainer.data.sources import open_source
 from trainer.run import Run
@@ -47,7 +47,7 @@ def after_the_first_round(whole: Path, pictures: Path, out: Path, params: dict[s
     """A run with further parameters that goes on from where the first round of ``whole`` ended."""
     folder = out / "checkpoints"
     shutil.copytree(whole / "checkpoints", folder)
-    for _, path in checkpoints.found(folder)[1:]:
+    for _, path in checkpoints_in(folder)[1:]:
         path.unlink()
     return train(TrainConfig.make({**SMALL, **params}), open_source(pictures), out, extend=True)[1]
 

@@ -16,7 +16,7 @@ from core.files import artifacts, manifest
 from core.files.layout import staged_folder
 from core.ground import finite
 from core.ground.depths import Depths
-from core.ground.folders import ModelFile, RunFolder
+from core.ground.folders import ModelFile, RunFolder, checkpoints_of_job
 from core.settings import Settings
 from core.store.db import Database
 from core.store.tables import Image, Job, Label, Model
@@ -40,7 +40,7 @@ def bring_checkpoints(db: Database, settings: Settings, job: Job, home: Path) ->
     staged = RunFolder(artifacts.fresh_folder(staged_folder(home / "0")))
     staged.checkpoints.mkdir()
     shutil.copyfile(RunFolder.of_checkpoint(furthest).config, staged.config)
-    for path in source.glob("*/checkpoints/r*.pt"):
+    for _, path in checkpoints_of_job(source):
         target = staged.checkpoints / path.name
         if not target.exists():
             try:

@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 from core.collections import continuation, datasets, training
 from core.files import artifacts
 from core.ground import finite, parameters
-from core.ground.folders import RunFolder
+from core.ground.folders import RunFolder, checkpoints_in
 from core.ground.reports import Evaluation, JobProgress, Plan
 from core.jobs import lifecycle, reporting
 from core.jobs.context import JobContext
@@ -138,6 +138,6 @@ def _tidy(home: Path, keep: RunFolder) -> None:
     for path in home.iterdir():
         if path != keep.path:
             shutil.rmtree(path, ignore_errors=True)
-    for path in keep.checkpoints.glob("r*.pt"):
-        if "-e00000-s000000-" not in path.name:
+    for position, path in checkpoints_in(keep.checkpoints):
+        if position.epoch or position.step:
             path.unlink(missing_ok=True)

@@ -20,7 +20,7 @@ from core.store.kinds import JobKind
 from service.middleware.limits import Limits
 from tests.published import Published
 from tests.service.answers import JSON, problem
-from tests.service.serving import pictures, ready_dataset, serving
+from tests.service.serving import pictures, ready_dataset
 
 HALF = b'"\\ud800"'  # half of a character, which UTF-8 cannot hold
 
@@ -28,17 +28,6 @@ HALF = b'"\\ud800"'  # half of a character, which UTF-8 cannot hold
 @pytest.fixture
 def settings(settings: Settings) -> Settings:
     return settings.model_copy(update={"max_image_bytes": 1000, "max_upload_bytes": 1 << 20})
-
-
-@pytest.fixture
-def api(settings: Settings, db: Database) -> Iterator[httpx.Client]:
-    with serving(settings, db) as client:
-        yield client
-
-
-@pytest.fixture
-def dataset(settings: Settings, db: Database) -> str:
-    return ready_dataset(db, settings)
 
 
 def form(request: dict[str, object], content: bytes | None = None) -> dict[str, Any]:

@@ -1,13 +1,11 @@
 """What happens to a job over HTTP: its events as pages and as a stream, its progress, its figures."""
 
 import json
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from typing import Any
 
 import httpx
-import pytest
 from sqlalchemy import update
 
 from core.jobs import lifecycle, protocol, reporting
@@ -17,20 +15,9 @@ from core.store.kinds import JobKind, JobStatus, Queue
 from core.store.tables import Job, Metric
 from tests.core.jobs.reported import PROGRESS, epoch
 from tests.service.answers import problem
-from tests.service.serving import ready_dataset, serving
+from tests.service.serving import ready_dataset
 
 STREAM = {"Accept": "text/event-stream"}
-
-
-@pytest.fixture
-def api(settings: Settings, db: Database) -> Iterator[httpx.Client]:
-    with serving(settings, db) as client:
-        yield client
-
-
-@pytest.fixture
-def dataset(settings: Settings, db: Database) -> str:
-    return ready_dataset(db, settings)
 
 
 def test_a_stream_of_a_job_that_is_over_is_not_connected_to_again(api: httpx.Client, db: Database, dataset: str) -> None:

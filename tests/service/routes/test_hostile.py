@@ -6,7 +6,6 @@ import os
 import signal
 import tarfile
 import zipfile
-from collections.abc import Iterator
 from typing import Any
 
 import httpx
@@ -61,12 +60,6 @@ REFUSED = {
     "print.pdf": b"%PDF-1.4\n",
     "print.eps": b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\n",
 }
-
-
-@pytest.fixture
-def api(settings: Settings, db: Database) -> Iterator[httpx.Client]:
-    with serving(settings, db) as client:
-        yield client
 
 
 def test_images_are_served_as_what_they_are(api: httpx.Client, settings: Settings, db: Database) -> None:

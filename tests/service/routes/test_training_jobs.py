@@ -2,7 +2,6 @@
 verdict stands beside the figures."""
 
 import json
-from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any
 
@@ -22,14 +21,8 @@ from core.store.db import Database
 from core.store.kinds import JobKind, JobStatus, Queue
 from core.store.tables import Image, Job, Model
 from tests.service.answers import problem
-from tests.service.serving import pictures, ready_dataset, serving
+from tests.service.serving import pictures, ready_dataset
 from worker.training.inputs import bring_checkpoints, write_images
-
-
-@pytest.fixture
-def api(settings: Settings, db: Database) -> Iterator[httpx.Client]:
-    with serving(settings, db) as client:
-        yield client
 
 
 @pytest.mark.parametrize(

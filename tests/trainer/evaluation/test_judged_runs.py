@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
+from core.ground.folders import checkpoints_in
 from core.ground.parameters import weights_file
 from tests.conftest import picture_zip
 from tests.trainer.runs import Whole
-from trainer import checkpoints
 from trainer.config import InputError
 from trainer.data.sources import open_source
 from trainer.evaluation.evaluate import Labelled, evaluate
@@ -57,6 +57,6 @@ def test_evaluation_refuses_what_would_mislead(pictures: Path, tmp_path: Path, w
         evaluate(tmp_path, train_set, None)
     unfinished = tmp_path / "unfinished" / "checkpoints"
     shutil.copytree(out / "checkpoints", unfinished)
-    checkpoints.found(unfinished)[-1][1].unlink()
+    checkpoints_in(unfinished)[-1][1].unlink()
     with pytest.raises(InputError, match="only 2 of 3 rounds"):
         evaluate(unfinished.parent, train_set, None)
