@@ -6,7 +6,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, disable_created_metrics, generate_latest, values
@@ -29,7 +29,7 @@ def folder_to_share() -> Iterator[Path]:
     memory = Path("/dev/shm")  # noqa: S108 -- the name is random, and the folder its owner's alone
     home = memory if os.access(memory, os.W_OK) else Path(tempfile.gettempdir())
     for left in home.glob(f"{_PREFIX}*"):
-        with _held(left) as free:
+        with suppress(FileNotFoundError), _held(left) as free:  # another API that starts may be clearing up, too
             if free:
                 shutil.rmtree(left, ignore_errors=True)
     with tempfile.TemporaryDirectory(prefix=_PREFIX, dir=home) as name, _held(Path(name)):

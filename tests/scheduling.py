@@ -69,6 +69,7 @@ class _Groups(LoadFileScheduling):
         return _group(nodeid)
 
 
+@pytest.hookimpl(optionalhook=True)  # none asks where pytest-xdist is left out
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> _Groups:
     """The scheduler of ``pytest --numprocesses``, whatever ``--dist`` says."""
     return _Groups(config, log)

@@ -72,8 +72,15 @@ class ResNet(Encoder):
         else:
             x = self.maxpool(self.relu(self.bn1(self.conv1(images))))
         for stage in self.stages():
-            x = stage(x)
+            x = _full_precision(stage, x) if x.shape[-1] == 1 and torch.is_autocast_enabled(x.device.type) else stage(x)
         return cast(Tensor, x)
+
+
+def _full_precision(stage: nn.Module, x: Tensor) -> Tensor:
+    """The stage without autocast. For a strided convolution over a single pixel oneDNN's bfloat16 leaves the gradient of those
+    weights unwritten that see padding alone (torch 2.14): whatever the memory held, often NaN."""
+    with torch.autocast(x.device.type, enabled=False):
+        return cast(Tensor, stage(x.float()))
 
 
 def _block(kind: Block, inplanes: int, planes: int, stride: int) -> nn.Module:

@@ -7,8 +7,8 @@ import torch
 import torchvision
 from safetensors.torch import load_file, save_file
 
-from trainer.backbones.resnet import ResNet, load_initial_weights
-from trainer.config import ConfigError
+from trainer.backbones.resnet import ResNet, build_encoder, load_initial_weights
+from trainer.config import ConfigError, TrainConfig
 
 
 @pytest.mark.parametrize("backbone", ["resnet18", "resnet34", "resnet50"])
@@ -78,3 +78,17 @@ def test_imagenet_weights_come_from_torchs_cache_or_say_why_not(tmp_path: Path, 
     encoder = ResNet("resnet18", 16, 96)
     load_initial_weights(encoder, "imagenet", "resnet18")
     assert torch.equal(encoder.layer4[1].conv2.weight, theirs.layer4[1].conv2.weight)
+
+
+@pytest.mark.parametrize(("backbone", "side"), [("resnet10", 8), ("resnet10", 16), ("resnet18", 8), ("efficientnet_lite0", 16)])
+def test_in_bfloat16_the_gradient_of_few_pixels_is_finite(backbone: str, side: int) -> None:
+    encoder = build_encoder(TrainConfig(backbone=backbone, dim=8, image_size=side)).to(memory_format=torch.channels_last)
+    images = torch.rand(31, 3, side, side, generator=torch.Generator().manual_seed(0)).contiguous(memory_format=torch.channels_last)
+    for _ in range(3):
+        left_behind = [torch.full((1 << 18,), float("nan")) for _ in range(8)]  # what memory that is not written would hold
+        del left_behind
+        encoder.zero_grad()
+        with torch.autocast("cpu", torch.bfloat16):
+            embeddings = encoder(images)
+        embeddings.float()[:, 0].sum().backward()
+        assert all(bool(torch.isfinite(weights.grad).all()) for weights in encoder.parameters() if weights.grad is not None)
