@@ -34,11 +34,12 @@ def answers(live: Live, dataset: str) -> list[Any]:
 
 
 def check(first: Live, second: Live, tmp_path: Path) -> None:
+    """One model, one job in training and one in the queue are saved from one system and brought into the other."""
     first.start()
     try:
         small = first.upload(picture_zip(tmp_path / "small.zip", 32))
         assert first.finished(first.train(small))["status"] == "succeeded"
-        large = first.upload(picture_zip(tmp_path / "large.zip", 300, first=1000))
+        large = first.upload(picture_zip(tmp_path / "large.zip", 200, first=1000))
         job = first.train(large, **PARAMS)
         waiting = first.train(small)
         in_training(first, job)

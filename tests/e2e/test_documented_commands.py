@@ -15,6 +15,8 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.accuracy import __main__ as accuracy
+from benchmarks.method import __main__ as method
 from tests.conftest import image_bytes, picture_zip
 from tests.e2e.documented import ROOT, commands, every_command
 from tests.live import Live
@@ -99,6 +101,7 @@ TARGETS = {
 }
 REPRODUCTION = [each for each in commands("docs/reproduction.md") if not each.startswith(tuple(REASONS))]
 README = commands("README.md")
+PROGRAMS = {"accuracy": accuracy.main, "method": method.main}
 BENCHMARK = re.compile(r"(?:\.venv/bin/)?python -m benchmarks\.(method|accuracy)(.*)|ONLY=(\w+) make bench-(method|accuracy)")
 
 
@@ -214,12 +217,12 @@ def test_the_page_on_reproduction(place: Path) -> None:
 
 
 @pytest.mark.parametrize("command", [each for each in every_command() if BENCHMARK.fullmatch(each)])
-def test_parts_of_benchmarks_are_there(command: str, tmp_path: Path) -> None:
+def test_parts_of_benchmarks_are_there(command: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """They would take hours; ``--show`` reads what there is, and refuses a part that does not exist."""
     found = BENCHMARK.fullmatch(command)
     assert found
     program, options, only, target = found.groups()
     arguments = shlex.split(options) if program else ["--only", only]
     show = [] if "--show" in arguments else ["--show"]
-    out = run([sys.executable, "-m", f"benchmarks.{program or target}", *arguments, *show, "--work", str(tmp_path)], ROOT)
-    assert out.splitlines()[-1].startswith("{")
+    PROGRAMS[program or target]([*arguments, *show, "--work", str(tmp_path)])
+    assert capsys.readouterr().out.splitlines()[-1].startswith("{")

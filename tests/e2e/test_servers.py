@@ -4,6 +4,7 @@ import os
 import signal
 import time
 from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -17,36 +18,42 @@ from tests.servers import Postgres, Production, Redis
 pytestmark = [pytest.mark.postgres, pytest.mark.redis]
 API_SECONDS = 25  # from SIGTERM to the end of the API, requests included: README
 WORKER_SECONDS = 45  # from SIGTERM to the end of a worker, its checkpoint included
+AWAY_SECONDS = 20  # that a server is away; a silent worker loses its job after 4
 
 
-@pytest.fixture
-def postgres() -> Iterator[Postgres]:
-    server = Postgres()
-    yield server
-    server.close()
-
-
-@pytest.fixture
-def broker() -> Iterator[Redis]:
-    server = Redis()
-    yield server
-    server.close()
-
-
-@pytest.fixture
-def system(tmp_path: Path, postgres: Postgres, broker: Redis) -> Iterator[Production]:
+@contextmanager
+def production(folder: Path) -> Iterator[tuple[Production, Postgres, Redis]]:
     """Made, but not started; neither are the servers."""
-    production = Production(tmp_path / "data", postgres.url, broker.url, checkpoint_seconds=0.5, device="cpu")
-    yield production
-    production.close()
+    with closing(Postgres()) as postgres, closing(Redis()) as broker:
+        with closing(Production(folder / "data", postgres.url, broker.url, checkpoint_seconds=0.5, device="cpu")) as system:
+            yield system, postgres, broker
+
+
+@pytest.fixture(scope="module")
+def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Production, Postgres, Redis]]:
+    """One system for all tests that leave it as well as they found it."""
+    with production(tmp_path_factory.mktemp("servers")) as (system, postgres, broker):
+        postgres.start()
+        broker.start()
+        system.migrate()
+        system.start()
+        yield system, postgres, broker
 
 
 @pytest.fixture
-def started(system: Production, postgres: Postgres, broker: Redis) -> Production:
-    postgres.start()
-    broker.start()
-    system.migrate()
-    return system.start()
+def started(servers: tuple[Production, Postgres, Redis]) -> Production:
+    assert servers[0].get("/readyz") == {"status": "ok", "missing": []}
+    return servers[0]
+
+
+@pytest.fixture
+def postgres(servers: tuple[Production, Postgres, Redis]) -> Postgres:
+    return servers[1]
+
+
+@pytest.fixture
+def broker(servers: tuple[Production, Postgres, Redis]) -> Redis:
+    return servers[2]
 
 
 @pytest.fixture
@@ -79,25 +86,26 @@ def test_an_emptied_broker_loses_no_job(started: Production, broker: Redis, pict
         require_one_success(started, job)
 
 
-def test_startup_in_any_order(system: Production, postgres: Postgres, broker: Redis, pictures: Path) -> None:
+def test_startup_in_any_order(tmp_path: Path, pictures: Path) -> None:
     """API and workers first, then the broker, then the database, then its tables: no process is started again."""
-    system.start()
-    not_ready = system.client.get("/readyz")
-    assert (not_ready.status_code, not_ready.json()["missing"]) == (503, ["database"])
-    refused = system.client.post("/datasets", files={"file": pictures.read_bytes()})
-    assert (refused.status_code, refused.json()["code"]) == (503, "database_unavailable")
-    broker.start()
-    postgres.start()
-    assert system.client.get("/readyz").status_code == 503
-    system.migrate()
-    wait_for(lambda: system.client.get("/readyz").status_code == 200, "the API to be ready", 20)
-    assert system.get("/readyz") == {"status": "ok", "missing": []}
-    require_one_success(system, system.train(system.upload(pictures)))
-    assert all(service.process is not None and service.process.poll() is None for service in system.services)
+    with production(tmp_path) as (system, postgres, broker):
+        system.start()
+        not_ready = system.client.get("/readyz")
+        assert (not_ready.status_code, not_ready.json()["missing"]) == (503, ["database"])
+        refused = system.client.post("/datasets", files={"file": pictures.read_bytes()})
+        assert (refused.status_code, refused.json()["code"]) == (503, "database_unavailable")
+        broker.start()
+        postgres.start()
+        assert system.client.get("/readyz").status_code == 503
+        system.migrate()
+        wait_for(lambda: system.client.get("/readyz").status_code == 200, "the API to be ready", 20)
+        assert system.get("/readyz") == {"status": "ok", "missing": []}
+        require_one_success(system, system.train(system.upload(pictures)))
+        assert all(service.process is not None and service.process.poll() is None for service in system.services)
 
 
 def test_the_database_goes_away_and_comes_back(started: Production, postgres: Postgres, pictures: Path) -> None:
-    """For a minute, many times the silence after which a worker's job is given to another."""
+    """For five times the silence after which a worker's job is given to another."""
     job = started.train(started.upload(pictures), epochs_first=30, epochs=30)
     in_training(started, job)
     postgres.service.stop(signal.SIGKILL)
@@ -107,7 +115,7 @@ def test_the_database_goes_away_and_comes_back(started: Production, postgres: Po
     assert (not_ready.status_code, not_ready.json()["missing"]) == (503, ["database"])
     for answer in (started.client.get(f"/jobs/{job}"), started.client.post("/jobs", json={"dataset_id": "ds_0"})):
         assert (answer.status_code, answer.json()["code"]) == (503, "database_unavailable")
-    time.sleep(max(0.0, 60 - (time.monotonic() - gone)))
+    time.sleep(max(0.0, AWAY_SECONDS - (time.monotonic() - gone)))
     postgres.start()
     wait_for(lambda: started.client.get("/readyz").status_code == 200, "the API to be ready", 20)
     require_one_success(started, job)
@@ -118,7 +126,7 @@ def test_the_broker_goes_away_and_comes_back(started: Production, broker: Redis,
     broker.service.stop(signal.SIGKILL)
     assert started.get("/readyz") == {"status": "degraded", "missing": ["broker"]}
     job = started.train(dataset)  # accepted, though nobody can be told
-    time.sleep(60)
+    time.sleep(AWAY_SECONDS)
     assert started.get("/readyz") == {"status": "degraded", "missing": ["broker"]}
     assert started.get(f"/jobs/{job}")["status"] == "queued"
     broker.start()

@@ -54,6 +54,7 @@ def test_weights_of_a_model_bring_their_shape(db: Database, settings: Settings, 
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("db", ["sqlite"], indirect=True)  # tests/worker/test_label_states.py trains on both
 def test_what_is_worse_than_its_start_is_not_published(db: Database, settings: Settings) -> None:
     dataset = ready_dataset(db, settings, pictures(60))
 

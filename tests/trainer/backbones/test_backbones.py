@@ -83,7 +83,9 @@ def test_imagenet_weights_come_from_torchs_cache_or_say_why_not(tmp_path: Path, 
 @pytest.mark.parametrize(("backbone", "side"), [("resnet10", 8), ("resnet10", 16), ("resnet18", 8), ("efficientnet_lite0", 16)])
 def test_in_bfloat16_the_gradient_of_few_pixels_is_finite(backbone: str, side: int) -> None:
     encoder = build_encoder(TrainConfig(backbone=backbone, dim=8, image_size=side)).to(memory_format=torch.channels_last)
-    images = torch.rand(31, 3, side, side, generator=torch.Generator().manual_seed(0)).contiguous(memory_format=torch.channels_last)
+    images = torch.rand(31, 3, side, side, generator=torch.Generator().manual_seed(0)).contiguous(
+        memory_format=torch.channels_last
+    )
     for _ in range(3):
         left_behind = [torch.full((1 << 18,), float("nan")) for _ in range(8)]  # what memory that is not written would hold
         del left_behind
