@@ -4,7 +4,7 @@ import os
 import signal
 import time
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -24,9 +24,11 @@ AWAY_SECONDS = 20  # that a server is away; a silent worker loses its job after 
 @contextmanager
 def production(folder: Path) -> Iterator[tuple[Production, Postgres, Redis]]:
     """Made, but not started; neither are the servers."""
-    with closing(Postgres()) as postgres, closing(Redis()) as broker:
-        with closing(Production(folder / "data", postgres.url, broker.url, checkpoint_seconds=0.5, device="cpu")) as system:
-            yield system, postgres, broker
+    with ExitStack() as stack:
+        postgres = stack.enter_context(closing(Postgres()))
+        broker = stack.enter_context(closing(Redis()))
+        system = Production(folder / "data", postgres.url, broker.url, checkpoint_seconds=0.5, device="cpu")
+        yield stack.enter_context(closing(system)), postgres, broker
 
 
 @pytest.fixture(scope="module")
