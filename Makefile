@@ -27,7 +27,7 @@ migrate: setup
 	$(BIN)/anchorhood migrate
 
 test: setup
-	$(PYTEST)
+	$(PYTEST) --numprocesses 3  # the tests of the live system wait for it
 
 test-slow: setup
 	$(PYTEST) -m 'slow or postgres or redis'

@@ -43,7 +43,7 @@ def compute_maps(context: JobContext) -> None:
     artifacts.fresh_folder(run.path)
     listed = run.images
     named = sorted({id_ for pair in pairs for id_ in pair})
-    write_images(context.db, context.settings, job.dataset_id, listed, named, depths=snapshot.model.depths)
+    write_images(context, job.dataset_id, listed, named, depths=snapshot.model.depths)
     live = {json.loads(line)["id"] for line in listed.read_text(encoding="utf-8").splitlines()}
     pairs = [pair for pair in pairs if live.issuperset(pair)]  # others were deleted meanwhile
     staged = artifacts.fresh_folder(run.maps)

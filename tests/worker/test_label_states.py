@@ -15,7 +15,6 @@ from core.ground import finite
 from core.ground.folders import RunFolder
 from core.jobs import lifecycle, protocol
 from core.jobs.context import JobContext
-from core.jobs.protocol import Claim
 from core.settings import Settings
 from core.store import migrate
 from core.store.db import Database
@@ -103,12 +102,16 @@ def train(db: Database, settings: Settings, trained: Path | None) -> Path:
     with db.read() as session:
         job = lifecycle.get(session, owner.job_id)
     context, folder = JobContext(db, settings, owner), RunFolder(run)
-    publish(context, folder, judged(db, owner, job, run), _relay(context, job, folder))
+    publish(context, folder, judged(context, job, run), _relay(context, job, folder))
     return trained
 
 
-def judged(db: Database, owner: Claim, job: Job, run: Path) -> Any:
-    config = {"run": str(run), "data": str(run / "images.jsonl"), "labels": write_labels(db, job.dataset_id, run / "labels.json")}
+def judged(context: JobContext, job: Job, run: Path) -> Any:
+    config = {
+        "run": str(run),
+        "data": str(run / "images.jsonl"),
+        "labels": write_labels(context, job.dataset_id, run / "labels.json"),
+    }
     (run / "evaluate.json").write_text(json.dumps(config))
     result = run / "evaluation.json"
     assert main(["evaluate", "--config", str(run / "evaluate.json"), "--out", str(result), "--device", "cpu"]) == 0

@@ -12,6 +12,8 @@ from core.ground import finite
 from core.ground.folders import RunFolder
 from core.ground.verdict import verdict
 from core.jobs import lifecycle, protocol
+from core.jobs.context import JobContext
+from core.jobs.protocol import Claim
 from core.settings import Settings
 from core.store.columns import now
 from core.store.db import Database
@@ -39,18 +41,19 @@ def model_row(db: Database, settings: Settings, folder: Path) -> str:
 def test_weights_of_a_model_bring_their_shape(db: Database, settings: Settings, tmp_path: Path) -> None:
     folder = settings.root / "models" / "job_1-1"
     init = model_row(db, settings, folder)
-    params = trainer_params(db, settings, {"init": init, "dim": 4, "image_size": None, "seed": 1}, None)
+    context = JobContext(db, settings, Claim("job_2", 1, JobKind.TRAIN))
+    params = trainer_params(context, {"init": init, "dim": 4, "image_size": None, "seed": 1}, None)
     weights = str(folder / "encoder.safetensors")
     assert params == {**CONFIG, "device": settings.device, "init": weights, "dim": 4, "seed": 1}
     with pytest.raises(BadParameters, match="init: there is no model mdl_2"):
-        trainer_params(db, settings, {"init": "mdl_2"}, None)
+        trainer_params(context, {"init": "mdl_2"}, None)
     (tmp_path / "config.json").write_text(finite.dumps({**CONFIG, "dim": 32}))
-    begun = trainer_params(db, settings, {"init": "mdl_2"}, RunFolder(tmp_path))  # deleted since that training began
+    begun = trainer_params(context, {"init": "mdl_2"}, RunFolder(tmp_path))  # deleted since that training began
     assert {name: begun[name] for name in CONFIG} == {**CONFIG, "dim": 32}
     (folder / "manifest.json").write_text("{")
     with pytest.raises(BadParameters, match=r"init: .*job_1-1"):
-        trainer_params(db, settings, {"init": init}, None)
-    assert "backbone" not in trainer_params(db, settings, {"init": "imagenet"}, None)
+        trainer_params(context, {"init": init}, None)
+    assert "backbone" not in trainer_params(context, {"init": "imagenet"}, None)
 
 
 @pytest.mark.slow

@@ -17,14 +17,13 @@ from core.files.layout import staged_folder
 from core.ground import finite
 from core.ground.depths import Depths
 from core.ground.folders import ModelFile, RunFolder, checkpoints_of_job
-from core.settings import Settings
-from core.store.db import Database
+from core.jobs.context import JobContext
 from core.store.tables import Image, Job, Label, Model
 
 _SHAPE = ("backbone", "image_size", "dim")  # parameters on which the weights of an encoder depend
 
 
-def bring_checkpoints(db: Database, settings: Settings, job: Job, home: Path) -> None:
+def bring_checkpoints(context: JobContext, job: Job, home: Path) -> None:
     """Make the folder of an attempt 0 out of the job that this one goes on from, by hard links where possible: its checkpoints,
     configuration, and list of images, at the places where they are now.
 
@@ -33,7 +32,7 @@ def bring_checkpoints(db: Database, settings: Settings, job: Job, home: Path) ->
     """
     if (home / "0").exists():
         return
-    source = settings.layout.job(str(job.continues))
+    source = context.layout.job(str(job.continues))
     furthest = continuation.newest(source)
     if furthest is None:
         raise BadParameters(f"the checkpoints of {job.continues} are gone")
@@ -50,12 +49,12 @@ def bring_checkpoints(db: Database, settings: Settings, job: Job, home: Path) ->
     with open(RunFolder.of_checkpoint(furthest).images, encoding="utf-8") as file:
         known = {int(json.loads(line)["id"]) for line in file}
     depths = listed_depths(RunFolder.of_checkpoint(furthest).images)
-    if write_images(db, settings, job.dataset_id, staged.images, among=known, depths=depths) < len(known):
+    if write_images(context, job.dataset_id, staged.images, among=known, depths=depths) < len(known):
         raise BadParameters(f"images that {job.continues} was trained on were deleted; train anew")
     artifacts.publish(staged.path, home / "0")
 
 
-def trainer_params(db: Database, settings: Settings, params: dict[str, Any], begun: RunFolder | None) -> dict[str, Any]:
+def trainer_params(context: JobContext, params: dict[str, Any], begun: RunFolder | None) -> dict[str, Any]:
     """The job's parameters as the trainer takes them: the deployment's device, and a model's weights by their file, which is
     read only where training has not begun, with the shape that they have.
 
@@ -65,12 +64,12 @@ def trainer_params(db: Database, settings: Settings, params: dict[str, Any], beg
     Raises:
         BadParameters: the model is not there, or damaged.
     """
-    result = {"device": settings.device, **params}
+    result = {"device": context.settings.device, **params}
     init = str(params.get("init", ""))
     if init.startswith("mdl_"):
-        with db.read() as session:
+        with context.db.read() as session:
             model = session.get(Model, init)
-        folder = settings.layout.model(model.directory if model else init)
+        folder = context.layout.model(model.directory if model else init)
         result["init"] = str(folder / ModelFile.WEIGHTS)
         if begun:
             shape = finite.loads(begun.config.read_text(encoding="utf-8"))
@@ -92,8 +91,7 @@ def _manifest(folder: Path) -> dict[str, Any]:
 
 
 def write_images(
-    db: Database,
-    settings: Settings,
+    context: JobContext,
     dataset_id: str,
     path: Path,
     only: Sequence[int] | None = None,
@@ -112,8 +110,10 @@ def write_images(
     """
     temporary = path.with_suffix(".tmp")
     count = 0
-    root = os.path.relpath(settings.root, path.parent)  # so that a run goes on where the data folder was moved or restored
-    with db.read() as session, open(temporary, "w", encoding="utf-8") as file:
+    root = os.path.relpath(
+        context.settings.root, path.parent
+    )  # so that a run goes on where the data folder was moved or restored
+    with context.db.read() as session, open(temporary, "w", encoding="utf-8") as file:
         if depths is None:
             depths = datasets.get(session, dataset_id).depths
         for image in _images(session, dataset_id, only):
@@ -154,9 +154,9 @@ def _images(session: Session, dataset_id: str, only: Sequence[int] | None) -> It
     yield from session.scalars(images)
 
 
-def write_labels(db: Database, dataset_id: str, path: Path) -> str:
+def write_labels(context: JobContext, dataset_id: str, path: Path) -> str:
     labelled = select(Label.image_id, Label.label).join(Image, Image.id == Label.image_id)
-    with db.read() as session:
+    with context.db.read() as session:
         labels = dict(session.execute(labelled.where(Image.dataset_id == dataset_id)).all())
     path.write_text(json.dumps(labels), encoding="utf-8")
     return str(path)

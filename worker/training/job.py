@@ -44,7 +44,7 @@ def run_training(context: JobContext) -> None:
     run = context.layout.run(job.id, context.attempt)
     relay = _relay(context, job, run)
     if job.continues:
-        bring_checkpoints(context.db, context.settings, job, home)
+        bring_checkpoints(context, job, home)
     artifacts.fresh_folder(run.path)
     context.signals.newest_checkpoint = lambda: continuation.newest_position(home)
     earlier = sorted((path for path in home.iterdir() if path != run.path and path.is_dir()), key=lambda path: path.name)
@@ -53,11 +53,11 @@ def run_training(context: JobContext) -> None:
         shutil.copyfile(listed, run.images)
     else:
         _require_fit(context, job)
-        write_images(context.db, context.settings, job.dataset_id, run.images)
+        write_images(context, job.dataset_id, run.images)
     begun = continuation.newest(home)
     config = {
         "data": str(run.images),
-        "params": trainer_params(context.db, context.settings, job.params, RunFolder.of_checkpoint(begun) if begun else None),
+        "params": trainer_params(context, job.params, RunFolder.of_checkpoint(begun) if begun else None),
         "resume": [str(path) for path in earlier],
         "extend": bool(job.continues),
     }
@@ -109,12 +109,12 @@ def _evaluate(context: JobContext, run: RunFolder, job: Job, relay: Relay) -> Ev
     relay.follow(run.evaluation_progress)
     relay.enter("loading")
     config = {"run": str(run.path), "data": str(run.images)}
-    config["labels"] = write_labels(context.db, job.dataset_id, run.labels)
+    config["labels"] = write_labels(context, job.dataset_id, run.labels)
     if job.evaluation_dataset_id:
         depths = listed_depths(run.images)  # the black and white that the encoder was trained with
-        write_images(context.db, context.settings, job.evaluation_dataset_id, run.held_out, depths=depths)
+        write_images(context, job.evaluation_dataset_id, run.held_out, depths=depths)
         config["held_out"] = str(run.held_out)
-        config["held_out_labels"] = write_labels(context.db, job.evaluation_dataset_id, run.held_out_labels)
+        config["held_out_labels"] = write_labels(context, job.evaluation_dataset_id, run.held_out_labels)
     run.command("evaluate").write_text(json.dumps(config, indent=2))
     result = run.evaluation
     command = ["evaluate", "--config", str(run.command("evaluate")), "--out", str(result), "--device", context.settings.device]

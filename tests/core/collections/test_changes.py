@@ -144,8 +144,9 @@ def test_training_reads_nothing_of_an_upload_that_goes_on(db: Database, settings
     with db.write() as session:
         lifecycle.create(session, JobKind.TRAIN, dataset_id)
     owner = half_added(db, settings, dataset_id, zipped(tmp_path, range(4, 9)))
-    assert protocol.claim(db, Queue.TRAINING, "w") is not None
-    write_images(db, settings, dataset_id, tmp_path / "images.jsonl")
+    training = protocol.claim(db, Queue.TRAINING, "w")
+    assert training is not None
+    write_images(JobContext(db, settings, training), dataset_id, tmp_path / "images.jsonl")
     end_failed(JobContext(db, settings, owner), JobStatus.CANCELLED, None)
     listed = [json.loads(line) for line in (tmp_path / "images.jsonl").read_text().splitlines()]
     assert len(listed) == 4

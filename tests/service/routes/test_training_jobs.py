@@ -98,7 +98,7 @@ def over(db: Database, settings: Settings, dataset: str, status: JobStatus, roun
     (run / "checkpoints").mkdir(parents=True)
     (run / "checkpoints" / f"r{rounds:02}-e00000-s000000-{'0' * 16}.pt").write_bytes(b"state")
     (run / "config.json").write_text(json.dumps({"rounds": rounds}))
-    write_images(db, settings, dataset, run / "images.jsonl")
+    write_images(JobContext(db, settings, owner), dataset, run / "images.jsonl")
     with db.write() as session:
         values: dict[str, Any] = {}
         if status is JobStatus.SUCCEEDED:
@@ -183,7 +183,7 @@ def test_deleted_images_stop_it_and_added_ones_do_not(api: httpx.Client, db: Dat
     new = api.post(f"/jobs/{job}/continue", json={}).raise_for_status().json()["id"]
     home = settings.root / "runs" / new
     with db.read() as session:
-        bring_checkpoints(db, settings, lifecycle.get(session, new), home)
+        bring_checkpoints(JobContext(db, settings, owner), lifecycle.get(session, new), home)
     assert (home / "0" / "images.jsonl").read_text() == listed.read_text()
     assert [path.name for path in (home / "0" / "checkpoints").iterdir()] == [f"r02-e00000-s000000-{'0' * 16}.pt"]
     api.post(f"/jobs/{new}/cancel").raise_for_status()
