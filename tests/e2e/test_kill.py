@@ -15,13 +15,13 @@ from tests.conftest import image_bytes, picture_zip, write_zip
 from tests.live import Live, wait_for
 
 pytestmark = pytest.mark.slow
-# Long enough to be killed in the middle, short enough to be run several times.
+# Long enough to be killed four times on a fast machine, short enough to be run several times.
 PARAMS = {"rounds": 3, "epochs_first": 20, "epochs": 10, "batch_size": 16, "dim": 16}
 
 
 @pytest.fixture(scope="module")
 def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return picture_zip(tmp_path_factory.mktemp("pictures") / "pictures.zip", 200)
+    return picture_zip(tmp_path_factory.mktemp("pictures") / "pictures.zip", 300)
 
 
 @pytest.fixture
