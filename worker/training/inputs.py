@@ -110,9 +110,8 @@ def write_images(
     """
     temporary = path.with_suffix(".tmp")
     count = 0
-    root = os.path.relpath(
-        context.settings.root, path.parent
-    )  # so that a run goes on where the data folder was moved or restored
+    # Relative, so that a run goes on where the data folder was moved or restored.
+    root = os.path.relpath(context.settings.root, path.parent)
     with context.db.read() as session, open(temporary, "w", encoding="utf-8") as file:
         if depths is None:
             depths = datasets.get(session, dataset_id).depths

@@ -94,7 +94,9 @@ def test_what_a_killed_api_leaves_goes_at_the_next_start(settings: Settings) -> 
         left = folder_of(process.pid)
         ask(url, 3)
     with api(settings) as (url, process):
-        assert folder_of(process.pid) != left
+        folder = folder_of(process.pid)
+        assert folder != left
         assert not left.exists()
         ask(url, 2)
         assert counted(url) == 2
+    assert not folder.exists()
