@@ -72,6 +72,12 @@ def require_one_success(system: Production, job_id: str) -> dict[str, Any]:
     return job
 
 
+def both_workers_wait(broker: Redis) -> bool:
+    """No message is left: a worker asks for the next only when its task is over, and ends up blocked in that question."""
+    with redis.Redis.from_url(broker.url) as client:
+        return sum(each["cmd"] == "brpop" and "b" in each["flags"] for each in client.client_list()) == 2
+
+
 def in_training(system: Production, job: str) -> None:
     wait_for(lambda: any((system.data_dir / "runs" / job).glob("*/checkpoints/r*.pt")), "a checkpoint", 120)
 
@@ -125,6 +131,7 @@ def test_the_database_goes_away_and_comes_back(started: Production, postgres: Po
 
 def test_the_broker_goes_away_and_comes_back(started: Production, broker: Redis, pictures: Path) -> None:
     dataset = started.upload(pictures)
+    wait_for(lambda: both_workers_wait(broker), "the workers to hear what rang at the upload's end", 30)
     broker.service.stop(signal.SIGKILL)
     assert started.get("/readyz") == {"status": "degraded", "missing": ["broker"]}
     job = started.train(dataset)  # accepted, though nobody can be told
