@@ -46,8 +46,6 @@ TRIALS: dict[str, Trials] = {
     "digits": Trials("digits", {**_SCRATCH, **DIGITS_FROM_NOTHING, "epochs": 15, "neighbours": 47}, (*_TEMPERATURES, (1.2, 1.2))),
     "fashion": Trials("fashion", _SHORT, _TEMPERATURES),
     "clothing": Trials("clothing", _CLOTHING, _CLOTHING_TEMPERATURES),
-    # The preset makes every image an anchor, where random anchors are AND itself; here half of them are, in two rounds.
-    "clothing_half": Trials("clothing", {**_CLOTHING, "rounds": 3, "epochs": 3, "select_rate": 0.5}, _CLOTHING_TEMPERATURES),
     "cifar10_10k": Trials("cifar10_10k", _SHORT, _TEMPERATURES),
 }
 # Only whether it runs.
