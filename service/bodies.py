@@ -6,7 +6,7 @@ from typing import TypeVar
 
 from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, ValidationError
-from pydantic_core import from_json
+from pydantic_core import ErrorDetails, from_json
 from starlette.requests import Request
 
 from core.errors import BadRequest, TooLarge
@@ -72,9 +72,17 @@ def validated(kind: type[Model], body: object, where: str | None = "body") -> Mo
         for item, original in zip(problems, error.errors(), strict=True):
             if original["type"] == "extra_forbidden":
                 item["msg"] = _unknown(kind, original["loc"])
+            elif original["type"] == "literal_error" and (near := _near(original)):
+                item["msg"] = f"{original['msg']}; did you mean {near}?"
             elif original["type"] == "value_error":  # in our own words, without pydantic's before them
                 item["msg"] = str(original["ctx"]["error"])
         raise RequestValidationError(problems) from error
+
+
+def _near(error: ErrorDetails) -> str | None:
+    """The allowed value that is spelt most like the one that was given."""
+    allowed = [text.strip(" '") for text in error["ctx"]["expected"].replace(" or ", ", ").split(",")]
+    return next(iter(get_close_matches(str(error["input"]).lower(), allowed, 1)), None)
 
 
 def _unknown(kind: type[BaseModel], place: tuple[int | str, ...]) -> str:

@@ -13,8 +13,9 @@ from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 
 from core.errors import BadArchive, BadRequest, TooLarge
-from core.ground import durable, imaging
-from core.ground.formats import HEADER_BYTES, describe, may_be_image
+from core.ground import durable
+from core.ground.pictures import imaging
+from core.ground.pictures.formats import HEADER_BYTES, describe, may_be_image
 from core.untrusted import archives
 from service.bodies import FIELD_BYTES
 from service.dispositions import file_name

@@ -49,7 +49,7 @@ BREAKS = [
     Break("the trainer imports a new room", {"trainer/__init__.py": "import core.cellar", "core/cellar.py": ""}, {TRAINER, CORE}),
     Break("core imports FastAPI", {"core/store/__init__.py": "import fastapi"}, {HTTP}),
     Break("what the API imports imports torch", {"core/errors.py": "import torch"}, {TORCH}),
-    Break("what a decoder imports imports torch", {"core/ground/imaging.py": "import torch"}, {TORCH, DECODER}),
+    Break("what a decoder imports imports torch", {"core/ground/pictures/imaging.py": "import torch"}, {TORCH, DECODER}),
     Break("a decoder imports SQLAlchemy", {"core/untrusted/decoder.py": "import sqlalchemy"}, {DECODER}),
     Break("a circle", {"core/ground/one.py": "import core.ground.two", "core/ground/two.py": "import core.ground.one"}, {CIRCLE}),
     Break("a circle for types", {"worker/one.py": "import worker.two", "worker/two.py": f"{FOR_TYPES}worker.one"}, {CIRCLE}),

@@ -10,8 +10,8 @@ from dataclasses import asdict, dataclass
 from difflib import get_close_matches
 from typing import Any
 
-from core.ground.parameters import PARAMETERS, TrainingParameters, conflict
-from trainer.presets import PRESETS, default_preset, from_weights
+from core.ground.parameters import PARAMETERS, TrainingParameters, conflict, foreign
+from trainer.presets import PRESETS, default_preset, from_weights, of_method
 
 
 class InputError(ValueError):
@@ -56,10 +56,10 @@ class TrainConfig(TrainingParameters):
             chosen = {name: None if value is None else _check(name, value) for name, value in before.items()}
         else:
             chosen = {**PRESETS[preset], **(from_weights(preset, given["init"]) if pretrained else {})}
-        if given.get("method") == "frozen":
-            chosen |= {"rounds": 1, "epochs_first": 0, "epochs": 1}
+            as_loaded = pretrained and checked.get("epochs_first", chosen.get("epochs_first")) == 0
+            chosen |= of_method(str(checked.get("method", "and")), chosen, as_loaded)
         config = cls(**{**chosen, **checked, "preset": preset})
-        if reason := conflict(vars(config)):
+        if reason := conflict(vars(config)) or foreign(given, config.method):
             raise ConfigError(reason)
         return config
 
@@ -73,7 +73,10 @@ def _check(name: str, value: Any) -> Any:
     allowed = PARAMETERS[name]
     if allowed.choices:
         if value not in allowed.choices:
-            raise ConfigError(f"{name}: {value!r} is not one of {allowed.allowed}")
+            near = get_close_matches(str(value).lower(), allowed.choices, 1)
+            raise ConfigError(
+                f"{name}: {value!r} is not one of {allowed.allowed}" + (f"; did you mean {near[0]}?" if near else "")
+            )
         return value
     if allowed.parts:
         if not isinstance(value, list | tuple) or len(value) != len(allowed.parts):

@@ -1,6 +1,7 @@
 """What a finished run leaves behind: encoder, embeddings, neighbourhoods, metrics and a map, in one folder."""
 
 import itertools
+import math
 import os
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import numpy as np
 import onnxruntime
 import torch
 from numpy.typing import NDArray
+from PIL import Image
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
@@ -24,6 +26,7 @@ PARITY = 1e-4  # largest difference allowed between an ONNX Runtime and a torch 
 MAP_LIMIT = 200_000  # above this the map is a linear projection: t-SNE would take hours
 _STEPS, _EXAGGERATED = 750, 250  # of t-SNE, and those of them with which it begins
 _TOLD_EVERY = 50
+_SAMPLES = 64  # pictures in a grid, a square number
 
 
 def export(config: TrainConfig, run: Run, images: ImageList, folder: Path, progress: Progress | None = None) -> None:
@@ -32,7 +35,7 @@ def export(config: TrainConfig, run: Run, images: ImageList, folder: Path, progr
     Files: ``encoder.onnx``, ``encoder.safetensors``, ``embeddings.npy`` float32 (N, d), ``ids.npy`` int64 (N,),
     ``neighbourhoods.npz`` (``entropy`` float32 (R, N) at the end of each round; ``anchor_round`` int64 (N,), -1 for never;
     ``neighbours`` int64 (N, k), ids of the images an anchor was last trained towards, -1 for none), ``projection.npy``
-    float32 (N, 2), ``metrics.jsonl``.
+    float32 (N, 2), ``metrics.jsonl``; ``samples.png`` of a method that makes up pictures.
 
     Raises:
         RuntimeError: the exported encoder does not agree with the trained one, or an embedding is not finite.
@@ -63,10 +66,24 @@ def export(config: TrainConfig, run: Run, images: ImageList, folder: Path, progr
     with open(folder / ModelFile.METRICS, "w", encoding="utf-8") as file:
         file.writelines(finite.dumps(event) + "\n" for event in run.history if event["type"] == "epoch")
     progress.at("writing", 0.0)
+    if (samples := run.method.samples(_SAMPLES)) is not None:
+        write_grid(samples, folder / ModelFile.SAMPLES)
     encoder = run.encoder.to("cpu").eval()
     save_file({name: value.contiguous() for name, value in encoder.state_dict().items()}, folder / ModelFile.WEIGHTS)
     sample = next(iter(evaluation_batches(images, config.image_size)))[:8]
     export_onnx(encoder, sample, embeddings[:8], folder / ModelFile.ENCODER)
+
+
+def write_grid(pictures: Tensor, path: Path) -> None:
+    """Write pictures as one PNG, in as many rows as columns.
+
+    Args:
+        pictures: uint8 (n n, S, S, 3).
+        path: the file.
+    """
+    count, side = math.isqrt(len(pictures)), pictures.shape[1]
+    grid = pictures.view(count, count, side, side, 3).transpose(1, 2).reshape(count * side, count * side, 3)
+    Image.fromarray(grid.numpy()).save(path, "PNG")
 
 
 class _FromBytes(nn.Module):

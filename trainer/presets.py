@@ -1,8 +1,11 @@
 """The presets: what each puts over the paper's settings (``core.ground.parameters``)."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
+
+from core.ground.methods import METHODS
 
 # Published settings; the paper's text and its released code differ in the schedule and the flip (docs/presets.md).
 _PAPER: dict[str, Any] = {}
@@ -58,3 +61,39 @@ def from_weights(preset: str, init: str) -> dict[str, Any]:
     if preset not in ("quick", "best"):
         return {}
     return {**_ADAPTED, **({"backbone": "efficientnet_lite0"} if init == "imagenet" else {})}
+
+
+# What a method needs or has published otherwise than AND, whatever the preset.
+_OF_METHOD: dict[str, dict[str, Any]] = {
+    # As published, for Adam; what G makes is to look like the images, not like small parts of them in other colours.
+    "bigan": {
+        "learning_rate": 2e-4,
+        "learning_rate_next": 2e-4,
+        "weight_decay": 2.5e-5,
+        "crop_scale": (0.79, 1.0),
+        "colour_jitter": (0.0, 0.0, 0.0, 0.0),
+        "greyscale": 0.0,
+    },
+    # Of lightly's SimCLR on our backbone, batches of 64, 128 and 256 (docs/method.md).
+    "simclr": {"batch_size": 128, "learning_rate": 0.06, "learning_rate_next": 0.06},
+    "splitbrain": {"colour_jitter": (0.0, 0.0, 0.0, 0.0), "greyscale": 0.0},  # it predicts colours: those that are there
+}
+
+
+def of_method(method: str, chosen: Mapping[str, Any], as_loaded: bool) -> dict[str, Any]:
+    """What a method puts over a preset.
+
+    Args:
+        method: its name.
+        chosen: the preset, with what a start from weights changes in it.
+        as_loaded: whether round 0 is the weights that it starts from as they are.
+    """
+    facts = METHODS[method]
+    if not facts.trains:
+        return {"rounds": 1, "epochs_first": 0, "epochs": 1}
+    # What has no head to train adapts the last blocks.
+    head_alone = not facts.trains_head and (as_loaded or chosen.get("trained_blocks") == 0)
+    adapted = {"trained_blocks": 2} if head_alone else {}
+    if as_loaded:
+        return adapted
+    return {**({"rounds": 1} if facts.one_round else {}), **_OF_METHOD.get(method, {}), **adapted}

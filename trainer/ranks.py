@@ -59,6 +59,15 @@ class Ranks:
         lengths = [end - start for start, end in (self.bounds(count, rank) for rank in range(self.size))]
         return torch.cat([rows[:length] for rows, length in zip(parts, lengths, strict=True)])
 
+    def attached(self, part: Tensor, count: int) -> Tensor:
+        """As ``gather``, but this rank's own rows keep their gradient: that of a loss which every rank takes of all rows is
+        whole by them, and those by the weights only have to be added up."""
+        if self.size == 1:
+            return part
+        start, end = self.bounds(count)
+        whole = self.gather(part, count)
+        return torch.cat([whole[:start], part, whole[end:]])
+
     def part_of(self, part: Tensor, source: int, count: int) -> Tensor:
         """The part that rank ``source`` holds, on every rank."""
         if self.size == 1:
@@ -89,6 +98,12 @@ class Ranks:
     def parallel(self, module: nn.Module) -> nn.Module:
         """The module with gradients averaged over the ranks."""
         return module if self.size == 1 else nn.parallel.DistributedDataParallel(module)
+
+    def share_buffers(self, module: nn.Module) -> None:
+        """Take the first rank's buffers, which are those that it saves."""
+        if self.size > 1:
+            for buffer in module.buffers():
+                dist.broadcast(buffer, 0)
 
     def once(self, make: Callable[[], T]) -> T:
         """What ``make`` returns or raises on the first rank, on every rank; it must be picklable."""

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from core.ground import parameters
+from core.ground.methods import METHODS
 from trainer.config import ConfigError, TrainConfig
 
 _FEW, _MANY = 50, 100  # most neighbours: of images whose likeness is still to be learned, and where it is known
@@ -60,11 +61,11 @@ def resolve(config: TrainConfig, count: int, median_side: int) -> TrainConfig:
         ConfigError: too few images, or a device that is not here.
     """
     neighbours = config.neighbours or min(_MANY if config.epochs_first == 0 else _FEW, max(1, count // 30))
-    if reason := parameters.too_few_images(count, neighbours):
+    if reason := parameters.too_few_images(count, neighbours, config.clusters or 0):
         raise ConfigError(reason)
     device = resolve_device(config.device)
     side = config.image_size or _side(median_side, config, device)
-    first = _epochs(count, side, config.preset) if config.epochs_first is None else config.epochs_first
+    first = _first_epochs(config, count, side) if config.epochs_first is None else config.epochs_first
     precision = config.precision
     if precision == "auto":
         precision = "bfloat16" if gains_from_bfloat16(device) else "float32"
@@ -76,6 +77,7 @@ def resolve(config: TrainConfig, count: int, median_side: int) -> TrainConfig:
         epochs_first=first,
         epochs=config.epochs or max(1, first // (3 * max(1, config.rounds - 1))),
         batch_size=min(config.batch_size, count),
+        clusters=config.clusters or max(2, count // 128),
         precision=precision,
         device=str(device),
     )
@@ -112,8 +114,15 @@ def _crop_side(side: int) -> int:
     return min(side, max(32, 32 * round(side * 5 / 7 / 32)))
 
 
+def _first_epochs(config: TrainConfig, count: int, side: int) -> int:
+    """Those of round 0. Every method sees as many images as AND: one of a single round those of all its rounds, one of two views
+    half as many twice."""
+    facts, epochs = METHODS[config.method], _epochs(count, side, config.preset)
+    return math.ceil((epochs + (epochs // 3 if facts.one_round else 0)) / facts.views)
+
+
 def _epochs(count: int, side: int, preset: str) -> int:
-    """Epochs of round 0 for ``quick``: about 1,600,000 images of 16 x 16 in all, from 8 to 200 epochs; ten times as many for
-    ``best``."""
+    """Epochs of AND's round 0 for ``quick``: about 1,600,000 images of 16 x 16 in all, from 8 to 200 epochs; ten times as many
+    for ``best``."""
     images = 16_000_000 if preset == "best" else 1_600_000
     return max(8, min(200, math.ceil(images * (16 / max(side, 16)) ** 2 / count)))

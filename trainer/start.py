@@ -1,4 +1,4 @@
-"""A run that starts from weights as they are: its round 0 trains nothing and is what these weights give."""
+"""A run whose round 0 trains nothing and is what its weights give, those that it starts from or random ones."""
 
 from collections.abc import Collection
 
@@ -35,7 +35,7 @@ def begin_as_loaded(run: Run, config: TrainConfig, images: ImageList, loaded: Co
     assert config.image_size is not None
     missing = [name for name in run.encoder.state_dict() if name not in loaded and not name.startswith(_NOT_LEARNED)]
     missing = [name for name in missing if not name.endswith("num_batches_tracked")]
-    if missing:
+    if missing and config.init != "random":
         raise ConfigError(
             f"init: {config.init} has no weights for {missing[0]} of {config.backbone} at {config.image_size} pixels"
             f" ({len(missing)} are missing), which would stay as drawn at random; leave backbone and image_size out, or set them"
@@ -52,9 +52,14 @@ def begin_as_loaded(run: Run, config: TrainConfig, images: ImageList, loaded: Co
     features = encode_features(run.encoder, batches, device).to(device)
     if not has_head:
         set_principal_head(run.encoder, features, ranks)
-    run.bank.rows = torch.cat([run.encoder.project(block) for block in torch.split(features, _BLOCK)])
+    run.bank.rows = project_all(run.encoder, features)
     if ranks.max((~torch.isfinite(run.bank.rows)).any().float()):
         raise ConfigError(f"init: {config.init} gives values that are not finite for these images")
+
+
+def project_all(encoder: Encoder, features: Tensor) -> Tensor:
+    """Unit vectors (N, d) of features (N, C), however many."""
+    return torch.cat([encoder.project(block) for block in torch.split(features, _BLOCK)])
 
 
 def set_principal_head(encoder: Encoder, features: Tensor, ranks: Ranks) -> None:

@@ -4,26 +4,26 @@ import json
 import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from core.ground.durable import write_text
 from core.ground.folders import Position, RunFolder
+from core.ground.methods import METHODS
 from core.ground.reports import Epoch, Event, Plan, Round, Speed, Warned
 from trainer import checkpoints
-from trainer.anchors import choose_anchors, find_neighbours
+from trainer.anchors import choose_anchors, embed_anew, features_of_all, find_neighbours
 from trainer.backbones.resnet import load_initial_weights
-from trainer.config import TrainConfig
+from trainer.config import ConfigError, TrainConfig
 from trainer.data.augment import Augmentation
 from trainer.data.images import ImageList
 from trainer.data.pixels import PixelStore, open_store
 from trainer.evaluation.diagnostics import collapse_warning, diagnose, entropy_histogram
-from trainer.loss import neighbourhood_loss
+from trainer.methods.method import Batch
+from trainer.methods.splitbrain import require_colour
 from trainer.progress import Progress
 from trainer.randomness import generator
 from trainer.ranks import Ranks
@@ -34,9 +34,6 @@ from trainer.start import begin_as_loaded
 
 class Stopped(Exception):
     """``should_stop`` said so; a checkpoint of the very step was written first."""
-
-
-_DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 
 def train(
@@ -50,6 +47,7 @@ def train(
     should_stop: Callable[[], bool] = lambda: False,
     checkpoint_seconds: float = 15.0,
     progress: Progress | None = None,
+    labels: Sequence[str | None] | None = None,
 ) -> tuple[TrainConfig, Run]:
     """Learn an encoder from unlabelled images; on several ranks, every one of them calls this.
 
@@ -65,6 +63,7 @@ def train(
         should_stop: asked before every step.
         checkpoint_seconds: time between checkpoints within a round.
         progress: told how far preparing and training are, on the first rank.
+        labels: one for each image, ``None`` for none; only the method ``supervised`` reads them.
 
     Returns:
         The resolved configuration and the finished run.
@@ -95,16 +94,21 @@ def train(
     progress = (progress if ranks.leads else None) or Progress()
     epochs_in_all = config.epochs_first + (config.rounds - 1) * config.epochs
     progress.at("starting", 1.0, plan=_sizes(config, images, epochs_in_all))
+    targets = _class_numbers(labels) if METHODS[config.method].reads_labels else None
+    run = Run.start(config, images.fingerprint, count, device, ranks, targets)
+    if METHODS[config.method].needs_colour and not saved:
+        ranks.once(lambda: require_colour(images))
     store = open_store(images, config.crop_size, out_dir, ranks, device, progress=progress)
-    run = Run.start(config, images.fingerprint, count, device, ranks)
     if saved:
         run.restore(saved, config)
     else:
+        if targets is not None:
+            run.history.append(Warned(type="warning", round=0, message=_labels_read(config.method, targets)))
         run.encoder.set_moments(*store.moments())
         loaded = [] if config.init == "random" else load_initial_weights(run.encoder, config.init, config.backbone)
         if config.epochs_first == 0:
             begin_as_loaded(run, config, images, loaded, progress)
-    forward = ranks.parallel(run.encoder)
+    forward = ranks.parallel(run.method)
     resumed_at = asdict(run.position) if saved else None
     tell({"type": "started", "images": count, "config": config.to_json(), "data": store.choice, "resumed_at": resumed_at})
     for event in run.history:
@@ -125,6 +129,8 @@ def train(
         for epoch in range(run.position.epoch, epochs):
             order = torch.randperm(count, generator=generator(config.seed, "order", round_, epoch))
             first = run.position.step
+            if first == 0:
+                run.method.begin_epoch(round_, epoch, lambda: features_of_all(run, config, images))
             steps = order.tensor_split(batches)[first:]
             plan = _plan(config, store, ranks, steps, round_, epoch, first)
             started, waited = time.monotonic(), store.waited
@@ -137,8 +143,11 @@ def train(
                 if stop:
                     raise Stopped
                 progress.at("epochs", (before + epoch + step / batches) / epochs_in_all)
-                set_rate(run.optimiser, config, round_, epoch, epochs, step / batches)
-                _step(config, run, forward, rows, x)
+                set_rate(run.method.optimisers, config, round_, epoch, epochs, step / batches)
+                rows = rows.to(device)
+                omega = None if run.neighbours is None else run.neighbours[rows]
+                batch = Batch(rows, omega, round_, epoch, step, (epoch + step / batches) / epochs)
+                run.epoch_loss += run.method.step(forward, x, batch) * len(rows)
                 run.position = Position(round_, epoch, step + 1)
             seconds = time.monotonic() - started
             speed = Speed(images_per_second=sum(map(len, steps)) / seconds, data_wait=(store.waited - waited) / seconds)
@@ -147,6 +156,20 @@ def train(
         save()
         saved_at = time.monotonic()
     return config, run
+
+
+def _class_numbers(labels: Sequence[str | None] | None) -> Tensor:
+    """int64 (N,): the place of each image's label among all labels in order, -1 for none."""
+    names = sorted({label for label in labels or [] if label is not None})
+    if labels is None or len(names) < 2:
+        raise ConfigError(f"method: supervised learns from labels of two classes or more, and there are {len(names)}")
+    number = {name: place for place, name in enumerate(names)}
+    return torch.tensor([-1 if label is None else number[label] for label in labels])
+
+
+def _labels_read(method: str, targets: Tensor) -> str:
+    read = int((targets >= 0).sum())
+    return f"method {method} READS THE LABELS of {read:,} images: its figures are a ceiling, and on these images worth nothing"
 
 
 def _sizes(config: TrainConfig, images: ImageList, epochs: int) -> Plan:
@@ -158,44 +181,24 @@ def _sizes(config: TrainConfig, images: ImageList, epochs: int) -> Plan:
         "crop_size": config.crop_size,
         "dim": config.dim,
         "rounds": config.rounds,
-        "as_loaded": config.epochs_first == 0,
+        "as_loaded": config.epochs_first == 0 and config.init != "random",
         "images": len(images.images),
         "side": images.median_side,
-        "epochs": epochs,
+        "epochs": epochs * METHODS[config.method].views,
     }
 
 
 def _plan(
     config: TrainConfig, store: PixelStore, ranks: Ranks, steps: Sequence[Tensor], round_: int, epoch: int, first: int
 ) -> Iterator[tuple[Tensor, Augmentation]]:
-    """This rank's part of each step: rows, and how to augment them. Every rank draws for the whole batch."""
+    """This rank's part of each step: rows, and how to augment them, for two views twice. Every rank draws for the whole batch."""
     for step, rows in enumerate(steps, first):
-        rng = generator(config.seed, "augment", round_, epoch, step)
-        yield ranks.part(rows), Augmentation.draw(store.sizes[rows], config, rng).part(ranks)
-
-
-def _step(config: TrainConfig, run: Run, forward: nn.Module, rows: Tensor, images: Tensor) -> None:
-    """One step: encode, loss, update of the weights, update of the memory bank.
-
-    Args:
-        rows: int64 (B,), the whole batch.
-        images: float32 (b, 3, S, S), this rank's part of it, augmented.
-    """
-    assert config.epochs_first is not None
-    ranks, device = run.bank.ranks, run.bank.rows.device
-    on_device = rows.to(device)
-    run.encoder.train(config.epochs_first > 0)  # what starts from weights as they are keeps their batch statistics
-    with precision(config, device):
-        z = forward(images.contiguous(memory_format=torch.channels_last)).float()  # (b, d)
-    omega = None if run.neighbours is None else run.neighbours[on_device]
-    tau = config.temperature if run.position.round == 0 else config.temperature_next or config.temperature
-    mean, dtype = config.neighbour_loss == "mean", _DTYPES[config.precision]
-    loss = neighbourhood_loss(z, on_device, run.bank, omega, tau, mean=mean, backward=dtype)
-    run.optimiser.zero_grad(set_to_none=True)
-    (loss * ranks.size).backward()  # type: ignore[no-untyped-call]  # DistributedDataParallel takes the mean over the ranks; the loss is already one
-    run.optimiser.step()
-    run.bank.update(on_device, z)
-    run.epoch_loss += loss.detach() * len(rows)
+        part, sizes = ranks.part(rows), store.sizes[rows]
+        augmentation = Augmentation.draw(sizes, config, generator(config.seed, "augment", round_, epoch, step)).part(ranks)
+        if METHODS[config.method].views == 2:
+            second = Augmentation.draw(sizes, config, generator(config.seed, "second view", round_, epoch, step))
+            part, augmentation = torch.cat([part, part]), augmentation.then(second.part(ranks))
+        yield part, augmentation
 
 
 def _finish_epoch(
@@ -214,7 +217,7 @@ def _finish_epoch(
         "epoch": epoch,
         "epochs": epochs,
         "loss": loss,
-        "learning_rate": run.optimiser.param_groups[-1]["lr"],
+        "learning_rate": run.method.optimisers[0].param_groups[-1]["lr"],
         **speed,
         "anchors": 0.0 if run.neighbours is None else float((run.neighbours[:, 0] >= 0).float().mean()),
     }
@@ -229,6 +232,8 @@ def _finish_round(
 ) -> None:
     """Entropy and nearest others of every image, and figures of the embedding that need no labels."""
     before = run.nearest
+    if not run.method.fills_bank and (round_ or config.epochs_first):  # else the bank holds what the run began with
+        embed_anew(run, config, images)
     discovery = find_neighbours(run, config, images)
     run.entropy.append(discovery.entropy.cpu())
     run.nearest = discovery.nearest
@@ -243,8 +248,3 @@ def _finish_round(
     if warning:
         run.history.append(Warned(type="warning", round=round_, message=warning))
         tell(run.history[-1])
-
-
-def precision(config: TrainConfig, device: torch.device) -> AbstractContextManager[Any]:
-    """Autocast to bfloat16 where the configuration says so."""
-    return torch.autocast(device.type, torch.bfloat16, enabled=config.precision == "bfloat16")

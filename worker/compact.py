@@ -16,7 +16,7 @@ from core.files import artifacts, manifest, texts
 from core.files.layout import folders_of_model, merged_name
 from core.files.shards import ShardWriter, read_range
 from core.ground.folders import ModelFile
-from core.ground.formats import EXTENSION_OF
+from core.ground.pictures.formats import EXTENSION_OF
 from core.jobs import lifecycle
 from core.jobs.context import JobContext
 from core.jobs.uses import shards_are_read, uses_of_unfinished

@@ -8,9 +8,9 @@ from sqlalchemy import insert, select
 from core.collections import compaction, datasets, deletions, embedding
 from core.files import manifest
 from core.files.shards import read_range
-from core.ground import imaging
-from core.ground.depths import Depths
 from core.ground.folders import ModelFile
+from core.ground.pictures import imaging
+from core.ground.pictures.depths import Depths
 from core.jobs import lifecycle
 from core.jobs.context import JobContext
 from core.search.encoder import Encoder

@@ -28,10 +28,10 @@ from trainer.data.augment import Augmentation
 from trainer.data.decoded import evaluation_batches
 from trainer.data.images import ImageList
 from trainer.data.pixels import PixelStore, open_store
+from trainer.methods.method import precision
 from trainer.randomness import generator
 from trainer.ranks import Ranks
 from trainer.resolve import resolve
-from trainer.train import precision
 
 _CPU = torch.device("cpu")
 _HIDDEN, _DIM = 512, 128  # of the heads; lightly's examples take as many for ResNet-18, whose 512 features they follow

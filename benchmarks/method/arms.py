@@ -79,7 +79,7 @@ def _trained_by_oracle(config: TrainConfig, images: ImageList, shared: Path, fol
             checkpoints.adopt_round_ends([RunFolder(before).checkpoints], RunFolder(part).checkpoints)
             (RunFolder(part).checkpoints / path.name).unlink()
             checkpoints.save(RunFolder(part).checkpoints, Position(*state["position"]), state)
-        only = TrainConfig.make({**config.to_json(), "rounds": round_ + 1})
+        only = TrainConfig.make({"rounds": round_ + 1}, run=config.to_json())
         resolved, _ = train(only, images, part, extend=True, checkpoint_seconds=_CHECKPOINT_SECONDS)
         before = part
     return resolved, before

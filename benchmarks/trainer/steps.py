@@ -12,10 +12,11 @@ from torch import Tensor
 from trainer.config import TrainConfig
 from trainer.data.decoded import DecodedImages
 from trainer.data.pixels import PixelStore
+from trainer.methods.method import Batch, precision
 from trainer.ranks import Ranks
 from trainer.resolve import resolve
 from trainer.run import Run
-from trainer.train import _plan, _step, precision
+from trainer.train import _plan
 
 BATCH, DIM, TAU = 128, 128, 0.1
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -59,7 +60,7 @@ class Training:
         params = {"preset": "paper", "backbone": backbone, "image_size": side, "batch_size": batch, "device": DEVICE.type}
         config = resolve(TrainConfig.make(params), count, side)
         run = Run.start(config, "", count, DEVICE, Ranks())
-        run.optimiser.param_groups[0]["lr"] = 1e-3
+        run.method.optimisers[0].param_groups[0]["lr"] = 1e-3
         return cls(config, store, run)
 
     def __post_init__(self) -> None:
@@ -74,12 +75,12 @@ class Training:
 
     def step(self) -> None:
         rows, images = next(self.batches)
-        _step(self.config, self.run, self.run.encoder, rows, images)
+        self.run.method.step(self.run.method, images, Batch(rows.to(DEVICE), None, 0, 0, 0, 0.0))
 
     def bare(self) -> None:
         """Forward and backward of the backbone alone, in the same precision and layout."""
         self.run.encoder.train()
-        self.run.optimiser.zero_grad(set_to_none=True)
+        self.run.method.optimisers[0].zero_grad(set_to_none=True)
         with precision(self.config, DEVICE):
             z = self.run.encoder(self.sample)
         z.sum().backward()

@@ -8,10 +8,10 @@ from sqlalchemy import bindparam, select
 
 from core.files.shards import ShardWriter
 from core.ground import notices
-from core.ground.depths import Depths, common_depths
-from core.ground.formats import BY_PILLOW, EXTENSION_OF
-from core.ground.imaging import ImageError
 from core.ground.label_text import label_text
+from core.ground.pictures.depths import Depths, common_depths
+from core.ground.pictures.formats import BY_PILLOW, EXTENSION_OF
+from core.ground.pictures.imaging import ImageError
 from core.jobs.context import JobContext
 from core.store.db import BATCH
 from core.store.tables import Dataset, Image, Label, Rejection
@@ -121,6 +121,7 @@ class Admission:
                 "media_type": media_type,
                 "width": checked.width,
                 "height": checked.height,
+                "grey": checked.grey,
             }
         )
         by_folder = self.dataset.labels == "folders" and "/" in path

@@ -12,6 +12,7 @@ from sqlalchemy.orm import Session
 from core.collections import datasets
 from core.errors import BadParameters, CannotContinue, DatasetNotReady
 from core.ground.folders import RunFolder, checkpoints_of_job
+from core.ground.methods import METHODS
 from core.ground.parameters import MOST_ROUNDS
 from core.jobs import lifecycle
 from core.jobs.uses import continued_by
@@ -48,7 +49,7 @@ def continuation_kind(settings: Settings, job: Job) -> ContinuationKind | None:
     """How a job can be continued now: one that did not succeed is resumed, one that succeeded is given more rounds."""
     if job.kind != JobKind.TRAIN or not JobStatus(job.status).over:
         return None
-    if _frozen(job) and job.status == JobStatus.SUCCEEDED:
+    if _trains_nothing(job) and job.status == JobStatus.SUCCEEDED:
         return None
     furthest = newest(settings.layout.job(job.id))
     if furthest is None:
@@ -73,8 +74,8 @@ def plan(session: Session, settings: Settings, job_id: str, add_rounds: int | No
         raise CannotContinue(f"{job_id} is a job of kind {job.kind}; only training has checkpoints to go on from")
     if not JobStatus(job.status).over:
         raise CannotContinue(f"{job_id} is {job.status}; it can be continued when it is over")
-    if _frozen(job) and add_rounds is not None:
-        raise CannotContinue(f"{job_id} trains nothing (method: frozen) and has no rounds to add; train anew, with init")
+    if _trains_nothing(job) and add_rounds is not None:
+        raise CannotContinue(f"{job_id} trains nothing (method: {job.params['method']}) and has no rounds to add; train anew")
     furthest = newest(settings.layout.job(job.id))
     if furthest is None:
         raise CannotContinue(f"{job_id} has no checkpoint to go on from: it ended before the first one, or they were deleted")
@@ -118,8 +119,8 @@ def create(session: Session, plan: Plan) -> Job:
     )
 
 
-def _frozen(job: Job) -> bool:
-    return bool(job.params.get("method") == "frozen")
+def _trains_nothing(job: Job) -> bool:
+    return not METHODS[job.params.get("method", "and")].trains
 
 
 def _rounds(checkpoint: Path) -> int | None:

@@ -14,7 +14,7 @@ from core.collections.admission import Admission, File
 from core.collections.datasets import upload_path
 from core.errors import BadArchive
 from core.files.shards import ShardWriter
-from core.ground.depths import common_depths
+from core.ground.pictures.depths import common_depths
 from core.jobs import lifecycle, protocol
 from core.jobs.context import JobContext
 from core.jobs.events import JobError

@@ -67,12 +67,12 @@ def submit(
         KeyReused: the key came with another request before.
     """
     with db.read() as session:  # reads a file, before the transaction that writes
-        backbone = training.backbone_of(session, settings, submission.params.get("init"))
+        learned = training.learned_by(session, settings, submission.params.get("init"))
 
     def make(session: Session) -> Job:
         if upload is not None:
             datasets.create(session, upload.id, upload.name, upload.labels, upload.bytes)
-        return _create(session, submission, backbone)
+        return _create(session, submission, learned)
 
     job, new = idempotency.job_once(db, key, request, make)
     if upload is not None and not new:
@@ -87,8 +87,8 @@ def check(db: Database, settings: Settings, params: Mapping[str, Any]) -> None:
         BadParameters: they do not fit what the job would start from.
     """
     with db.read() as session:
-        backbone = training.backbone_of(session, settings, params.get("init"))
-        training.require_init(session, params, backbone, "params.")
+        learned = training.learned_by(session, settings, params.get("init"))
+        training.require_init(session, params, learned, "params.")
 
 
 def cancel(db: Database, settings: Settings, job_id: str) -> Job:
@@ -105,7 +105,7 @@ def cancel(db: Database, settings: Settings, job_id: str) -> Job:
     return job
 
 
-def _create(session: Session, submission: Submission, backbone: str | None) -> Job:
+def _create(session: Session, submission: Submission, learned: Mapping[str, Any] | None) -> Job:
     if submission.evaluation_dataset_id == submission.dataset_id:
         raise BadParameters("evaluation_dataset_id: is the dataset to train on; without it images judge each other")
     named = (submission.dataset_id, submission.evaluation_dataset_id)
@@ -114,7 +114,7 @@ def _create(session: Session, submission: Submission, backbone: str | None) -> J
         if dataset.status == DatasetStatus.FAILED:
             raise DatasetNotReady(f"{dataset_id} failed validation: {(dataset.error or {}).get('message')}")
     params = dict(submission.params)
-    training.require_init(session, params, backbone)
+    training.require_init(session, params, learned)
     training.require(session, submission.dataset_id, submission.evaluation_dataset_id, params)
     return lifecycle.create(
         session,

@@ -18,6 +18,7 @@ class ModelFile(StrEnum):
     NEIGHBOURHOODS = "neighbourhoods.npz"
     PROJECTION = "projection.npy"
     METRICS = "metrics.jsonl"
+    SAMPLES = "samples.png"  # pictures that a generator made up, where the method has one
     PATHS = "paths.npy"  # of the model's images, in the order of its rows
 
 
@@ -40,6 +41,11 @@ class RunFolder:
     @property
     def labels(self) -> Path:
         return self.path / "labels.json"
+
+    @property
+    def taught(self) -> Path:
+        """The labels that a method learns from which reads them: those at the job's beginning, whatever becomes of them."""
+        return self.path / "taught.json"
 
     @property
     def held_out(self) -> Path:

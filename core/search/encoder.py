@@ -9,7 +9,7 @@ import onnxruntime
 from numpy.typing import NDArray
 from PIL import Image
 
-from core.ground import imaging
+from core.ground.pictures import imaging
 
 Vectors = NDArray[np.float32]
 _TOGETHER = 32  # most images of one batch

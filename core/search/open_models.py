@@ -15,8 +15,8 @@ import numpy as np
 
 from core.files import manifest
 from core.files.texts import Texts
-from core.ground.depths import Depths
 from core.ground.folders import ModelFile
+from core.ground.pictures.depths import Depths
 from core.search import index
 from core.search.encoder import Encoder
 from core.search.provenance import Neighbourhoods, Provenance

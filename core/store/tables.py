@@ -44,7 +44,7 @@ class Dataset(Base):
     bytes: Mapped[int] = mapped_column(BigInteger, default=0)
     generation: Mapped[int] = mapped_column(default=0)  # incremented by everything that changes an answer
     label_generation: Mapped[int] = mapped_column(default=0)  # incremented by every change of labels
-    depths: Mapped[dict[str, Any]] = mapped_column(default=dict, server_default="{}")  # of its deep images: core.ground.depths
+    depths: Mapped[dict[str, Any]] = mapped_column(default=dict, server_default="{}")  # core.ground.pictures.depths
     noticed: Mapped[dict[str, Any]] = mapped_column(default=dict, server_default="{}")  # counts by code: core.ground.notices
     model_id: Mapped[str | None]  # the alias; no foreign key, since models refer to datasets
     dataset_metadata: Mapped[dict[str, Any]] = mapped_column(default=dict)  # a client's own
@@ -79,6 +79,7 @@ class Image(Base):
     media_type: Mapped[str]
     width: Mapped[int]
     height: Mapped[int]
+    grey: Mapped[bool | None]  # None: validated before this was asked
 
 
 class Label(Base):

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import IO
 
 from core.errors import BadArchive
-from core.ground.formats import HEADER_BYTES, is_ignored, may_be_image
 from core.ground.names import ZipFile, clean, escaped, from_filesystem, with_slashes, zip_names
+from core.ground.pictures.formats import HEADER_BYTES, is_ignored, may_be_image
 from core.untrusted.entries import (
     IGNORED,
     NAME_DEPTH,

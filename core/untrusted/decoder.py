@@ -16,8 +16,8 @@ from pathlib import Path
 
 from PIL import AvifImagePlugin, Image, MpoImagePlugin, TiffImagePlugin, WebPImagePlugin
 
-from core.ground import imaging
-from core.ground.depths import Depths
+from core.ground.pictures import imaging
+from core.ground.pictures.depths import Depths
 from core.ground.processes import die_with_parent
 from core.untrusted.requests import Answer, Request
 
@@ -32,10 +32,11 @@ _WALL = 10  # seconds that may pass for each second of work: a process that only
 
 
 def check(data: bytes, _: int, max_pixels: int, depths: Depths) -> tuple[Answer, bytes]:
-    """Decode an image: its format, width, height, further pages, and its depth as ``[kind, black, white]`` or ``None``."""
+    """Decode an image: its format, width, height, further pages, its depth as ``[kind, black, white]`` or ``None``, whether it is
+    grey."""
     decoded = imaging.read(data, max_pixels, depths)
     depth = decoded.depth and not decoded.depth.fixed and [decoded.depth.kind, *decoded.depth.range]
-    return [decoded.format, *decoded.image.size, decoded.further_pages, depth or None], b""
+    return [decoded.format, *decoded.image.size, decoded.further_pages, depth or None, imaging.is_grey(decoded.image)], b""
 
 
 def pixels(data: bytes, size: int, max_pixels: int, depths: Depths) -> tuple[Answer, bytes]:

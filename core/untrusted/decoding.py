@@ -18,8 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from core.errors import BadImage
-from core.ground.depths import NO_DEPTHS, Depths
-from core.ground.imaging import ImageError
+from core.ground.pictures.depths import NO_DEPTHS, Depths
+from core.ground.pictures.imaging import ImageError
 from core.ground.processes import Child
 from core.settings import Settings
 from core.untrusted.requests import Answer, Request, Work
@@ -37,13 +37,14 @@ _TIMEOUT, _CRASHED = _OF_THE_DECODER = ("decoding_timeout", "decoder_crashed")
 @dataclass(frozen=True)
 class Checked:
     """An image that can be decoded: Pillow's name of its format, its size upright, the number of pages or frames after the first,
-    and its depth where it counts for the scale that the dataset's images have in common."""
+    its depth where it counts for the scale that the dataset's images have in common, and whether it is grey."""
 
     format: str
     width: int
     height: int
     further_pages: int = 0
     depth: tuple[str, float, float] | None = None  # a kind of ``depths.Depths``, its black and its white
+    grey: bool = False
 
 
 class _Decoder:
@@ -89,8 +90,10 @@ def _request(work: Work, size: int, max_pixels: int, depths: Depths) -> Request:
     return {"work": work, "size": size, "max_pixels": max_pixels, "depths": dict(depths), "lengths": []}
 
 
-def _checked(format: str, width: int, height: int, further_pages: int, depth: tuple[str, float, float] | None) -> Checked:
-    return Checked(format, width, height, further_pages, None if depth is None else (depth[0], depth[1], depth[2]))
+def _checked(
+    format: str, width: int, height: int, further_pages: int, depth: tuple[str, float, float] | None, grey: bool
+) -> Checked:
+    return Checked(format, width, height, further_pages, None if depth is None else (depth[0], depth[1], depth[2]), grey)
 
 
 class Decoders:

@@ -5,7 +5,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
-from core.ground.imaging import ImageError
+from core.ground.pictures.imaging import ImageError
 from core.untrusted.decoding import Checked, Decoders
 
 _BATCH_FILES, _BATCH_BYTES = 64, 1 << 20  # sent together

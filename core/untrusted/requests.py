@@ -3,7 +3,7 @@ executed."""
 
 from typing import Any, Literal, TypedDict
 
-from core.ground.depths import Depths
+from core.ground.pictures.depths import Depths
 
 Work = Literal["check", "pixels", "thumbnail"]
 Answer = list[Any]  # JSON about one file: what ``decoder.check`` returns, nothing, or ``[code, message]`` of a refusal

@@ -9,8 +9,8 @@ from dataclasses import replace
 from typing import IO, cast
 
 from core.errors import BadArchive
-from core.ground.formats import is_ignored
 from core.ground.names import clean, escaped
+from core.ground.pictures.formats import is_ignored
 from core.untrusted.entries import IGNORED, Budget, Entry, parents, read_entry, refuse_kind, refuse_name
 
 _LONG_HEADERS = (tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.SOLARIS_XHDTYPE, tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK)

@@ -7,7 +7,7 @@ from fastapi import APIRouter, Path, Query, Response
 
 from core.collections import images, listing
 from core.errors import AttentionNotFound
-from core.ground import imaging
+from core.ground.pictures import imaging
 from core.jobs import idempotency
 from core.search import attention
 from core.store.keys import Scope

@@ -2,7 +2,7 @@
 
 from fastapi import APIRouter
 
-from core.ground import formats, imaging
+from core.ground.pictures import formats, imaging
 from core.store.keys import Scope
 from service.access import needs
 from service.schemas.common import FormatBody, FormatsBody

@@ -6,7 +6,7 @@ from fastapi import APIRouter, Query, Request
 from fastapi.responses import Response
 
 from core.collections import compaction, datasets, deletions, images, listing
-from core.ground import imaging
+from core.ground.pictures import imaging
 from core.store.keys import Scope
 from core.store.kinds import Queue
 from service.access import needs

@@ -4,7 +4,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, StrictBool, create_model, model_validator
 
-from core.ground.parameters import PARAMETERS, Parameter, conflict
+from core.ground.parameters import PARAMETERS, Parameter, conflict, foreign
 
 
 def _type(parameter: Parameter) -> Any:
@@ -39,6 +39,7 @@ class Params(_Fields):
     @model_validator(mode="after")
     def _fit_together(self) -> Self:
         """What the trainer would refuse only when the job is running."""
-        if reason := conflict(self.explicit()):
+        given = self.explicit()
+        if reason := conflict(given) or foreign(given, str(given.get("method", "and"))):
             raise ValueError(reason)
         return self

@@ -8,12 +8,13 @@ from typing import Any
 import pytest
 import torch
 
-from benchmarks import sets
+from benchmarks import compare, sets
 from benchmarks.accuracy import __main__ as accuracy
 from benchmarks.method import __main__ as method
 from benchmarks.method import arms
 from benchmarks.method.trials import ARMS, TINY, TRIALS
 from benchmarks.results import Results, interval
+from core.ground.methods import METHODS
 from trainer.data.sources import open_source
 
 KEY = {"set": "digits", "count": 300, "stage": "final", "arm": "oracle", "params": TINY["digits"].params, "seed": 0}
@@ -146,3 +147,28 @@ def test_lightly_has_the_time_that_ours_took(tmp_path: Path, capsys: pytest.Capt
     assert not any("failed" in line for line in lines)
     best = max(value for name, value in summary["lightly"].items() if name != "seconds")
     assert summary["over_lightly"] == pytest.approx(summary["cifar10_10k_knn"] - best)
+
+
+@pytest.mark.slow
+def test_every_method_is_compared_and_nothing_runs_twice(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    command = ["--tiny", "--work", str(tmp_path), "--results", str(tmp_path / "compare.jsonl")]
+    compare.main(command)
+    summary = json.loads(capsys.readouterr().out.splitlines()[-1])["digits"]
+    assert set(summary) == {name for name in compare.COMPARED if not METHODS[name].needs_colour}
+    for name, found in summary.items():
+        assert found is not None, f"{name} failed"
+        assert all(0 < found[measure] <= 1 for measure in ("knn", "few5", "map", "linear"))
+        assert found["seconds"] > 0 and (found["images_per_second"] > 0) == METHODS[name].trains
+    lines = (tmp_path / "compare.jsonl").read_text()
+    compare.main(command)
+    assert (tmp_path / "compare.jsonl").read_text() == lines
+
+
+def test_all_methods_see_equally_many_images() -> None:
+    seen = set()
+    for name in compare.COMPARED:
+        params, facts = compare.key_of("cifar10_10k_2k", name, 0, tiny=False)["params"], METHODS[name]
+        if facts.trains:
+            rounds = 1 if facts.one_round else 3
+            seen.add(facts.views * (params["epochs_first"] + (rounds - 1) * params.get("epochs", 0)))
+    assert seen == {compare.EPOCHS}

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks import compare
 from benchmarks.accuracy import __main__ as accuracy
 from benchmarks.method import __main__ as method
 from tests.conftest import image_bytes, picture_zip
@@ -96,13 +97,14 @@ TARGETS = {
     "openapi": "tests/test_drift.py compares what it writes",
     "screenshots": "needs half an hour of two cores; tests/browser looks at the same pages",
     "test-compose": "needs a container engine",
-    **dict.fromkeys(("bench-trainer", "bench-method", "bench-accuracy", "bench-service"), "tests/benchmarks"),
+    **dict.fromkeys(("bench-trainer", "bench-method", "bench-accuracy", "bench-compare", "bench-service"), "tests/benchmarks"),
     **dict.fromkeys(("bench-augment", "bench-page", "bench-progress"), "tests/benchmarks"),
 }
 REPRODUCTION = [each for each in commands("docs/reproduction.md") if not each.startswith(tuple(REASONS))]
 README = commands("README.md")
-PROGRAMS = {"accuracy": accuracy.main, "method": method.main}
-BENCHMARK = re.compile(r"(?:\.venv/bin/)?python -m benchmarks\.(method|accuracy)(.*)|ONLY=(\w+) make bench-(method|accuracy)")
+PROGRAMS = {"accuracy": accuracy.main, "compare": compare.main, "method": method.main}
+_NAMES = "|".join(PROGRAMS)
+BENCHMARK = re.compile(rf"(?:\.venv/bin/)?python -m benchmarks\.({_NAMES})(.*)|ONLY=(\w+) make bench-({_NAMES})")
 
 
 def how(command: str) -> str | None:

@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file
 
-from core.ground.imaging import decode, evaluation_array
+from core.ground.pictures.imaging import decode, evaluation_array
 from core.search.encoder import Encoder
 from core.search.index import build
 from tests.conftest import write_zip

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 import torch.distributed as dist
@@ -132,10 +133,11 @@ def losses(out: Path) -> list[float]:
     return [event["loss"] for event in events if event["type"] == "epoch"]
 
 
-def test_a_whole_run_under_torchrun_and_its_continuation_on_one_process(tmp_path: Path) -> None:
+@pytest.mark.parametrize("method", ["and", "simclr", "deepcluster"])
+def test_a_whole_run_under_torchrun_and_its_continuation_on_one_process(method: str, tmp_path: Path) -> None:
     pictures = picture_zip(tmp_path / "pictures.zip", 50)
     out = tmp_path / "run"
-    done = torchrun(2, "run", str(pictures), *short(out, 2))
+    done = torchrun(2, "run", str(pictures), *short(out, 2), "--method", method)
     assert done.returncode == 0, done.stderr
     assert "shared by the ranks: in a memory-mapped file" in done.stderr
     assert done.stderr.count("decoded") == 1  # one rank reports
@@ -144,6 +146,9 @@ def test_a_whole_run_under_torchrun_and_its_continuation_on_one_process(tmp_path
     state = checkpoints.load(checkpoints_in(out / "checkpoints")[-1][1])
     assert state["bank"].shape == (50, 16)
     assert torch.allclose(state["bank"].norm(dim=1), torch.ones(50), atol=1e-5)
+    if method != "and":  # the bank is what the encoder that is kept gives, whoever encoded it
+        np.testing.assert_allclose(state["bank"].numpy(), np.load(out / "model/embeddings.npy"), atol=1e-4)
+        return
     alone = [sys.executable, "-m", "trainer", "run", str(pictures), "--out", str(out), "--add-rounds", "1"]
     more = subprocess.run(alone, capture_output=True, text=True, timeout=300)
     assert more.returncode == 0, more.stderr

@@ -87,7 +87,7 @@ def test_a_run_older_than_a_parameter_goes_on_with_its_default(pictures: Path, t
     asked = iter(range(1000))
     with pytest.raises(Stopped):
         train(config, open_source(pictures), tmp_path / "run", should_stop=lambda: next(asked) == 8)
-    newer = ("neighbour_loss", "crop_size", "backbone_rate", "trained_blocks", "temperature_next")
+    newer = ("neighbour_loss", "crop_size", "backbone_rate", "trained_blocks", "temperature_next", "clusters", "sobel")
     made_older(tmp_path / "run", *newer)
     for way in (["--resume"], []):
         out = tmp_path / f"run{len(way)}"

@@ -23,6 +23,7 @@ class Encoder(nn.Module, ABC):
     def __init__(self, image_size: int) -> None:
         super().__init__()
         self.image_size = image_size
+        self.sobel = False  # whether it sees the images' edges in the place of their colours
         self.register_buffer("pixel_mean", torch.full((3,), 0.5))
         self.register_buffer("pixel_std", torch.full((3,), 0.25))
         self.register_load_state_dict_pre_hook(_without_centre)  # type: ignore[no-untyped-call]
@@ -52,7 +53,8 @@ class Encoder(nn.Module, ABC):
     def pooled(self, images: Tensor) -> Tensor:
         """Features of the last block averaged over the image, (B, 3, H, W) in 0..1 to (B, C)."""
         mean, std = self.get_buffer("pixel_mean"), self.get_buffer("pixel_std")
-        return self.features((images - mean.view(1, 3, 1, 1)) / std.view(1, 3, 1, 1)).mean(dim=(2, 3))
+        seen = (images - mean.view(1, 3, 1, 1)) / std.view(1, 3, 1, 1)
+        return self.features(edges(seen) if self.sobel else seen).mean(dim=(2, 3))
 
     def linear(self, features: Tensor) -> Tensor:
         """Pooled features (B, C) to embeddings (B, d) before they are divided by their norm."""
@@ -71,6 +73,19 @@ class Encoder(nn.Module, ABC):
 def _without_centre(encoder: nn.Module, state: dict[str, Any], prefix: str, *_: Any) -> None:
     """Weights that were saved before there was one."""
     state.setdefault(f"{prefix}centre", torch.zeros_like(encoder.get_buffer("centre")))
+
+
+def edges(images: Tensor) -> Tensor:
+    """Sobel's filters of the grey image, as DeepCluster takes them (Caron et al. 2018): normalised colours (B, 3, H, W) to the
+    change from left to right, that from top to bottom, and zero: the backbones take three channels, and there is no third filter.
+
+    By differences and not by a convolution, which autocast would compute in bfloat16.
+    """
+    grey = F.pad(images.mean(dim=1, keepdim=True), (1, 1, 1, 1), mode="replicate")  # where an image ends is no edge
+    across, down = grey[..., 2:] - grey[..., :-2], grey[..., 2:, :] - grey[..., :-2, :]
+    across = across[..., :-2, :] + 2 * across[..., 1:-1, :] + across[..., 2:, :]
+    down = down[..., :-2] + 2 * down[..., 1:-1] + down[..., 2:]
+    return torch.cat([across, down, torch.zeros_like(across)], dim=1)
 
 
 def encode(encoder: Encoder, batches: Iterable[Tensor], device: torch.device) -> Tensor:

@@ -15,6 +15,7 @@ from torchvision.models.resnet import BasicBlock, Bottleneck
 from core.ground import parameters
 from trainer.backbones import efficientnet
 from trainer.backbones.encoder import Encoder
+from trainer.backbones.halves import halve, lab, normalised
 from trainer.config import ConfigError, TrainConfig
 from trainer.randomness import generator
 
@@ -76,6 +77,26 @@ class ResNet(Encoder):
         return cast(Tensor, x)
 
 
+class Halves(ResNet):
+    """Two residual networks side by side, each with half the planes: the first half of every block's channels sees lightness
+    alone, the second colours alone (Zhang, Isola, Efros, CVPR 2017, section 3.2)."""
+
+    def __init__(self, backbone: str, dim: int, image_size: int) -> None:
+        super().__init__(backbone, dim, image_size)
+        halve(self)
+
+    def features(self, images: Tensor) -> Tensor:
+        """Of normalised Lab (B, 3, H, W)."""
+        return super().features(torch.cat([images[:, :1], images], dim=1))  # each half has two channels: L and L, a and b
+
+    def maps(self, images: Tensor) -> Tensor:
+        """Features of the last block, (B, 3, H, W) in 0..1 to (B, C, h, w)."""
+        return self.features(normalised(lab(images)))
+
+    def pooled(self, images: Tensor) -> Tensor:
+        return self.maps(images).mean(dim=(2, 3))
+
+
 def _full_precision(stage: nn.Module, x: Tensor) -> Tensor:
     """The stage without autocast. For a strided convolution over a single pixel oneDNN's bfloat16 leaves the gradient of those
     weights unwritten that see padding alone (torch 2.14): whatever the memory held, often NaN."""
@@ -96,9 +117,14 @@ def build_encoder(config: TrainConfig) -> Encoder:
     assert config.image_size is not None, "resolve the configuration first"
     with torch.random.fork_rng(devices=[]):
         torch.set_rng_state(generator(config.seed, "weights").get_state())
+        encoder: Encoder
         if config.backbone == "efficientnet_lite0":
-            return efficientnet.EfficientNetLite0(config.dim, config.image_size)
-        return ResNet(config.backbone, config.dim, config.image_size)
+            encoder = efficientnet.EfficientNetLite0(config.dim, config.image_size)
+        else:
+            kind = Halves if config.method == "splitbrain" else ResNet
+            encoder = kind(config.backbone, config.dim, config.image_size)
+    encoder.sobel = config.sobel
+    return encoder
 
 
 def load_initial_weights(encoder: Encoder, source: str, backbone: str) -> list[str]:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from core.ground import imaging
+from core.ground.pictures import imaging
 from trainer.commands.inputs import open_and_report, read_json
 from trainer.config import InputError
 from trainer.data.images import ImageList, ImageRef

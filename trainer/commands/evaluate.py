@@ -5,11 +5,10 @@ import logging
 from pathlib import Path
 
 from core.ground import finite
-from core.ground.depths import Depths
-from core.ground.label_text import label_text
+from core.ground.pictures.depths import Depths
 from core.ground.reports import EvaluationStep
 from core.ground.verdict import verdict
-from trainer.commands.inputs import open_and_report, read_json
+from trainer.commands.inputs import labels_of, open_and_report, read_json
 from trainer.data.sources import SourceError
 from trainer.evaluation.evaluate import Labelled, evaluate
 from trainer.progress import Progress
@@ -53,12 +52,8 @@ def evaluate_command(arguments: argparse.Namespace) -> int:
 
 
 def _labelled(source: str, labels_file: str | None, depths: Depths | None = None) -> Labelled:
-    """Labels from a JSON file {id: label}, else each image's top folder; perhaps with the depths that an encoder has learned."""
+    """Images with the labels of a file or of their folders; perhaps with the depths that an encoder has learned."""
     images = open_and_report(source)
     if depths is not None:
         images = images.seen_by(depths)
-    if labels_file:
-        by_id = read_json(Path(labels_file))
-        return Labelled(images, [label_text(by_id.get(str(image.id)) or "") for image in images.images])
-    folders = [image.path.split("/") for image in images.images]
-    return Labelled(images, [label_text(parts[0]) if len(parts) > 1 else None for parts in folders])
+    return Labelled(images, labels_of(images, labels_file))

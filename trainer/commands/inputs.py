@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from core.ground import notices
+from core.ground.label_text import label_text
 from trainer.config import InputError
 from trainer.data.images import ImageList
 from trainer.data.sources import open_source
@@ -26,6 +27,15 @@ def read_json(path: Path) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise InputError(f"{path}: is not a JSON object")
     return content
+
+
+def labels_of(images: ImageList, labels_file: str | None) -> list[str | None]:
+    """Labels from a JSON file {id: label}, else each image's top folder."""
+    if labels_file:
+        by_id = read_json(Path(labels_file))
+        return [label_text(by_id.get(str(image.id)) or "") for image in images.images]
+    folders = [image.path.split("/") for image in images.images]
+    return [label_text(parts[0]) if len(parts) > 1 else None for parts in folders]
 
 
 def open_and_report(source: str) -> ImageList:

@@ -19,7 +19,11 @@ def parser() -> argparse.ArgumentParser:
     whole = argparse.ArgumentParser(prog="python -m trainer", description="Anchor Neighbourhood Discovery on unlabelled images")
     commands = whole.add_subparsers(required=True)
     run = commands.add_parser("run", help="learn an encoder from a folder, a zip or tar archive, or a .jsonl list")
-    run.add_argument("data", nargs="?", help="the images; labels are neither needed nor read")
+    run.add_argument(
+        "data",
+        nargs="?",
+        help="the images; labels are neither needed nor read, but by --method supervised, which reads the top folders",
+    )
     run.add_argument(
         "--config",
         type=Path,

@@ -16,9 +16,10 @@ from tqdm import tqdm
 
 from core.ground import finite
 from core.ground.folders import Position, RunFolder
+from core.ground.methods import METHODS
 from core.ground.reports import Event
 from trainer import checkpoints
-from trainer.commands.inputs import open_and_report, read_json
+from trainer.commands.inputs import labels_of, open_and_report, read_json
 from trainer.config import InputError, TrainConfig
 from trainer.data.sources import SourceError
 from trainer.progress import Progress
@@ -65,6 +66,7 @@ def _train_and_export(arguments: argparse.Namespace, given: dict[str, Any], conf
             events.flush()
             bar.show(event)
 
+        labels = labels_of(images, given.get("labels")) if METHODS[config.method].reads_labels else None
         config, run = train(
             config,
             images,
@@ -75,6 +77,7 @@ def _train_and_export(arguments: argparse.Namespace, given: dict[str, Any], conf
             should_stop=stop.is_set,
             checkpoint_seconds=arguments.checkpoint_seconds,
             progress=progress,
+            labels=labels,
         )
         bar.close()
         # From here on there is nothing to save: the last checkpoint is written.

@@ -43,6 +43,10 @@ class Augmentation:
         """Those of this rank's part of the batch."""
         return Augmentation(*(ranks.part(getattr(self, field.name)) for field in fields(self)))
 
+    def then(self, other: "Augmentation") -> "Augmentation":
+        """These and, after them, others."""
+        return Augmentation(*(torch.cat([getattr(self, each.name), getattr(other, each.name)]) for each in fields(self)))
+
     def colour(self, images: Tensor) -> Tensor:
         """Colour jitter and greyscale of crops, float32 (B, 3, S, S) in 0..1, which are overwritten."""
         images = colour_jitter(images, self.orders, self.amounts.to(images.device))

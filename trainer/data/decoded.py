@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from core.ground import imaging
+from core.ground.pictures import imaging
 from trainer.data.augment import Augmentation, crop_and_resize
 from trainer.data.images import ImageList, ImageRef, cpus
 from trainer.progress import Progress

@@ -10,8 +10,9 @@ from typing import Protocol
 import numpy as np
 from PIL import Image
 
-from core.ground import imaging, names
-from core.ground.depths import Depths, common_depths
+from core.ground import names
+from core.ground.pictures import imaging
+from core.ground.pictures.depths import Depths, common_depths
 
 
 class Location(Protocol):

@@ -18,9 +18,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
-from core.ground import imaging, names, notices
-from core.ground.depths import Depths
-from core.ground.formats import is_ignored
+from core.ground import names, notices
+from core.ground.pictures import imaging
+from core.ground.pictures.depths import Depths
+from core.ground.pictures.formats import is_ignored
 from trainer.config import InputError
 from trainer.data.images import FileRange, ImageList, ImageRef, Location, ZipEntry, cpus, open_zip
 
@@ -47,7 +48,7 @@ def open_source(path: str | os.PathLike[str]) -> ImageList:
 
     A line of a list is ``{"id", "path", "file", "offset", "length", "sha256", "width", "height"}``, perhaps with ``depths``: the
     image's bytes are ``length`` bytes of ``file`` from ``offset``; a relative name is one beside the list. In a folder or an
-    archive hidden and system files are passed over, as ``core.ground.formats`` says.
+    archive hidden and system files are passed over, as ``core.ground.pictures.formats`` says.
 
     Raises:
         SourceError: nothing there, not a known kind, or no usable image in it.

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from core.ground.folders import RunFolder
+from core.ground.methods import METHODS
 from core.ground.reports import Change, Evaluation, EvaluationStep, Figures, Round, RoundJudged, Votes
 from core.ground.verdict import LEAST_JUDGED
 from trainer import checkpoints
@@ -62,7 +63,7 @@ def evaluate(
         ``published_round``, the last one, or 0 where a run started from weights and did not gain (``trainer.evaluation.choice``);
         ``chosen_by``, ``labels`` or ``neighbours``, ``None`` where there was no choice; ``change``, what ``choice.change`` gives,
         where neighbours chose; ``as_it_was``, whether what is published is what the run started from; ``init``, which is
-        ``random``, ``imagenet`` or ``weights``;
+        ``random``, ``imagenet`` or ``weights``; ``method``;
         ``rounds``, a list of ``{round, few_label, knn_accuracy, anchors, consistency, consistency_by_decile}`` and the
         figures without labels; ``anchors, consistency`` of the last one; ``warnings``.
 
@@ -95,7 +96,7 @@ def evaluate(
         encoder = build_encoder(config)
         encoder.load_state_dict(state["encoder"])
         omega = state["neighbours"]  # what this round was trained towards
-        if number == 0 and config.epochs_first == 0:
+        if number == 0 and config.epochs_first == 0 and config.init != "random":
             start = state["bank"]
             votes = figures = frozen = judge.as_loaded(encoder, start) if judge else None
         elif judge and number == config.rounds - 1:
@@ -128,7 +129,8 @@ def evaluate(
     changed: Change | None = None
     adapted: Figures | None = None
     if start is not None and len(rounds) > 1:
-        if judge and end is not None and judge.classes > 1 and len(judge.labels) >= LEAST_JUDGED:
+        blind = not METHODS[config.method].reads_labels  # what has learned from the labels cannot be chosen by them
+        if blind and judge and end is not None and judge.classes > 1 and len(judge.labels) >= LEAST_JUDGED:
             before, after = [judge.left_out(bank) for bank in (start[judge.rows], end)] if held_out else (frozen, figures)
             assert before and after
             chosen_by, better = "labels", gains(before, after, len(judge.labels))
@@ -155,6 +157,7 @@ def evaluate(
         "chosen_by": chosen_by,
         "change": changed,
         "as_it_was": start is not None and published == 0,
+        "method": config.method,
         "trained": figures,
         "adapted": adapted,
         "frozen": frozen,

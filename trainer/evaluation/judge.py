@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from core.ground.methods import METHODS
 from core.ground.reports import Figures, Votes, VotesAndRetrieval
 from trainer.backbones.encoder import Encoder, encode, encode_blocks, encode_features
 from trainer.backbones.resnet import build_encoder, load_initial_weights
@@ -141,6 +142,10 @@ class Judge:
         if config.backbone != "efficientnet_lite0":
             encoder = build_encoder(config)
             encoder.set_moments(trained.get_buffer("pixel_mean"), trained.get_buffer("pixel_std"))
+            if not METHODS[config.method].trains_head:  # then its head is made, too
+                self._move(encoder)
+                with torch.no_grad():
+                    set_principal_head(encoder, self._features(encoder, self.voters), Ranks())
             return self.encoder(encoder)[0]
         params = {"preset": "quick", "seed": config.seed, "device": str(self.device)}
         config = resolve(TrainConfig.make(params), len(self.everything.images), median_side)

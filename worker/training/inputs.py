@@ -14,9 +14,9 @@ from core.collections import continuation, datasets
 from core.errors import BadParameters
 from core.files import artifacts, manifest
 from core.files.layout import staged_folder
-from core.ground import finite
-from core.ground.depths import Depths
+from core.ground import durable, finite
 from core.ground.folders import ModelFile, RunFolder, checkpoints_of_job
+from core.ground.pictures.depths import Depths
 from core.jobs.context import JobContext
 from core.store.tables import Image, Job, Label, Model
 
@@ -39,6 +39,8 @@ def bring_checkpoints(context: JobContext, job: Job, home: Path) -> None:
     staged = RunFolder(artifacts.fresh_folder(staged_folder(home / "0")))
     staged.checkpoints.mkdir()
     shutil.copyfile(RunFolder.of_checkpoint(furthest).config, staged.config)
+    if RunFolder.of_checkpoint(furthest).taught.exists():
+        shutil.copyfile(RunFolder.of_checkpoint(furthest).taught, staged.taught)
     for _, path in checkpoints_of_job(source):
         target = staged.checkpoints / path.name
         if not target.exists():
@@ -157,5 +159,5 @@ def write_labels(context: JobContext, dataset_id: str, path: Path) -> str:
     labelled = select(Label.image_id, Label.label).join(Image, Image.id == Label.image_id)
     with context.db.read() as session:
         labels = dict(session.execute(labelled.where(Image.dataset_id == dataset_id)).all())
-    path.write_text(json.dumps(labels), encoding="utf-8")
+    durable.write_text(path, json.dumps(labels))  # another attempt may find it
     return str(path)

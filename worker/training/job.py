@@ -12,6 +12,7 @@ from core.collections import continuation, datasets, training
 from core.files import artifacts
 from core.ground import finite, parameters
 from core.ground.folders import RunFolder, checkpoints_in
+from core.ground.methods import METHODS
 from core.ground.reports import Evaluation, JobProgress, Plan
 from core.jobs import lifecycle, reporting
 from core.jobs.context import JobContext
@@ -61,6 +62,13 @@ def run_training(context: JobContext) -> None:
         "resume": [str(path) for path in earlier],
         "extend": bool(job.continues),
     }
+    if METHODS[job.params.get("method", "and")].reads_labels:
+        taught = next((RunFolder(path).taught for path in earlier if RunFolder(path).taught.exists()), None)
+        if taught:
+            shutil.copyfile(taught, run.taught)
+        else:
+            write_labels(context, job.dataset_id, run.taught)
+        config["labels"] = str(run.taught)
     run.command("run").write_text(json.dumps(config, indent=2))
     command = ["run", "--config", str(run.command("run")), "--out", str(run.path)]
     command += ["--checkpoint-seconds", str(context.settings.checkpoint_seconds)]

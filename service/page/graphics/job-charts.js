@@ -31,7 +31,7 @@ export function jobCharts(state, signal) {
   const loss = figure("Loss", "how much it still gets wrong, epoch by epoch; it falls within a round");
   const anchors = figure("Anchors", "the share of the images that each round pulls to look-alikes");
   const entropy = figure("Entropy", "how many images are how sure of their place at the end of each round; left is sure");
-  const accuracy = figure("Accuracy", "of a vote of labelled images, five of each class where there are as many; training sees no labels");
+  const accuracy = figure("Accuracy", "of a vote of labelled images, five of each class where there are as many; training sees no labels, but by the method Supervised");
 
   /** @param {number} rounds */
   const axis = (rounds) => (rounds > 10 ? {} : { dtick: 1 });
@@ -49,7 +49,7 @@ export function jobCharts(state, signal) {
   const judged = () => (/** @type {any[]} */ (state.evaluation?.rounds ?? [])).filter((row) => row.knn_accuracy !== null);
   const colours = h("ul", { class: "rounds", "aria-label": "Colours of the rounds" });
   const legend = { showlegend: true, legend: { orientation: "h", y: 1, yanchor: "bottom" } };
-  const untold = state.job.params?.method === "frozen" ? "Nothing is trained." : "No epoch has ended yet.";
+  const untold = ["frozen", "random"].includes(state.job.params?.method) ? "Nothing is trained." : "No epoch has ended yet.";
   const draws = [
     chart(loss.place, signal, untold, () => [
       [...perRound()].map(([round, { x, y }]) => ({

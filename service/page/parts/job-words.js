@@ -104,8 +104,8 @@ export function told(type, data) {
     return `${data.round} has ended: mean entropy ${entropy} nats, effective rank ${rank}`;
   }
   if (type === "started") {
-    const { image_size: side, backbone, device } = data.config ?? {};
-    return `${number(data.images)} images, ${side} pixels, ${backbone}, on ${device}`;
+    const { image_size: side, backbone, device, method } = data.config ?? {};
+    return `${number(data.images)} images, ${side} pixels, method ${method}, ${backbone}, on ${device}`;
   }
   if (type === "running") return data.attempt > 1 ? `attempt ${data.attempt}` : "";
   if (data.message) return data.message;

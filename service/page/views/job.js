@@ -1,6 +1,6 @@
 // One job, live: what has happened so far, and what happens while somebody looks.
 
-import { all, get, post } from "../parts/api.js";
+import { all, at as urlOf, get, post } from "../parts/api.js";
 import { rules } from "../parts/description.js";
 import { clock, confirmed, facts, field, guarded, h, notice, number, sentence, table } from "../parts/dom.js";
 import { jobCharts } from "../graphics/job-charts.js";
@@ -101,7 +101,7 @@ function layout(state, signal) {
       phases.hidden = !training || over;
       short.replaceChildren(facts(figures(now)));
       long.replaceChildren(facts(details(now), { class: "figures" }));
-      measured.replaceChildren(...judged(now));
+      measured.replaceChildren(...judged(now), ...generated(now));
       verdict.textContent = now.verdict?.sentence ?? "";
       verdict.hidden = !now.verdict;
       const better = [now.verdict?.better_than_frozen, now.verdict?.better_than_untrained, now.verdict?.better_than_raw_pixels];
@@ -127,6 +127,15 @@ function judged({ evaluation }) {
   const few = /** @type {any} */ (evaluation).trained?.few_label?.length ? " With few labels: the mean of 20 draws, and between what 95 % of them lie." : "";
   return [table("How well it did", heads, rows.map(row)),
     h("p", {}, h("small", {}, `On ${number(Number(evaluation.queries))} ${of}; kNN: a vote of ${evaluation.k}.${few}`))];
+}
+
+/** What a method that generates pictures has learned to make. */
+/** @param {Job} job @returns {Node[]} */
+function generated({ params, model_id: model }) {
+  if (params.method !== "bigan" || !model) return [];
+  return [h("h2", {}, "Pictures that it makes"),
+    h("img", { class: "samples", src: urlOf(`/models/${model}/files/samples.png`), alt: "64 pictures that the generator makes of random codes" }),
+    h("p", {}, h("small", {}, "None of them is in the collection: the more they look like it, the more the generator knows of it."))];
 }
 
 /**

@@ -9,6 +9,7 @@ export const PRESETS = [
   ["paper", "Paper", "Hours, with a GPU: as published, ResNet-18, five rounds of 200 epochs, from nothing."],
   ["released", "Released", "Hours, with a GPU: as the authors' code is; the learning rate falls later and nothing is mirrored."],
 ];
+export const FROM_NOTHING = ["bigan", "splitbrain", "random"];  // methods that start from random weights
 export const PUBLISHED = ["paper", "released"];
 
 /**
@@ -16,6 +17,10 @@ export const PUBLISHED = ["paper", "released"];
  * @type {{ [code: string]: string }}
  */
 export const CALLED = {
+  and: "AND, by anchor neighbourhoods", instance: "Instance discrimination", random_anchors: "AND with random anchors",
+  all_anchors: "AND with every image an anchor", superand: "Super-AND", instance_nce: "Instance discrimination by NCE", simclr: "SimCLR",
+  deepcluster: "DeepCluster", splitbrain: "Split-Brain (needs colours)", bigan: "BiGAN", supervised: "Supervised (reads the labels!)",
+  random: "Untrained", frozen: "Frozen",
   resnet10: "ResNet-10, small", resnet18: "ResNet-18", resnet34: "ResNet-34", resnet50: "ResNet-50", efficientnet_lite0: "EfficientNet-Lite0",
   union: "their summed probability, as published", mean: "each of them by itself",
 };
@@ -40,6 +45,7 @@ export const GROUPS = [
       + "takes four times as long."],
   ]],
   ["The method", [
+    ["method", "Method", "AND unless another is chosen; the others are what it is compared with (docs/methods.md)."],
     ["select_rate", "Anchors added each round", "The share of the images, those it is surest of, that each round adds to the "
       + "anchors. {min} to {max}.", 0.01],
     ["neighbours", "Neighbours of an anchor", "How many of its nearest others an anchor is pulled to; many, where the start is "

@@ -5,7 +5,7 @@ import { rules } from "../parts/description.js";
 import { field, guarded, h, number, select, sentence } from "../parts/dom.js";
 import { DATASETS, go, toJob } from "../parts/links.js";
 import { may } from "../parts/session.js";
-import { CALLED, FROZEN, GROUPS, PRESETS, PUBLISHED } from "./presets.js";
+import { CALLED, FROM_NOTHING, FROZEN, GROUPS, PRESETS, PUBLISHED } from "./presets.js";
 
 /** @type {(id: null, query: URLSearchParams, signal: AbortSignal) => Promise<Node[]>} */
 export async function show(_id, query, signal) {
@@ -35,10 +35,12 @@ export async function show(_id, query, signal) {
   let chosen = installed;
   known.addEventListener("change", () => { chosen = known.checked; });
   const chosenWay = () => /** @type {RadioNodeList} */ (form.elements.namedItem("way")).value;
+  const ofMethod = () => /** @type {HTMLSelectElement | undefined} */ (controls.find(({ id }) => id === "method"))?.value ?? "";
   const settle = () => {  // without training there is nothing but what is known; what the paper published starts from nothing
     const way = chosenWay();
-    known.disabled = !installed || way === "frozen";
-    known.checked = way === "frozen" || (chosen && !PUBLISHED.includes(way));
+    const fromNothing = FROM_NOTHING.includes(ofMethod()) && way !== "frozen";
+    known.disabled = !installed || way === "frozen" || fromNothing;
+    known.checked = way === "frozen" || (chosen && !PUBLISHED.includes(way) && !fromNothing);
   };
   const parameters = GROUPS.map(([group, own]) => ({
     group, fields: own.filter(([key]) => Object.hasOwn(allowed, key)).map((one) => parameter(one, allowed[one[0]])),
@@ -51,7 +53,7 @@ export async function show(_id, query, signal) {
     /** @type {any} */  // their types are those of the controls
     const params = { ...(way === "frozen" ? { method: way } : { preset: way }), ...(known.checked ? { init: "imagenet" } : {}) };
     for (const made of controls) {
-      if (made.value !== "") params[made.id] = made.type === "number" ? Number(made.value) : made.value;
+      if (made.value !== "" && !(way === "frozen" && made.id === "method")) params[made.id] = made.type === "number" ? Number(made.value) : made.value;
     }
     const evaluation = judge.value || null;
     const request = { dataset_id: dataset.value, evaluation_dataset_id: evaluation, params, name: name.value.trim() || null };
@@ -69,9 +71,9 @@ export async function show(_id, query, signal) {
         : "The encoder knows photographs of a thousand kinds of things from the start. Untick it for pictures unlike "
           + "photographs, such as cells, spectrograms or maps.")),
     h("fieldset", { onchange: settle }, h("legend", {}, "How thoroughly"), h("div", { class: "cards" }, ways)),
-    h("details", {}, h("summary", {}, "More: parameters, if the preset is not to decide; what it is judged by; a name"),
+    h("details", { onchange: settle }, h("summary", {}, "More: parameters, if the preset is not to decide; what it is judged by; a name"),
       field("Judge the result by", judge,
-        "Another labelled dataset shows how well it does on images that it never saw. Labels are never trained on."),
+        "Another labelled dataset shows how well it does on images that it never saw. Labels are never trained on, but by the method Supervised."),
       field("Name", name, "To recognise it by; may be empty."),
       parameters.map(({ group, fields }) =>
         h("fieldset", {}, h("legend", {}, group), h("div", { class: "fields" }, fields.map(({ element }) => element))))),

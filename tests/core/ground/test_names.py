@@ -12,8 +12,8 @@ import pytest
 from sqlalchemy import select
 
 from core.ground import names
-from core.ground.formats import is_ignored, may_be_image
 from core.ground.names import decode_names
+from core.ground.pictures.formats import is_ignored, may_be_image
 from core.settings import Settings
 from core.store.db import Database
 from core.store.tables import Dataset, Image, Label, Rejection

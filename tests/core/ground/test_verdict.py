@@ -151,3 +151,19 @@ def test_without_evidence_nothing_is_claimed(evaluation: dict[str, Any], said: s
 
 def test_no_evaluation_no_verdict() -> None:
     assert verdict(None) is None
+
+
+def test_what_learned_from_labels_is_not_judged_by_them() -> None:
+    evaluation = {**few(0.9, 0.6, 0.4, 0.3), "method": "supervised", "held_out": False}
+    found = verdict(evaluation)
+    assert found is not None and found.better_than_untrained is None
+    assert found.sentence.endswith(
+        "no evidence, since it learned from the labels that it is judged by; judge it on held-out images"
+    )
+    judged_apart = verdict({**evaluation, "held_out": True})
+    assert judged_apart is not None and judged_apart.better_than_untrained
+
+
+def test_nobody_is_told_to_train_longer_what_trained_nothing() -> None:
+    found = verdict({**few(0.4, None, 0.4, 0.3), "method": "random"})
+    assert found is not None and found.sentence.endswith("; train")

@@ -15,8 +15,8 @@ import pytest
 from PIL import Image
 
 from core.errors import BadImage
-from core.ground import imaging
-from core.ground.imaging import ImageError
+from core.ground.pictures import imaging
+from core.ground.pictures.imaging import ImageError
 from core.settings import Settings
 from core.untrusted.decoding import Checked, Decoders
 from tests.conftest import image_bytes

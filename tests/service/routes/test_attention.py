@@ -14,7 +14,7 @@ from PIL import Image
 from sqlalchemy import select
 
 from core.errors import StaleAttempt
-from core.ground.imaging import decode, evaluation_array, heat_over
+from core.ground.pictures.imaging import decode, evaluation_array, heat_over
 from core.jobs import protocol
 from core.jobs.context import JobContext
 from core.jobs.sweep import delete_orphans

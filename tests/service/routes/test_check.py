@@ -33,6 +33,27 @@ from trainer.presets import PRESETS
         ({"preset": "quik"}, "params.preset: Input should be 'paper', 'released', 'quick' or 'best'"),
         ({"backbone": "vgg"}, "params.backbone: Input should be 'resnet10', 'resnet18'"),
         ({"method": "frosen"}, "params.method: Input should be 'and'"),
+        ({"method": "simclr", "neighbours": 5}, "params: neighbours: method simclr does not have it, only and, instance"),
+        ({"clusters": 5}, "params: clusters: method and does not have it, only deepcluster"),
+        ({"method": "deepcluster", "clusters": 1}, "params.clusters: Input should be greater than or equal to 2"),
+        ({"method": "random", "init": "imagenet"}, "params: init: random starts from random weights; leave init out"),
+        ({"method": "random", "rounds": 2}, "params: method: random trains nothing, so rounds is 1"),
+        ({"method": "simclr", "neighbours": 1}, "params: neighbours: method simclr does not have it"),
+        ({"method": "bigan", "init": "imagenet"}, "params: init: bigan starts from random weights"),
+        (
+            {"method": "splitbrain", "backbone": "efficientnet_lite0"},
+            "params: backbone: splitbrain makes two halves of a residual",
+        ),
+        ({"method": "deepcluster", "sobel": True, "init": "imagenet"}, "params: sobel: ImageNet's weights take colours"),
+        (
+            {"method": "simclr", "trained_blocks": 0},
+            "params: trained_blocks: 0 trains the head alone, which simclr does not learn",
+        ),
+        ({"method": "simclr", "backbone": "resnet10", "dim": 129}, "params: dim: 129 is more than the 128 features of resnet10"),
+        (
+            {"method": "simclr", "init": "imagenet", "epochs_first": 0, "rounds": 1},
+            "params: epochs_first: 0 in a single round trains nothing",
+        ),
         ({"epochs": 0}, "params.epochs: Input should be greater than or equal to 1"),
         ({"init": "mdl_00"}, "params.init: there is no model mdl_00"),
         ({"init": "photos.pth"}, "params.init: "),
@@ -66,6 +87,14 @@ def test_parameters_are_refused_alike_before_and_with_an_upload(
     assert [one["id"] for one in datasets] == [dataset]
     assert queued == []
     assert list((settings.root / "uploads").iterdir()) == []
+
+
+def test_a_choice_that_is_misspelt_gets_the_nearest_suggested(settings: Settings, db: Database) -> None:
+    with serving(settings, db) as client:
+        for given, meant in (({"method": "frosen"}, "frozen"), ({"method": "SimCLR"}, "simclr"), ({"preset": "papr"}, "paper")):
+            detail = client.post("/jobs/check", json={"params": given}).json()["detail"]
+            assert detail.endswith(f"; did you mean {meant}?")
+        assert "did you mean" not in client.post("/jobs/check", json={"params": {"method": "xyz"}}).json()["detail"]
 
 
 def test_a_form_whose_parameters_are_no_json_leaves_nothing_behind(settings: Settings, db: Database) -> None:

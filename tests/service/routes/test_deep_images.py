@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from core.ground import imaging
+from core.ground.pictures import imaging
 from core.search.encoder import Encoder
 from tests.conftest import write_zip
 from tests.core.pictures import png, tiff

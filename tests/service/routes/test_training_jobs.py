@@ -1,12 +1,15 @@
 """Training jobs by the API, on SQLite and PostgreSQL: what is too small is refused at once, what is over can go on, and the
 verdict stands beside the figures."""
 
+import io
 import json
+import zipfile
 from datetime import timedelta
 from typing import Any
 
 import httpx
 import pytest
+from PIL import Image as Picture
 from sqlalchemy import select, update
 
 from core.collections import datasets, deletions, published
@@ -20,6 +23,7 @@ from core.store.columns import now
 from core.store.db import Database
 from core.store.kinds import JobKind, JobStatus, Queue
 from core.store.tables import Image, Job, Model
+from tests.conftest import image_bytes
 from tests.service.answers import problem
 from tests.service.serving import pictures, ready_dataset
 from worker.training.inputs import bring_checkpoints, write_images
@@ -33,6 +37,7 @@ from worker.training.inputs import bring_checkpoints, write_images
         (20, {"neighbours": 20}, "neighbours: 20 is not below the number of images, 20"),
         (20, {"neighbours": 100, "preset": "quick"}, "neighbours: 100 is not below"),
         (15, {"neighbours": None}, "at least 16"),
+        (20, {"method": "deepcluster", "clusters": 11}, "clusters: 11 is more than half the number of images, 20"),
     ],
 )
 def test_a_ready_dataset_too_small_for_training_is_refused_at_once(
@@ -49,6 +54,58 @@ def test_a_ready_dataset_too_small_for_training_is_refused_at_once(
         assert api.post("/jobs", json={"dataset_id": dataset, "params": {"neighbours": 19}}).status_code == 202
         deletions.delete_images(db, dataset, ids[:5])
         problem(api.post("/jobs", json={"dataset_id": dataset}), 422, "too_few_images")
+
+
+def grey(count: int, coloured: int = 0) -> bytes:
+    """A zip of so many grey pictures, some of them as RGB files, and so many coloured ones."""
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w") as archive:
+        for number in range(count):
+            picture = Picture.open(io.BytesIO(image_bytes(number, side=8, mode="L")))
+            picture.convert("RGB" if number % 2 else "L").save(content := io.BytesIO(), "PNG")
+            archive.writestr(f"{number}.png", content.getvalue())
+        for number in range(coloured):
+            archive.writestr(f"coloured-{number}.png", image_bytes(number, side=8))
+    return file.getvalue()
+
+
+def test_a_method_that_needs_colours_refuses_grey_pictures_at_once(api: httpx.Client, db: Database, settings: Settings) -> None:
+    request = {"params": {"method": "splitbrain"}}
+    without = ready_dataset(db, settings, grey(20))
+    answer = api.post("/jobs", json={"dataset_id": without, **request})
+    problem(answer, 422, "bad_parameters")
+    assert answer.json()["detail"] == (
+        f"{without}: method: splitbrain learns from colours, and 20 of 20 images are grey; choose another"
+    )
+    assert api.post("/jobs", json={"dataset_id": without}).status_code == 202, "other methods do without"
+    few = ready_dataset(db, settings, grey(20, coloured=1))
+    assert "20 of 21 images are grey" in problem(api.post("/jobs", json={"dataset_id": few, **request}), 422, "bad_parameters")
+    some = ready_dataset(db, settings, grey(20, coloured=2))
+    assert api.post("/jobs", json={"dataset_id": some, **request}).status_code == 202
+
+
+def test_grey_pictures_that_were_deleted_do_not_count(api: httpx.Client, db: Database, settings: Settings) -> None:
+    dataset = ready_dataset(db, settings, grey(20, coloured=20))
+    with db.read() as session:
+        ids = session.scalars(select(Image.id).where(Image.dataset_id == dataset, Image.grey.is_(True))).all()
+    assert len(ids) == 20
+    deletions.delete_images(db, dataset, ids)
+    request = {"dataset_id": dataset, "params": {"method": "splitbrain"}}
+    assert api.post("/jobs", json=request).status_code == 202
+
+
+def test_the_method_that_reads_labels_needs_them(api: httpx.Client, db: Database, settings: Settings) -> None:
+    dataset = ready_dataset(db, settings)
+    request = {"dataset_id": dataset, "params": {"method": "supervised"}}
+    answer = api.post("/jobs", json=request)
+    problem(answer, 422, "bad_parameters")
+    assert answer.json()["detail"].startswith(
+        f"method: supervised learns from labels of two classes or more, and {dataset} has none; upload it with labels"
+    )
+    api.put(f"/datasets/{dataset}/labels", json={f"{number}.png": "one" for number in range(20)}).raise_for_status()
+    assert "two classes or more" in problem(api.post("/jobs", json=request), 422, "bad_parameters")
+    api.put(f"/datasets/{dataset}/labels", json={"0.png": "other"}).raise_for_status()
+    assert api.post("/jobs", json=request).status_code == 202
 
 
 def test_a_job_fails_with_the_validation_that_finds_too_few_images(api: httpx.Client, db: Database, settings: Settings) -> None:

@@ -14,7 +14,7 @@ from sklearn.datasets import load_sample_image
 from sklearn.decomposition import PCA
 
 from core.ground import parameters
-from core.ground.imaging import evaluation_array
+from core.ground.pictures.imaging import evaluation_array
 from trainer import checkpoints
 from trainer.__main__ import EXIT_BAD_INPUT, main
 from trainer.backbones.efficientnet import EfficientNetLite0, published_weights

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
-from core.ground import imaging
+from core.ground.pictures import imaging
 from tests.conftest import picture_zip
 from trainer import checkpoints
 from trainer.__main__ import main
@@ -149,7 +149,7 @@ def test_the_command_writes_the_maps_of_every_round(run: tuple[Path, Path], tmp_
         for image_id, neighbour in zip(found["image_ids"].tolist(), found["neighbour_ids"].tolist(), strict=True):
             row = by_id[image_id]
             assert by_id[neighbour] == int(omega[row] if omega[row] >= 0 else state["nearest"][row, 0])
-        encoder = build_encoder(TrainConfig.make(state["config"]))
+        encoder = build_encoder(TrainConfig.make(run=state["config"]))
         encoder.load_state_dict(state["encoder"])
         pair = [images[by_id[int(found[name][5])]] for name in ("image_ids", "neighbour_ids")]
         x = as_input(torch.from_numpy(np.stack([imaging.evaluation_array(one.decode(), 16) for one in pair])))

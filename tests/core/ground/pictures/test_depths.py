@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 from PIL import Image, ImageCms
 
-from core.ground import imaging
-from core.ground.depths import common_depths
+from core.ground.pictures import imaging
+from core.ground.pictures.depths import common_depths
 from tests.conftest import image_bytes
-from tests.core.ground.test_imaging import saved
+from tests.core.ground.pictures.test_imaging import saved
 from tests.core.pictures import png, tiff
 
 RAMP = np.linspace(0, 4095, 256).astype(np.uint16).reshape(16, 16)
@@ -252,7 +252,7 @@ def test_avif_and_heic_are_read() -> None:
 _WITHOUT = """
 import sys
 sys.modules["pillow_heif"] = None
-from core.ground import imaging
+from core.ground.pictures import imaging
 try:
     imaging.decode(sys.stdin.buffer.read())
 except imaging.ImageError as error:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from core.ground import imaging
+from core.ground.pictures import imaging
 from tests.conftest import image_bytes
 
 
@@ -72,3 +72,16 @@ def test_evaluation_keeps_the_centre_and_the_aspect() -> None:
 def test_an_image_of_the_right_size_is_left_alone() -> None:
     image = imaging.decode(image_bytes(5))
     assert np.array_equal(imaging.evaluation_array(image, 16), np.asarray(image))
+
+
+@pytest.mark.parametrize("format", ["PNG", "JPEG"])
+def test_what_is_grey(format: str) -> None:
+    rng = np.random.default_rng(0)
+    noise = rng.integers(0, 256, (40, 30), dtype=np.uint8)
+    grey = Image.fromarray(np.stack([noise] * 3, axis=2))
+    assert imaging.is_grey(imaging.decode(saved(grey, format)))
+    assert imaging.is_grey(imaging.decode(saved(grey.convert("L"), format)))
+    assert not imaging.is_grey(imaging.decode(image_bytes(1)))
+    faint = np.full((64, 64, 3), 100, np.uint8)
+    faint[20:30, 33:45, 0] = 118  # a pale patch where none of the pixels is that are looked at first
+    assert not imaging.is_grey(imaging.decode(saved(Image.fromarray(faint), format)))

@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import AvifImagePlugin, Image, ImageFile, ImageOps, UnidentifiedImageError, features
 
-from core.ground import colours, formats
-from core.ground.depths import NO_DEPTHS, DeepImage, Depth, Depths
+from core.ground.pictures import colours, formats
+from core.ground.pictures.depths import NO_DEPTHS, DeepImage, Depth, Depths
 
 try:
     import pillow_heif
@@ -35,6 +35,9 @@ AvifImagePlugin.DEFAULT_MAX_THREADS = 1  # by default as many for each image as 
 _SUBFILE = 254  # TIFF's NewSubfileType: 1 a smaller copy, 4 a mask
 _MAX_PAGES = 10_000  # of a file that are counted
 _JPEG_END, _NOISE = b"\xff\xd9", bytes(range(1, 255))
+_GLANCE = ((3, 3), (1, 1), (5, 1), (1, 5), (5, 5))  # in sixths of an image
+_COLOURFUL = 32  # levels between the channels of a pixel that is surely not grey
+_GREY_WITHIN = 3  # levels of 255 by which the channels of a grey image may differ: rounding of JPEG and of profiles
 
 
 def formats_in_words() -> str:
@@ -132,6 +135,16 @@ def _read(data: bytes, max_pixels: int, depths: Depths) -> Decoded:
             picture = deep.eight_bits(depth.range if depth.fixed else depths.get(depth.kind, depth.range))
         picture = colours.upright(colours.rgb(picture, image.info.get("icc_profile")), image)
         return Decoded(picture.copy() if picture is image else picture, image.format or "PNG", further_pages, depth)
+
+
+def is_grey(image: Image.Image) -> bool:
+    """Whether an RGB image has no colours, judged by the means of 16 x 16 parts of it where no pixel at a glance has any."""
+    width, height = image.size
+    few = [image.getpixel((x * width // 6, y * height // 6)) for x, y in _GLANCE]
+    if any(isinstance(pixel, tuple) and max(pixel) - min(pixel) > _COLOURFUL for pixel in few):
+        return False
+    parts = np.asarray(image.resize((16, 16), Image.Resampling.BOX), dtype=np.int16)
+    return int(np.ptp(parts, axis=2).max()) <= _GREY_WITHIN
 
 
 def decode(data: bytes, max_pixels: int = MAX_PIXELS, depths: Depths = NO_DEPTHS) -> Image.Image:
