@@ -49,7 +49,7 @@ export function jobCharts(state, signal) {
   const judged = () => (/** @type {any[]} */ (state.evaluation?.rounds ?? [])).filter((row) => row.knn_accuracy !== null);
   const colours = h("ul", { class: "rounds", "aria-label": "Colours of the rounds" });
   const legend = { showlegend: true, legend: { orientation: "h", y: 1, yanchor: "bottom" } };
-  const untold = ["frozen", "random"].includes(state.job.params?.method) ? "Nothing is trained." : "No epoch has ended yet.";
+  const untold = ["frozen", "random"].includes(String(state.job.params?.method)) ? "Nothing is trained." : "No epoch has ended yet.";
   const draws = [
     chart(loss.place, signal, untold, () => [
       [...perRound()].map(([round, { x, y }]) => ({
