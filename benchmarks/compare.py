@@ -135,7 +135,7 @@ class Bench:
 
 def _show(key: Result, result: Result) -> None:
     linear = f"  linear {100 * result['linear']:5.1f}" if "linear" in result else ""
-    print(f"{key['set']:<12}{key['params']['method']:<14} seed {key['seed']}  {in_words(result)}{linear}", flush=True)
+    print(f"{key['set']:<16}{key['params']['method']:<14} seed {key['seed']}  {in_words(result)}{linear}", flush=True)
 
 
 def _table(name: str, found: dict[str, Result | None]) -> None:
