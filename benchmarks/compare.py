@@ -22,15 +22,8 @@ import torch
 from benchmarks import sets
 from benchmarks.judging import few, in_words, judge
 from benchmarks.results import Result, Results
-from core.ground.folders import RunFolder
 from core.ground.methods import METHODS
-from trainer import checkpoints
-from trainer.backbones.encoder import encode_blocks
-from trainer.backbones.resnet import build_encoder
 from trainer.config import TrainConfig
-from trainer.data.decoded import evaluation_batches
-from trainer.data.images import ImageList
-from trainer.evaluation.metrics import linear_accuracy
 from trainer.train import train
 
 RESULTS = Path(__file__).parent / "results/compare.jsonl"
@@ -51,10 +44,10 @@ def key_of(name: str, method: str, seed: int, tiny: bool) -> Result:
     """A run: the same number of views of every image whatever the method, in AND's three rounds or in one."""
     facts = METHODS[method]
     whole = (4 if tiny else EPOCHS) // facts.views
-    lengths = {"epochs_first": whole} if facts.one_round else {"epochs_first": whole - 2 * (whole // 7), "epochs": whole // 7}
+    lengths = (
+        {"epochs_first": whole} if facts.one_round else {"epochs_first": whole - 2 * (whole // 7), "epochs": max(1, whole // 7)}
+    )
     params: Result = {"preset": "quick", "method": method, **(lengths if facts.trains else {}), **(_TINY if tiny else {})}
-    if facts.trains and "epochs" in params:
-        params["epochs"] = max(1, params["epochs"])
     return {"set": name, "count": _TINY_COUNT if tiny else None, "params": params, "seed": seed}
 
 
@@ -74,25 +67,12 @@ def run(key: Result, work: Path) -> Result:
         seconds = time.monotonic() - started
         assert config.epochs_first is not None and config.epochs
         seen = METHODS[config.method].views * len(images.images) * (config.epochs_first + (config.rounds - 1) * config.epochs)
-        found = {**judge(folder, images, queries), "linear": _linear(folder, images, queries), "images_seen": seen}
+        found = {**judge(folder, images, queries, linear=True), "images_seen": seen}
         return {**found, "seconds": round(seconds, 1), "images_per_second": round(seen / seconds)}
     except Exception as error:
         return {"failed": f"{type(error).__name__}: {error}".splitlines()[0]}
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-
-
-def _linear(folder: Path, images: ImageList, queries: ImageList) -> float:
-    """A linear classifier on the last block's features, as the paper's tables have it."""
-    _, path = checkpoints.round_ends(RunFolder(folder).checkpoints)[-1]
-    state = checkpoints.load(path)
-    encoder = build_encoder(TrainConfig.make(run=state["config"]))
-    encoder.load_state_dict(state["encoder"])
-    blocks = [
-        encode_blocks(encoder, evaluation_batches(one, encoder.image_size), torch.device("cpu"))[1] for one in (images, queries)
-    ]
-    labels, targets = sets.classes(images, queries)
-    return linear_accuracy(blocks[0], labels, blocks[1], targets)
 
 
 class Bench:

@@ -9,37 +9,44 @@ from torch import Tensor
 from benchmarks.sets import classes
 from core.ground.folders import RunFolder
 from trainer import checkpoints
-from trainer.backbones.encoder import encode
+from trainer.backbones.encoder import encode_blocks
 from trainer.backbones.resnet import build_encoder
 from trainer.config import TrainConfig
 from trainer.data.decoded import evaluation_batches
 from trainer.data.images import ImageList
 from trainer.evaluation.judge import FEW_VOTERS
-from trainer.evaluation.metrics import consistency, few_label_accuracy, knn_accuracy, retrieval
+from trainer.evaluation.metrics import consistency, few_label_accuracy, knn_accuracy, linear_accuracy, retrieval
 
 SHOTS = (1, 5, 10, 50)  # labels a class
 _CPU = torch.device("cpu")
 
 
-def judge(folder: Path, images: ImageList, queries: ImageList) -> dict[str, Any]:
+def judge(folder: Path, images: ImageList, queries: ImageList, linear: bool = False) -> dict[str, Any]:
     """Figures of a finished run's last encoder on images it has not seen, and the consistency of each round's neighbours.
 
     Args:
         folder: the run's.
         images: what it was trained on; they vote.
         queries: what is judged.
+        linear: whether a linear classifier on the last block's features is trained, too, as the paper's tables have it.
 
     Returns:
-        What ``figures`` gives; ``consistency``, of every round after the first that had anchors.
+        What ``figures`` gives; ``linear``, that classifier's accuracy, where asked for; ``consistency``, of every round after
+        the first that had anchors.
     """
     states = [checkpoints.load(path) for _, path in checkpoints.round_ends(RunFolder(folder).checkpoints)]
     encoder = build_encoder(TrainConfig.make(run=states[-1]["config"]))
     encoder.load_state_dict(states[-1]["encoder"])
     encoder.to(memory_format=torch.channels_last)
-    vectors = [encode(encoder, evaluation_batches(one, encoder.image_size), _CPU) for one in (images, queries)]
+    both = (encode_blocks(encoder, evaluation_batches(one, encoder.image_size), _CPU) for one in (images, queries))
+    vectors, blocks = zip(*both, strict=True)
+    labels, targets = classes(images, queries)
+    found = figures(vectors[0], vectors[1], labels, targets)
+    if linear:
+        found["linear"] = linear_accuracy(blocks[0], labels, blocks[1], targets)
     names = [image.path.split("/")[0] for image in images.images]
     omegas = [state["neighbours"] for state in states if state["neighbours"] is not None]
-    return {**figures(*vectors, *classes(images, queries)), "consistency": [consistency(omega, names) for omega in omegas]}
+    return {**found, "consistency": [consistency(omega, names) for omega in omegas]}
 
 
 def figures(bank: Tensor, queries: Tensor, labels: Tensor, targets: Tensor) -> dict[str, Any]:

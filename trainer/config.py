@@ -5,7 +5,7 @@ A parameter left ``None`` is chosen by ``trainer.resolve`` from the data and the
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from difflib import get_close_matches
 from typing import Any
@@ -48,8 +48,7 @@ class TrainConfig(TrainingParameters):
         if not isinstance(preset, str) or preset not in PRESETS:
             raise ConfigError(f"preset: {preset!r} is not one of {', '.join(PRESETS)}")
         if unknown := sorted({*given, *before} - PARAMETERS.keys()):
-            near = get_close_matches(unknown[0], PARAMETERS, 1)
-            meant = f"; did you mean {near[0]}?" if near else ""
+            meant = _meant(unknown[0], PARAMETERS)
             raise ConfigError(f"unknown parameter {', '.join(unknown)}; allowed: {', '.join(PARAMETERS)}{meant}")
         checked = {name: _check(name, value) for name, value in given.items()}
         if run:
@@ -68,15 +67,18 @@ class TrainConfig(TrainingParameters):
         return json.loads(json.dumps(asdict(self)))  # type: ignore[no-any-return]
 
 
+def _meant(given: str, known: Iterable[str]) -> str:
+    """A hint at the nearest of the known names, where one is near."""
+    near = get_close_matches(given, known, 1)
+    return f"; did you mean {near[0]}?" if near else ""
+
+
 def _check(name: str, value: Any) -> Any:
     """The value in its parameter's type; raises ``ConfigError`` where it is not allowed."""
     allowed = PARAMETERS[name]
     if allowed.choices:
         if value not in allowed.choices:
-            near = get_close_matches(str(value).lower(), allowed.choices, 1)
-            raise ConfigError(
-                f"{name}: {value!r} is not one of {allowed.allowed}" + (f"; did you mean {near[0]}?" if near else "")
-            )
+            raise ConfigError(f"{name}: {value!r} is not one of {allowed.allowed}{_meant(str(value).lower(), allowed.choices)}")
         return value
     if allowed.parts:
         if not isinstance(value, list | tuple) or len(value) != len(allowed.parts):

@@ -5,7 +5,7 @@ from collections.abc import Collection
 import torch
 from torch import Tensor
 
-from trainer.backbones.encoder import Encoder, encode_features
+from trainer.backbones.encoder import BLOCK, Encoder, encode_features, scatter_about
 from trainer.config import ConfigError, TrainConfig
 from trainer.data.decoded import evaluation_batches
 from trainer.data.images import ImageList
@@ -13,7 +13,6 @@ from trainer.progress import Progress
 from trainer.ranks import Ranks
 from trainer.run import Run
 
-_BLOCK = 16_384  # images at a time: their features in double precision are small beside all of them
 _NOT_LEARNED = ("head.", "centre", "pixel_")  # made anew, or known
 
 
@@ -59,7 +58,7 @@ def begin_as_loaded(run: Run, config: TrainConfig, images: ImageList, loaded: Co
 
 def project_all(encoder: Encoder, features: Tensor) -> Tensor:
     """Unit vectors (N, d) of features (N, C), however many."""
-    return torch.cat([encoder.project(block) for block in torch.split(features, _BLOCK)])
+    return torch.cat([encoder.project(block) for block in torch.split(features, BLOCK)])
 
 
 def set_principal_head(encoder: Encoder, features: Tensor, ranks: Ranks) -> None:
@@ -71,15 +70,11 @@ def set_principal_head(encoder: Encoder, features: Tensor, ranks: Ranks) -> None
         features: (N, C), or this rank's part of them.
         ranks: that each have a part.
     """
-    dim, width = encoder.head.weight.shape
-    blocks = torch.split(features, _BLOCK)
+    dim = encoder.head.out_features
+    blocks = torch.split(features, BLOCK)
     count = ranks.sum(features.new_tensor(len(features), dtype=torch.float64))
     mean = ranks.sum(features.sum(dim=0, dtype=torch.float64)) / count
-    scatter = torch.zeros(width, width, dtype=torch.float64, device=features.device)
-    for block in blocks:
-        centred = block.double() - mean
-        scatter.addmm_(centred.T, centred)
-    _, vectors = torch.linalg.eigh(ranks.sum(scatter))  # ascending
+    _, vectors = torch.linalg.eigh(ranks.sum(scatter_about(features, mean)))  # ascending
     axes = vectors[:, -dim:].flip(1).T  # (d, C)
     axes = axes * axes.gather(1, axes.abs().argmax(dim=1, keepdim=True)).sign()  # the largest entry positive: one sign everywhere
     norms = torch.stack([((block.double() - mean) @ axes.T).norm(dim=1).sum() for block in blocks]).sum()

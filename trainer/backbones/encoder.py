@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 S = TypeVar("S")
 T = TypeVar("T")
+BLOCK = 16_384  # images at a time: their features in double precision are small beside all of them
 
 
 class Encoder(nn.Module, ABC):
@@ -142,6 +143,15 @@ def _in_order(pool: Executor, work: Callable[[S], T], items: Iterable[S], ahead:
             yield waiting.popleft().result()
     while waiting:
         yield waiting.popleft().result()
+
+
+def scatter_about(features: Tensor, mean: Tensor) -> Tensor:
+    """Sum of (x - mean)(x - mean)^T over the rows x of (N, C), float64 (C, C), by blocks."""
+    scatter = torch.zeros(len(mean), len(mean), dtype=torch.float64, device=features.device)
+    for block in torch.split(features, BLOCK):
+        centred = block.double() - mean
+        scatter.addmm_(centred.T, centred)
+    return scatter
 
 
 def as_input(images: Tensor) -> Tensor:

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from trainer.backbones.encoder import Encoder
+from trainer.backbones.encoder import BLOCK, Encoder, scatter_about
 from trainer.config import ConfigError, TrainConfig
 from trainer.methods.method import Batch, Features, Method
 from trainer.neighbourhoods import MemoryBank
@@ -16,7 +16,6 @@ _COMPONENTS = 256  # that the features are reduced to at most; the paper's
 _ITERATIONS = 20  # of k-means; the released code's
 _SPREAD = 0.01  # standard deviation of the classifier's first weights; the released code's
 _LEAST = 1e-10  # of the largest component's variance: below it a component is rounding errors, which whitening would blow up
-_BLOCK = 16_384  # images at a time: their features in double precision are small beside all of them
 
 
 class DeepCluster(Method):
@@ -70,17 +69,14 @@ def whitened(features: Tensor) -> Tensor:
     Returns:
         float32 (N, P) on the CPU.
     """
-    blocks = torch.split(features, _BLOCK)
     mean = features.mean(dim=0, dtype=torch.float64)
-    scatter = torch.zeros(len(mean), len(mean), dtype=torch.float64, device=features.device)
-    for block in blocks:
-        centred = block.double() - mean
-        scatter.addmm_(centred.T, centred)
-    variances, axes = torch.linalg.eigh(scatter / len(features))  # ascending
+    variances, axes = torch.linalg.eigh(scatter_about(features, mean) / len(features))  # ascending
     variances, axes = variances[-_COMPONENTS:].clamp(min=1e-30), axes[:, -_COMPONENTS:]
     kept = variances >= _LEAST * variances[-1]
     scaled = axes[:, kept] / variances[kept].sqrt()
-    return torch.cat([F.normalize((block.double() - mean) @ scaled, dim=1).float().cpu() for block in blocks])
+    return torch.cat(
+        [F.normalize((block.double() - mean) @ scaled, dim=1).float().cpu() for block in torch.split(features, BLOCK)]
+    )
 
 
 def k_means(points: Tensor, k: int, rng: torch.Generator) -> Tensor:

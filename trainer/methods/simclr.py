@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from trainer.backbones.encoder import Encoder
 from trainer.config import TrainConfig
 from trainer.methods.method import Batch, Method
+from trainer.methods.views import log_shares
 from trainer.neighbourhoods import MemoryBank
 
 _HIDDEN, _DIM = 512, 128  # of the projection head; the paper's has the width of the features, and 128
@@ -48,10 +49,8 @@ def nt_xent(first: Tensor, second: Tensor, temperature: float) -> Tensor:
         temperature: tau.
     """
     z = torch.cat([first, second])
-    own = torch.eye(len(z), dtype=torch.bool, device=z.device)
-    logits = (z @ z.T / temperature).masked_fill(own, float("-inf"))
-    other = torch.arange(len(z), device=z.device).roll(len(first))
-    return F.cross_entropy(logits, other)
+    logs, other = log_shares(z, z, temperature)
+    return -logs[other].mean()
 
 
 METHOD = SimCLR

@@ -11,6 +11,7 @@ from torch.autograd.function import once_differentiable
 from trainer.loss import BLOCKS
 from trainer.methods.method import Batch
 from trainer.methods.neighbourhoods import Neighbourhoods
+from trainer.methods.views import log_shares
 from trainer.neighbourhoods import MemoryBank
 
 
@@ -51,9 +52,7 @@ def augmentation_loss(first: Tensor, second: Tensor, temperature: float) -> Tens
         temperature: tau.
     """
     z = torch.cat([first, second])
-    own = torch.eye(len(z), dtype=torch.bool, device=z.device)
-    logs = F.log_softmax((z @ z.detach().T / temperature).masked_fill(own, float("-inf")), dim=1)  # (2 B, 2 B)
-    other = own.roll(len(first), dims=1)
+    logs, other = log_shares(z, z.detach(), temperature)
     apart = torch.log1p(-logs.exp().clamp(max=1 - 1e-6)).masked_fill(other, 0.0)
     return -(logs[other].sum() + apart.sum()) / len(z)
 
