@@ -2,9 +2,9 @@ PYTHON ?= python3
 BIN := .venv/bin
 # A core for each process: threads of two trainings that wait for each other spin.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
-SOURCES := anchorhood core service trainer worker migrations benchmarks tests
+SOURCES := anchorhood core service trainer worker migrations benchmarks tests .ci
 
-.PHONY: setup demo serve test test-slow test-compose test-browser check openapi migrate bench-trainer bench-method bench-accuracy bench-compare bench-augment bench-service bench-page bench-progress screenshots chaos
+.PHONY: setup demo serve test test-slow test-compose test-browser check lock pin sbom openapi migrate bench-trainer bench-method bench-accuracy bench-compare bench-augment bench-service bench-hostile bench-page bench-progress screenshots chaos
 
 setup: .venv/installed node_modules/installed
 
@@ -46,7 +46,17 @@ check: setup
 	$(BIN)/lint-imports
 	if test -e node_modules/installed; then npm run --silent check; else echo "The page was not checked: npm is not installed."; fi
 	! test -x $(BIN)/hadolint || $(BIN)/hadolint Dockerfile
-	$(BIN)/pytest -m 'drift and not postgres' tests/test_drift.py tests/test_sizes.py tests/test_contracts.py
+	$(BIN)/python .ci/audit.py
+	$(BIN)/pytest -m 'drift and not postgres' tests/test_drift.py tests/test_shipped.py tests/test_sizes.py tests/test_contracts.py
+
+lock: setup
+	$(BIN)/python .ci/lock.py
+
+pin:
+	.ci/pin
+
+sbom: setup
+	$(BIN)/python .ci/sbom.py
 
 chaos: setup
 	$(BIN)/python -m tests.chaos --minutes $(or $(MINUTES),10)
@@ -67,6 +77,9 @@ bench-compare: setup
 bench-service: setup
 	command -v wrk >/dev/null || { apt-get update --quiet && apt-get install --yes --quiet wrk; }
 	$(BIN)/python -m benchmarks.service
+
+bench-hostile: setup
+	$(BIN)/python -m benchmarks.hostile
 
 bench-page: setup
 	command -v chromium >/dev/null || { apt-get update --quiet && apt-get install --yes --quiet chromium; }

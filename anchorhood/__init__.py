@@ -15,6 +15,7 @@ from anchorhood.errors import AnchorhoodError, ApiError, JobFailed, Unreachable
 from anchorhood.jobs import Event, Job
 from anchorhood.packing import LeftOut
 from anchorhood.records import (
+    AuditLine,
     Classification,
     ClassProbability,
     Dataset,
@@ -31,6 +32,7 @@ __all__ = [
     "ApiError",
     "Attention",
     "AttentionRound",
+    "AuditLine",
     "ClassProbability",
     "Classification",
     "Client",

@@ -1,11 +1,13 @@
 """``Client``: one service, spoken to over HTTP."""
 
+from collections.abc import Iterator
+from datetime import datetime
 from types import TracebackType
-from typing import Self
+from typing import Literal, Self
 
 from anchorhood.datasets import Datasets
 from anchorhood.jobs import Jobs
-from anchorhood.records import Image, record
+from anchorhood.records import AuditLine, Image, record
 from anchorhood.search import Search
 from anchorhood.transport import Transport, path_of
 from anchorhood.values import as_int
@@ -48,6 +50,31 @@ class Client(Search):
     def image_file(self, image_id: int) -> bytes:
         """The bytes of a stored image, as they were uploaded."""
         return self.transport.send("GET", path_of("images", as_int(image_id, "image_id"), "file"), again=True).content
+
+    def audit(
+        self,
+        *,
+        since: datetime | str | None = None,
+        until: datetime | str | None = None,
+        key: str | None = None,
+        action: str | None = None,
+        object: str | None = None,
+        order: Literal["oldest", "newest"] = "newest",
+    ) -> Iterator[AuditLine]:
+        """Who did what: each write, refused ones too. Only a key that administers reads it.
+
+        Args:
+            since: not before this time; a text as ISO 8601 has it, without an offset in UTC.
+            until: before this time.
+            key: by the key of this id.
+            action: such as ``delete_dataset`` or ``keys create``.
+            object: on the dataset, job, model, image or key of this id.
+        """
+        times = {
+            name: time.isoformat() if isinstance(time, datetime) else time for name, time in (("since", since), ("until", until))
+        }
+        pages = self.transport.pages("/audit", key=key, action=action, object=object, order=order, limit=1000, **times)
+        return (record(AuditLine, values) for values in pages)
 
     def delete_image(self, image_id: int) -> None:
         """Delete an image: out of every answer at once."""

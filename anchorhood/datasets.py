@@ -6,6 +6,7 @@ import os
 import re
 import stat
 import tempfile
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -89,6 +90,15 @@ class Datasets:
         rejections = (record(Rejection, values) for values in self._transport.pages(path, limit=1000, job_id=job_id))
         return (rejection for rejection in rejections if job_id is None or rejection.job_id in (job_id, None))
 
+    def unlisted_rejections(self, dataset: Dataset | str, *, job: Job | str | None = None) -> dict[str, int]:
+        """How many refused files ``rejections`` does not name, by code: of each upload and reason it names the first 10,000."""
+        path = path_of("datasets", id_of(dataset), "rejections")
+        params = {name: value for name, value in {"limit": 1, "job_id": id_of(job)}.items() if value is not None}
+        counts: Counter[str] = Counter()
+        for more in self._transport.json("GET", path, params=params).get("more", []):
+            counts[more["code"]] += more["count"]
+        return dict(counts)
+
     def label(self, dataset: Dataset | str, labels: Mapping[str, str | None] | Mapping[int, str | None]) -> dict[str, int]:
         """Give images, by path or by id, their labels; ``None`` takes one away. All or nothing.
 
@@ -111,14 +121,18 @@ class Datasets:
         counts: dict[str, int] = self._transport.json("PUT", where, content=table, headers=headers)
         return counts
 
-    def leave_one_out(self, dataset: Dataset | str, k: int | None = None, min_labels: int = 3) -> LeaveOneOut:
-        """Accuracy and confusion of the labels given so far: each labelled image is classified by the others.
+    def leave_one_out(
+        self, dataset: Dataset | str, k: int | None = None, min_labels: int = 3, limit: int = 100, offset: int = 0
+    ) -> LeaveOneOut:
+        """Accuracy and confusions of the labels given so far: each labelled image is classified by the others.
 
         Args:
             k: number of voters; by default the most accurate of several.
             min_labels: labelled images that each of two classes must have, else nothing is judged.
+            limit: most classes and confusions, up to 1,000.
+            offset: those to pass over.
         """
-        request = {"min_labels": min_labels, **({} if k is None else {"k": k})}
+        request = {"min_labels": min_labels, "limit": limit, "offset": offset, **({} if k is None else {"k": k})}
         return record(
             LeaveOneOut, self._transport.json("GET", path_of("datasets", id_of(dataset), "leave-one-out"), params=request)
         )

@@ -8,11 +8,12 @@ class AnchorhoodError(Exception):
 
 
 class ApiError(AnchorhoodError):
-    """The service refused a request: ``status`` (HTTP), the stable ``code``, and ``detail`` in words."""
+    """The service refused a request: ``status`` (HTTP), the stable ``code``, and ``detail`` in words; by ``request_id`` the
+    service's logs name it."""
 
-    def __init__(self, status: int, code: str, detail: str) -> None:
+    def __init__(self, status: int, code: str, detail: str, request_id: str | None = None) -> None:
         super().__init__(f"{detail} ({status} {code})")
-        self.status, self.code, self.detail = status, code, detail
+        self.status, self.code, self.detail, self.request_id = status, code, detail, request_id
 
 
 class Unreachable(AnchorhoodError):

@@ -1,6 +1,7 @@
 """``client.models``."""
 
 import os
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -11,11 +12,13 @@ import numpy as np
 
 from anchorhood.arrays import Attention, AttentionRound, Map
 from anchorhood.datasets import Datasets
-from anchorhood.errors import ApiError
+from anchorhood.errors import AnchorhoodError, ApiError
 from anchorhood.jobs import Job, Jobs
 from anchorhood.records import Dataset, Model, id_of, record
 from anchorhood.transport import Transport, path_of
 from anchorhood.values import as_int, as_ints
+
+_PLAIN_NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,99}")  # no folder, drive, stream, hidden file or control character
 
 
 class Models:
@@ -52,6 +55,17 @@ class Models:
         with writing(path) as file:
             self._copy(path_of("models", model_id, "files", name), file)
         return Path(os.fsdecode(path))
+
+    def download_all(self, model_id: str, folder: str | os.PathLike[str]) -> Sequence[Path]:
+        """The manifest and every file that it names, written into a folder that there is.
+
+        Raises:
+            AnchorhoodError: the manifest names a file that would not lie in the folder, or a link there has such a name; then
+                nothing is written.
+        """
+        names = ["manifest.json", *(self.get(model_id).manifest or {}).get("files", ())]
+        paths = [_inside(Path(os.fsdecode(folder)), name) for name in names]
+        return [self.download(model_id, name, path) for name, path in zip(names, paths, strict=True)]
 
     def export(self, model_id: str, file: IO[bytes], format: str = "npz") -> None:
         """Write all embeddings with their images' ids, paths and labels, as ``npz`` or ``csv``, to an open file."""
@@ -99,6 +113,18 @@ class Models:
             raise self._transport.unreachable(error) from error
 
 
+def _inside(folder: Path, name: object) -> Path:
+    """A file of a folder. A server may be anybody's, so that its names are taken only as what every system calls a plain name."""
+    if not isinstance(name, str) or not _PLAIN_NAME.fullmatch(name):
+        raise AnchorhoodError(
+            f"the model's manifest names a file {str(name)[:100]!r}, which is no plain name; nothing was written"
+        )
+    path = folder / name
+    if path.is_symlink():
+        raise AnchorhoodError(f"{path} is a link, which is not followed; nothing was written")
+    return path
+
+
 @contextmanager
 def writing(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
     """A file to write that appears at ``path`` when it is whole, and not at all where that fails.
@@ -110,7 +136,9 @@ def writing(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
     apart = not target.exists() or target.is_file()  # a device or a pipe is written to as it is
     aside = target.with_name(f"{target.name}.part") if apart else target
     try:
-        with open(aside, "wb") as file:
+        if apart:
+            aside.unlink(missing_ok=True)  # of a command that was killed; a link there is not followed
+        with open(aside, "xb" if apart else "wb") as file:
             yield file
         if apart:
             os.replace(aside, target)

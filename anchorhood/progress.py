@@ -1,5 +1,6 @@
-"""Progress on stderr: a bar on a terminal, elsewhere a line now and then."""
+"""What a terminal shows: texts without control characters, and progress on stderr, a bar or elsewhere a line now and then."""
 
+import re
 import sys
 import time
 from typing import IO, Any, Self
@@ -8,16 +9,27 @@ from tqdm import tqdm
 
 _QUIET_SECONDS = 10.0  # at least, between two lines
 
+# Controls, with which a name could command the terminal or pass for another line, and what turns the direction of writing.
+_CONTROLS = re.compile("[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]")
+
+
+def printable(line: str) -> str:
+    """A line as a terminal may show it: control characters are escaped, whoever gave a dataset, a file or an error its words.
+    Of names that the system holds in bytes, those that are no UTF-8 are escaped, too."""
+    if not line.isascii():
+        line = line.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+    return _CONTROLS.sub(lambda match: match[0].encode("unicode_escape").decode(), line)
+
 
 class Progress:
     """How far something is, from 0 to 1; a context manager."""
 
     def __init__(self, name: str, enabled: bool) -> None:
-        self._name, self._said, self._next = name, "", 0.0
+        self._name, self._said, self._next = printable(name), "", 0.0
         terminal = enabled and sys.stderr.isatty()
         self._lines = enabled and not terminal
         layout = "{desc}: {percentage:3.0f}%|{bar}|{postfix}"
-        self._bar = tqdm(total=1.0, desc=name, bar_format=layout, mininterval=0.2) if terminal else None
+        self._bar = tqdm(total=1.0, desc=self._name, bar_format=layout, mininterval=0.2) if terminal else None
 
     def __enter__(self) -> Self:
         return self
@@ -28,6 +40,7 @@ class Progress:
 
     def show(self, fraction: float | None, text: str = "", news: bool = False) -> None:
         """Say where it stands; ``news`` is said at once in lines, too."""
+        text = printable(text)
         if self._bar is not None:
             self._bar.set_postfix_str(text, refresh=False)
             self._bar.n = self._bar.n if fraction is None else min(fraction, 1.0)

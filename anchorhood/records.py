@@ -142,6 +142,21 @@ class Neighbours(Sequence[Neighbour]):
 
 
 @dataclass(frozen=True)
+class AuditLine:
+    """Who did what: ``objects`` are ids, ``status`` how the request was answered, ``None`` for a command of the operator."""
+
+    id: int
+    created_at: datetime
+    key_id: str | None
+    session: str | None
+    address: str | None
+    request_id: str | None
+    action: str
+    objects: list[str]
+    status: int | None
+
+
+@dataclass(frozen=True)
 class ClassProbability:
     label: str
     probability: float
@@ -160,14 +175,18 @@ class Classification:
 
 @dataclass(frozen=True)
 class LeaveOneOut:
-    """How well the labels predict each other by ``k`` votes: ``confusion[i][j]`` counts images of ``classes[i]`` voted to be
-    ``classes[j]``; ``by_k`` has the ``accuracy`` of each ``k`` tried. ``abstained`` says why nothing was judged."""
+    """How well the labels predict each other by ``k`` votes. ``classes`` has the ``label``, ``judged`` and ``right`` images of
+    each, ``confusions`` the ``label``, the one ``voted`` and the ``count`` of images, the largest first: of both as many as were
+    asked for, of ``class_count`` and ``confusion_count``. ``by_k`` has the ``accuracy`` of each ``k`` tried. ``abstained`` says
+    why nothing was judged."""
 
     model_id: str
     k: int | None
     judged: int
     accuracy: float | None
-    classes: list[str]
-    confusion: list[list[int]]
+    class_count: int
+    classes: list[dict[str, Any]]
+    confusion_count: int
+    confusions: list[dict[str, Any]]
     by_k: list[dict[str, float]]
     abstained: str | None

@@ -1,6 +1,7 @@
 """Requests to the service: keys, errors, and retries where repeating cannot do harm."""
 
 import time
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -14,6 +15,7 @@ from anchorhood.values import sendable, to_json
 
 _TRIES = 4
 _FIRST_PAUSE = 0.5  # seconds, doubled after each try
+_LONGEST_PAUSE = 60.0  # that a service may ask for
 _PASSING = frozenset({429, 502, 503, 504})  # statuses that another try may not meet
 _TIMEOUT = httpx.Timeout(300, connect=10)
 
@@ -21,6 +23,17 @@ _TIMEOUT = httpx.Timeout(300, connect=10)
 def path_of(*parts: object) -> str:
     """The path made of these parts, quoted."""
     return "".join(f"/{quote(sendable(str(part)), safe='')}" for part in parts)
+
+
+def _named() -> dict[str, str]:
+    """The header by which the logs of service, workers and trainer name a request and the jobs that it makes."""
+    return {"X-Request-ID": uuid.uuid4().hex}
+
+
+def _asked_to_wait(response: httpx.Response) -> float:
+    """The seconds of ``Retry-After`` (RFC 9110, 10.2.3), at most a minute; 0 where there are none, or a date."""
+    seconds = response.headers.get("retry-after", "")
+    return min(float(seconds), _LONGEST_PAUSE) if seconds.isascii() and seconds.isdigit() else 0
 
 
 class Transport:
@@ -64,10 +77,12 @@ class Transport:
 
     def send(self, method: str, path: str, *, again: bool, **request: Any) -> httpx.Response:
         """As ``json``, with the answer as it came."""
+        request["headers"] = {**_named(), **(request.get("headers") or {})}  # the same id for every try
         for name in request.keys() & {"json", "params", "data"}:
             request[name] = to_json(request[name], name)
         for number in range(_TRIES):
             last = not again or number == _TRIES - 1
+            pause = _FIRST_PAUSE * 2**number
             try:
                 response = self.http.request(method, path, **request)
             except httpx.TransportError as error:
@@ -78,12 +93,14 @@ class Transport:
                     return response
                 if last or response.status_code not in _PASSING:
                     raise self.refused(response)
-            time.sleep(_FIRST_PAUSE * 2**number)
+                pause = max(pause, _asked_to_wait(response))
+            time.sleep(pause)
         raise AssertionError
 
     @contextmanager
     def stream(self, path: str, **request: Any) -> Iterator[httpx.Response]:
         """An answer to read while it comes; ``httpx.TransportError`` where it ends too early."""
+        request["headers"] = {**_named(), **(request.get("headers") or {})}
         with self.http.stream("GET", path, **request) as response:
             if not response.is_success:
                 response.read()
@@ -109,7 +126,7 @@ class Transport:
         """The error that a problem document (RFC 9457) describes."""
         try:
             problem = response.json()
-            return ApiError(response.status_code, problem["code"], problem["detail"])
+            return ApiError(response.status_code, problem["code"], problem["detail"], response.headers.get("x-request-id"))
         except (ValueError, KeyError, TypeError):
             return self._foreign(response)
 

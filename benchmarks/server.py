@@ -5,9 +5,10 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
+from typing import IO
 
 import httpx
 
@@ -15,9 +16,11 @@ from benchmarks.results import Result
 
 
 @contextmanager
-def running(command: list[str], port: int, path: str, **env: str) -> Iterator[subprocess.Popen[bytes]]:
-    """A server, from its first answer on."""
-    process = subprocess.Popen(command, env={**os.environ, **env}, stdout=subprocess.DEVNULL)
+def running(
+    command: list[str], port: int, path: str, env: Mapping[str, str] | None = None, log: IO[bytes] | None = None
+) -> Iterator[subprocess.Popen[bytes]]:
+    """A server, from its first answer on; ``log`` takes what it logs."""
+    process = subprocess.Popen(command, env={**os.environ, **(env or {})}, stdout=subprocess.DEVNULL, stderr=log)
     try:
         for _ in range(600):
             try:
@@ -34,6 +37,17 @@ def running(command: list[str], port: int, path: str, **env: str) -> Iterator[su
         process.wait(60)
 
 
+def processes(root: Path) -> Iterator[Path]:
+    """The folders in ``/proc`` of the processes of the system with a data folder."""
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            environment = (process / "environ").read_bytes().split(b"\0")
+        except OSError:
+            continue
+        if f"ANCHORHOOD_DATA_DIR={root}".encode() in environment:
+            yield process
+
+
 class Embedded:
     """``anchorhood serve`` on the benchmark's data folder."""
 
@@ -43,7 +57,7 @@ class Embedded:
         self.client = httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=600)
 
     def serve(self) -> AbstractContextManager[subprocess.Popen[bytes]]:
-        return running([sys.executable, "-m", "anchorhood", "serve"], self.port, "/healthz", **self.env)
+        return running([sys.executable, "-m", "anchorhood", "serve"], self.port, "/healthz", self.env)
 
     def upload(self, path: Path, labels: str = "folders") -> tuple[str, Result]:
         """Upload and validate an archive; its dataset and job."""
@@ -65,11 +79,8 @@ class Embedded:
     def peaks(self, reset: bool = False) -> dict[str, float]:
         """The most memory each of its processes has held, MiB, by name; ``reset`` begins anew."""
         found: dict[str, float] = {}
-        for process in Path("/proc").glob("[0-9]*"):
+        for process in processes(self.root):
             try:
-                environment = (process / "environ").read_bytes().split(b"\0")
-                if f"ANCHORHOOD_DATA_DIR={self.root}".encode() not in environment:
-                    continue
                 if reset:
                     (process / "clear_refs").write_text("5")
                 status = dict(line.split(":", 1) for line in (process / "status").read_text().splitlines())

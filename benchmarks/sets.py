@@ -10,6 +10,7 @@ from functools import cache
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor, tensor
 
@@ -66,6 +67,13 @@ def _fashion(folder: Path) -> Iterator[tuple[Image.Image, int]]:
             for pixels in json.load(member)["data"]:
                 if isinstance(pixels, list) and len(pixels) == _FASHION_SIDE**2:
                     yield Image.fromarray(np.array(pixels, np.uint8).reshape(_FASHION_SIDE, -1)), number
+
+
+def fashion_pixels(work: Path) -> NDArray[np.float32]:
+    """Fashion-MNIST's 70,000 pictures as unit vectors, (70000, 784)."""
+    work.mkdir(parents=True, exist_ok=True)
+    pixels = np.stack([np.asarray(picture, np.float32).reshape(-1) for picture, _ in _fashion(work)])
+    return np.asarray(pixels / np.linalg.norm(pixels, axis=1, keepdims=True), np.float32)
 
 
 def prepare(name: str, work: Path) -> None:

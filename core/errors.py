@@ -6,7 +6,9 @@ DomainError
   BadRequest          BadArchive, BadParameters, BadImage, BadLabels, BadQuery, BadCursor, BadSettings, TooFewImages
   Conflict            DatasetNotReady, DatasetInUse, ModelInUse, NoModel, NoTable, NoCheckpoints, CannotContinue, JobOver,
                       KeyReused, DataDirInUse
+  NotAllowed          what this key may not do
   TooLarge
+  Busy                as many requests are being worked on as there may be
   StaleAttempt        a worker that lost its job
 
 Stopped is not an error: it ends the work of a job that was cancelled or lost, or whose worker shuts down.
@@ -102,10 +104,22 @@ class BadSettings(BadRequest):
     code = "bad_settings"
 
 
+class NotAllowed(DomainError):
+    """The request's key may not do this."""
+
+    code = "not_allowed"
+
+
 class TooLarge(DomainError):
     """More bytes than allowed."""
 
     code = "too_large"
+
+
+class Busy(DomainError):
+    """Nothing is wrong with the request; a later one may be answered."""
+
+    code = "busy"
 
 
 class Conflict(DomainError):

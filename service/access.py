@@ -1,10 +1,10 @@
 """Each route declares who may ask it and how long a body it reads. A route that declares nothing is refused to everybody."""
 
 import re
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from enum import Enum, auto
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from fastapi.routing import RouteContext, iter_route_contexts
 from starlette.routing import BaseRoute
@@ -13,7 +13,9 @@ from core.store.keys import Scope
 
 _DECLARED = "declared_access"  # the attribute of a handler that holds its declaration
 ACCESS = "anchorhood.access"  # where a request's scope holds what its route declares
+HELD = "anchorhood.held"  # where it holds the key that it was sent with (``keys.Held``), once that is known
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})  # they change nothing, and no handler reads a body of them
+EVENT_STREAM = "text/event-stream"
 _PARAMETER = re.compile(r"\(\?P<\w+>")  # the beginning of a named group
 Handler = TypeVar("Handler")
 
@@ -21,7 +23,10 @@ Handler = TypeVar("Handler")
 class Body(Enum):
     """The longest body that a route reads; ``middleware/limits.py`` says how long each is."""
 
+    NONE = auto()
+    TINY = auto()  # a key
     SMALL = auto()  # a few values as JSON
+    LIST = auto()  # many ids
     IMAGE = auto()  # an image, or many ids and vectors
     TABLE = auto()  # labels
     ARCHIVE = auto()
@@ -33,24 +38,44 @@ class Access:
 
     scope: Scope | None  # that a key must have; None: anybody may ask, without a key
     body: Body = Body.SMALL
+    stream: bool = False  # events, where a client accepts EVENT_STREAM
+    at_once: bool = False  # answered whatever else happens: without a look at the database, outside of every client's share
+    action: str = ""  # the handler's name
 
 
-def needs(scope: Scope, body: Body = Body.SMALL) -> Callable[[Handler], Handler]:
+def needs(scope: Scope, body: Body = Body.SMALL, *, stream: bool = False) -> Callable[[Handler], Handler]:
     """Declare of a handler, or of an ASGI object that is a route's endpoint, that it may be asked with a key of a scope."""
-    return _declare(Access(scope, body))
+    return _declare(Access(scope, body, stream))
 
 
 def open_to_all(handler: Handler) -> Handler:
     """Declare of a handler that anybody may ask it, without a key: it tells nothing of anybody's images."""
-    return _declare(Access(None))(handler)
+    return _declare(Access(None, Body.NONE))(handler)
+
+
+def open_with_body(body: Body) -> Callable[[Handler], Handler]:
+    """The same of a handler that reads a body."""
+    return _declare(Access(None, body))
+
+
+def answered_at_once(handler: Handler) -> Handler:
+    """The same of a handler that says how the process is: it waits for no thread that requests use."""
+    return _declare(Access(None, Body.NONE, at_once=True))(handler)
 
 
 def _declare(access: Access) -> Callable[[Handler], Handler]:
     def declared(handler: Handler) -> Handler:
-        setattr(handler, _DECLARED, access)
+        setattr(handler, _DECLARED, replace(access, action=getattr(handler, "__name__", "")))
         return handler
 
     return declared
+
+
+def is_upload(scope: Mapping[str, Any]) -> bool:
+    """Whether a request brings an archive, which may take long; the same routes take JSON, too."""
+    access = scope.get(ACCESS)
+    kind: bytes = next((value for name, value in scope["headers"] if name == b"content-type"), b"")
+    return isinstance(access, Access) and access.body is Body.ARCHIVE and kind.lower().startswith(b"multipart/")
 
 
 class AccessRules:

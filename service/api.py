@@ -2,30 +2,32 @@
 
 import argparse
 import logging
+import os
 import signal
 import socket
 import sys
 import threading
-from asyncio import Transport
 from pathlib import Path
 from types import FrameType
 
 import uvicorn
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from sqlalchemy.exc import SQLAlchemyError
 
 from core.errors import BadSettings
-from core.ground import logs
-from core.ground.processes import die_with_parent
+from core.ground import logs, traces
+from core.ground.processes import PRIVATE, die_with_parent
 from core.settings import Settings
+from core.store import pools
+from core.store.db import Database
 from service import metrics
 from service.app import create_app
+from service.middleware.protocol import Protocol
 from service.supervised import Supervised
 
 log = logging.getLogger(__name__)
 DRAIN_SECONDS = 20  # that requests have to end in on SIGTERM
-_HEADER_SECONDS = 30.0  # that a new connection has for its first request's headers
-_HEADER_BYTES = 64 << 10
 _BACKLOG = 2048
+_SWITCH_SECONDS = 0.001  # after which a thread that computes lets the event loop go on; a fifth of Python's own
 
 
 class _Server(uvicorn.Server):
@@ -34,37 +36,6 @@ class _Server(uvicorn.Server):
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         self.config.app.state.context.stopping.set()  # type: ignore[union-attr]
         super().handle_exit(sig, frame)
-
-
-class _Protocol(HttpToolsProtocol):
-    """Lets go of connections that never ask for anything, or whose headers never end; uvicorn has no limit for either."""
-
-    _head = 0  # bytes of a request whose headers are not complete
-    _in_head = True
-
-    def connection_made(self, transport: Transport) -> None:  # type: ignore[override]
-        super().connection_made(transport)
-        self.loop.call_later(_HEADER_SECONDS, self._give_up)
-
-    def data_received(self, data: bytes) -> None:
-        if self._head > _HEADER_BYTES:
-            self.transport.close()
-            return
-        if self._in_head:
-            self._head += len(data)
-        super().data_received(data)
-
-    def on_headers_complete(self) -> None:
-        self._in_head, self._head = False, 0
-        super().on_headers_complete()
-
-    def on_message_complete(self) -> None:
-        self._in_head = True
-        super().on_message_complete()
-
-    def _give_up(self) -> None:
-        if self.cycle is None and not self.transport.is_closing():
-            self.transport.close()
 
 
 def main() -> None:
@@ -77,24 +48,42 @@ def main() -> None:
     arguments = parser.parse_args()
     if arguments.parent_pipe is not None:
         die_with_parent(arguments.parent_pipe)
+    sys.setswitchinterval(_SWITCH_SECONDS)
+    os.umask(PRIVATE)
     settings = Settings.load()
+    settings.layout.make_private()
     logs.configure(settings.log_format)
     if arguments.metrics:
         metrics.share(arguments.metrics, arguments.number)
+    if arguments.fd is None:
+        _warn_of_shortage(settings)
     if arguments.fd is None and settings.api_processes > 1:
         _several(settings)
         return
+    traces.configure("anchorhood-api")
     config = uvicorn.Config(
         create_app(settings),
         host=settings.host,
         port=settings.port,
-        fd=arguments.fd,
-        http=_Protocol,
+        http=Protocol,
+        ws="none",
+        proxy_headers=False,  # which would believe this machine; see middleware/proxies.py
         timeout_graceful_shutdown=DRAIN_SECONDS,
         server_header=False,
         log_config=None,
     )
-    _Server(config).run()
+    # As a socket, not as uvicorn's ``fd``, which is taken for a Unix socket: each answer then waits 40 ms for its second part
+    # (Nagle's algorithm, which is not switched off there, and delayed acknowledgements).
+    _Server(config).run(None if arguments.fd is None else [socket.socket(fileno=arguments.fd)])
+
+
+def _warn_of_shortage(settings: Settings) -> None:
+    try:
+        with Database(settings.database, connections=1) as db:
+            if shortage := pools.shortage(db, settings.api_processes):
+                log.warning("%s", shortage)
+    except SQLAlchemyError as error:  # it may come later
+        log.warning("the database does not answer yet: %s", type(error).__name__)
 
 
 def _several(settings: Settings) -> None:

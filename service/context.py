@@ -1,17 +1,22 @@
 """What handlers depend on: the settings, a session, the searcher, the bell; and the ids in their paths."""
 
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from threading import Event
 from typing import Annotated
 
+from anyio import CapacityLimiter
 from fastapi import Depends, Path, Request
 from sqlalchemy.orm import Session
 
+from core.files.thumbnails import Thumbnails
 from core.jobs.bell import Bell, make_app
-from core.search.searcher import Searcher
+from core.search.searcher import WAITING, Searcher
 from core.settings import Settings
+from core.store import pools
 from core.store.db import Database
+from core.untrusted.decoding import Decoders
 from service.metrics import Metrics
 from service.schemas.common import MAX_ID
 
@@ -25,12 +30,17 @@ class Context:
     searcher: Searcher
     bell: Bell
     metrics: Metrics
+    thumbnailers: Decoders  # of their own, so that no query keeps thumbnails waiting
+    thumbnails: Thumbnails
+    # for searches of many examples, of which more at one time than processors would only wait for each other
+    searches: CapacityLimiter = field(default_factory=lambda: CapacityLimiter(os.cpu_count() or 1))
     stopping: Event = field(default_factory=Event)  # event streams end when it is set
 
     @classmethod
     def of(cls, settings: Settings) -> "Context":
-        db, metrics = Database(settings.database), Metrics()
-        return cls(settings, db, Searcher(settings, db, metrics.encoding.observe), Bell(make_app(settings)), metrics)
+        db, metrics = Database(settings.database, pools.of_api(settings.api_processes)), Metrics()
+        searcher, bell = Searcher(settings, db, metrics.encoding.observe), Bell(make_app(settings))
+        return cls(settings, db, searcher, bell, metrics, Decoders(settings, waiting=WAITING), Thumbnails(settings.layout))
 
 
 async def _context(request: Request) -> Context:  # a plain function would be sent to a thread

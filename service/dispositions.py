@@ -13,6 +13,7 @@ from starlette.datastructures import FormData
 from starlette.formparsers import MultiPartException, MultiPartParser
 
 from core.ground import names
+from service.bodies import FIELD_BYTES, FIELDS
 
 _PARAMETER = re.compile(r';\s*(filename\*[^=;\s]*)\s*=\s*("(?:[^"\\]|\\.)*"|[^;]*)', re.IGNORECASE)
 _ENCODED = re.compile(r"([\w.:+-]+)'[\w-]*'(.*)", re.DOTALL)
@@ -62,7 +63,8 @@ class _Parser(MultiPartParser):
 
 
 class _Request(Request):
-    async def _get_form(self, **limits: Any) -> FormData:
+    async def _get_form(self, **_: Any) -> FormData:
+        limits: dict[str, Any] = {"max_files": 1, "max_fields": FIELDS, "max_part_size": FIELD_BYTES}
         if self._form is None and self.headers.get("content-type", "").lower().startswith("multipart/form-data"):
             try:
                 self._form = await _Parser(self.headers, self.stream(), **limits).parse()

@@ -19,14 +19,19 @@ from core.ground import finite, logs
 from service.schemas.common import Problem
 
 log = logging.getLogger(__name__)
+_TOLD = 20  # errors of one request that are named
+_PLACE, _MESSAGE, _DETAIL = 200, 500, 4000  # characters of what an answer may echo
 MEDIA_TYPE = "application/problem+json"
+_BUSY_SECONDS = 2  # after which another try is likely to be answered
 
 # The first class that an error is an instance of decides.
 STATUS: tuple[tuple[type[errors.DomainError], int], ...] = (
     (errors.NotFound, 404),
+    (errors.NotAllowed, 403),
     (errors.TooLarge, 413),
     (errors.BadRequest, 422),
     (errors.Conflict, 409),
+    (errors.Busy, 503),
 )
 TITLES = {
     400: "Bad request",
@@ -39,8 +44,11 @@ TITLES = {
     409: "Conflict",
     411: "Length required",
     413: "Too large",
+    414: "Address too long",
     415: "Unsupported media type",
     422: "Unprocessable",
+    429: "Too many requests",
+    431: "Headers too long",
     500: "Internal error",
     503: "Not ready",
     507: "Insufficient storage",
@@ -60,11 +68,16 @@ def problem(status: int, code: str, detail: str, **extra: Any) -> JSONResponse:
         "type": "about:blank",
         "title": TITLES.get(status, "Error"),
         "status": status,
-        "detail": detail,
+        "detail": _shortened(detail, _DETAIL),
         "code": code,
         **extra,
     }
     return _Problem(body, status)
+
+
+def _shortened(text: str, most: int) -> str:
+    """A text that may hold what a client sent, however long that was."""
+    return text if len(text) <= most else f"{text[: most - 1]}…"
 
 
 def documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
@@ -100,7 +113,10 @@ def install(app: FastAPI) -> None:
     @app.exception_handler(errors.DomainError)
     def domain(_: Request, error: errors.DomainError) -> JSONResponse:
         status = next((status for kind, status in STATUS if isinstance(error, kind)), 500)
-        return problem(status, error.code, str(error))
+        answer = problem(status, error.code, str(error))
+        if isinstance(error, errors.Busy):
+            answer.headers["Retry-After"] = str(_BUSY_SECONDS)
+        return answer
 
     @app.exception_handler(DamagedModel)
     def damaged(_: Request, error: DamagedModel) -> JSONResponse:
@@ -109,8 +125,17 @@ def install(app: FastAPI) -> None:
 
     @app.exception_handler(RequestValidationError)
     def validation(_: Request, error: RequestValidationError) -> JSONResponse:
-        items = [{"where": ".".join(map(str, item["loc"])), "message": item["msg"]} for item in error.errors()]
+        found = error.errors()
+        items = [
+            {
+                "where": _shortened(".".join(_shortened(str(name), _PLACE) for name in item["loc"]), _PLACE),
+                "message": _shortened(item["msg"], _MESSAGE),
+            }
+            for item in found[:_TOLD]
+        ]
         detail = "; ".join(f"{item['where']}: {item['message']}" for item in items)
+        if len(found) > _TOLD:
+            detail = f"{_shortened(detail, _DETAIL - 30)}; and {len(found) - _TOLD:,} more"
         return problem(422, "bad_request", detail, errors=items)
 
     @app.exception_handler(HTTPException)

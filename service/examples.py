@@ -22,7 +22,16 @@ BY_NAME: dict[str, Any] = {
     **{"manifest": {"schema": 1, "method": "and"}, "x": [0.12, -3.4], "y": [1.7, 2.25], "anchor_round": 1},
     **{"entropy": [8.3, 5.9], "min_entropy": 2.5, "max_entropy": 8.0, "similarity": 0.81, "score": 0.93, "min_score": 0.5},
     **{"took_ms": 1.42, "k": 10, "offset": 0, "probability": 0.88, "confidence": 0.88, "accuracy": 0.91, "judged": 240},
-    **{"confusion": [[118, 2], [9, 111]], "temperature": 0.1, "min_confidence": 0.5, "vector": [0.6, 0.8], "missing": []},
+    **{
+        "voted": "dress",
+        "right": 118,
+        "class_count": 2,
+        "confusion_count": 2,
+        "temperature": 0.1,
+        "min_confidence": 0.5,
+        "vector": [0.6, 0.8],
+        "missing": [],
+    },
     **{"key": "ah_0123456789ab_…", "scope": "read", "epoch": 40, "loss": 4.21, "learning_rate": 0.03, "anchors": 0.25},
     **{
         "images_per_second": 310.5,

@@ -10,7 +10,7 @@ from service.app import create_app
 
 def document() -> str:
     """The OpenAPI document as it is committed in ``docs/openapi.json``."""
-    return json.dumps(create_app(Settings.load()).openapi(), indent=1, ensure_ascii=False) + "\n"
+    return json.dumps(create_app(Settings.load()).openapi(), indent=1, ensure_ascii=False, allow_nan=False) + "\n"
 
 
 if __name__ == "__main__":

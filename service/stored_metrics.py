@@ -75,7 +75,7 @@ def _training(session: Session) -> Iterator[Metric]:
     loss = GaugeMetricFamily("anchorhood_training_loss", "Mean loss of a job's newest epoch.", labels=["job_id"])
     running = select(Job.id, Job.progress).where(Job.kind == JobKind.TRAIN, Job.status == JobStatus.RUNNING)
     for job_id, progress in session.execute(running):
-        if progress:
+        if progress and "loss" in progress:  # not before its first epoch has ended
             speed.add_metric([job_id], progress["images_per_second"])
             loss.add_metric([job_id], progress["loss"])
     return iter((speed, loss))

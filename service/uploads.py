@@ -17,7 +17,7 @@ from core.ground import durable
 from core.ground.pictures import imaging
 from core.ground.pictures.formats import HEADER_BYTES, describe, may_be_image
 from core.untrusted import archives
-from service.bodies import FIELD_BYTES
+from service.bodies import FIELD_BYTES, FIELDS
 from service.dispositions import file_name
 
 
@@ -39,7 +39,7 @@ class _Receiver:
         self.complete = False
         self._file = open(path, "xb")  # noqa: SIM115 -- closed by close()
         self._max = max_bytes
-        self._field_bytes = 0
+        self._field_bytes = self._parts = 0
         self._header, self._value, self._headers = b"", b"", dict[bytes, bytes]()
         self._name, self._is_file, self._text, self._start = "", False, b"", b""
 
@@ -85,6 +85,9 @@ class _Receiver:
         disposition = self._headers.get(b"content-disposition", b"")
         _, options = parse_options_header(disposition)
         self._name = options.get(b"name", b"").decode("utf-8", "replace")
+        self._parts += 1
+        if self._parts > FIELDS:
+            raise TooLarge(f"more than {FIELDS} parts, which is the most that a form may have")
         self._is_file = self._name == "file"
         if self._is_file:
             if self.upload.filename is not None:

@@ -28,10 +28,10 @@ def test_no_file_is_too_long() -> None:
 
 
 def test_no_folder_has_too_many_modules() -> None:
-    """Files of one language in one folder."""
+    """Files of one language in one folder; migrations only ever grow in number."""
     counts: dict[tuple[str, str], int] = {}
     for path in sources():
-        if path.name != "__init__.py":
+        if path.name != "__init__.py" and path.parent.name != "versions":
             counts[str(path.parent), path.suffix] = counts.get((str(path.parent), path.suffix), 0) + 1
     full = {folder: count for folder, count in counts.items() if count > MOST_MODULES}
     assert not full, f"over {MOST_MODULES} modules: {full}"

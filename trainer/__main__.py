@@ -3,13 +3,14 @@
 import ctypes
 import io
 import logging
+import os
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
 
 import torch
 
-from core.ground import logs
+from core.ground import logs, traces
 from core.ground.processes import die_with_parent
 from trainer.commands.parser import parser
 from trainer.config import InputError
@@ -36,12 +37,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     else:
         logs.configure("json", "trainer", arguments.log_context, logging.WARNING)
         log.setLevel(logging.INFO)
+    if arguments.parent_pipe is not None:
+        traces.configure("anchorhood-trainer")
     torch.set_flush_denormal(True)
     keep_freed_memory()
     if arguments.threads:
         torch.set_num_threads(arguments.threads)
     try:
-        return int(arguments.command(arguments))
+        words = {"command": arguments.command.__name__}
+        with traces.span("trainer", os.environ.get(traces.TRACEPARENT), **words):
+            return int(arguments.command(arguments))
     except InputError as error:
         log.error("%s", error)
         return EXIT_BAD_INPUT

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from core.ground.durable import sync
+from core.ground import durable
 from core.ground.folders import Position, checkpoint_name, checkpoints_in, parse_checkpoint_name
 
 KEEP = 2  # newest within the round under way; the end of every round is always kept
@@ -16,15 +16,12 @@ KEEP = 2  # newest within the round under way; the end of every round is always 
 
 def save(folder: Path, position: Position, state: dict[str, Any]) -> Path:
     """Write ``state`` so that it is either wholly there or not at all, and drop what it makes superfluous."""
-    folder.mkdir(parents=True, exist_ok=True)
+    durable.make_folder(folder)
     temporary = folder / "writing.tmp"
     with open(temporary, "wb") as file:
         torch.save(state, file)
-        file.flush()
-        os.fsync(file.fileno())
     path = folder / checkpoint_name(position, _digest(temporary))
-    os.replace(temporary, path)
-    sync(folder)
+    durable.replace(temporary, path)
     passing = [old for at, old in checkpoints_in(folder) if not at.ends_round]
     for old in passing[:-KEEP]:
         old.unlink(missing_ok=True)
@@ -58,7 +55,7 @@ def round_ends(folder: Path) -> list[tuple[int, Path]]:
 
 def adopt_round_ends(folders: Iterable[Path], into: Path) -> None:
     """Bring earlier attempts' round ends into this attempt's folder, by a hard link where possible."""
-    into.mkdir(parents=True, exist_ok=True)
+    durable.make_folder(into)
     have = {at for at, _ in checkpoints_in(into)}
     for folder in folders:
         for at, path in checkpoints_in(folder):
@@ -66,9 +63,10 @@ def adopt_round_ends(folders: Iterable[Path], into: Path) -> None:
                 have.add(at)
                 try:
                     os.link(path, into / path.name)
+                    durable.sync(into)
                 except OSError:
                     (into / "writing.tmp").write_bytes(path.read_bytes())
-                    os.replace(into / "writing.tmp", into / path.name)
+                    durable.replace(into / "writing.tmp", into / path.name)
 
 
 def _digest(path: Path) -> str:

@@ -64,7 +64,7 @@ class TrainConfig(TrainingParameters):
 
     def to_json(self) -> dict[str, Any]:
         """A plain dictionary, from which ``make`` with it as ``run`` makes the same configuration."""
-        return json.loads(json.dumps(asdict(self)))  # type: ignore[no-any-return]
+        return json.loads(json.dumps(asdict(self), allow_nan=False))  # type: ignore[no-any-return]
 
 
 def _meant(given: str, known: Iterable[str]) -> str:

@@ -35,7 +35,7 @@ class Progress:
         if plan:
             line["plan"] = plan
         with open(self._path, "a", encoding="utf-8") as file:
-            file.write(json.dumps(line) + "\n")
+            file.write(json.dumps(line, allow_nan=False) + "\n")
 
     def through(self, step: Step, batches: Iterable[Tensor], count: int) -> Iterator[Tensor]:
         """The batches of ``count`` rows in all, telling after each."""

@@ -85,7 +85,7 @@ def train(
     tell = on_event if ranks.leads else lambda event: None
     if ranks.leads:
         out_dir.mkdir(parents=True, exist_ok=True)
-        write_text(RunFolder(out_dir).config, json.dumps(config.to_json(), indent=2) + "\n")
+        write_text(RunFolder(out_dir).config, json.dumps(config.to_json(), indent=2, allow_nan=False) + "\n")
         checkpoints.adopt_round_ends(folders[1:], folders[0])
     ranks.wait()
 

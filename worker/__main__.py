@@ -12,10 +12,11 @@ from celery import signals
 
 from core.collections import embedding
 from core.ground import logs
-from core.ground.processes import die_with_parent
+from core.ground.processes import PRIVATE, die_with_parent
 from core.jobs.bell import Bell
 from core.jobs.protocol import has_claimable_job
-from core.jobs.sweep import Sweep, delete_orphans
+from core.jobs.sweep import Sweep, delete_old_audit, delete_orphans
+from core.store import pools
 from core.store.db import Database
 from core.store.kinds import Queue
 from worker.tasks import app, settings
@@ -32,6 +33,8 @@ def main() -> None:
     arguments = parser.parse_args()
     if arguments.parent_pipe is not None:
         die_with_parent(arguments.parent_pipe)
+    os.umask(PRIVATE)
+    settings.layout.make_private()
     logs.configure(settings.log_format)
     if settings.log_format == "json":
         sys.__stdout__ = open(os.devnull, "w")  # type: ignore[misc]  # noqa: SIM115 -- where Celery says, and does not log, that it shuts down
@@ -56,7 +59,7 @@ def main() -> None:
 def _sweep(queue: Queue, alive: Path) -> None:
     """Requeue jobs of silent workers, delete files that crashes left, queue missing embeddings, and send a message while a job
     waits for which there is none. Touches ``alive`` after each turn, for health checks."""
-    db = Database(settings.database)
+    db = Database(settings.database, pools.WORKER)
     sweep, bell = Sweep(db, settings.lost_after_seconds), Bell(app)
     pause, collected = threading.Event(), -_COLLECT_SECONDS
     while True:
@@ -67,6 +70,8 @@ def _sweep(queue: Queue, alive: Path) -> None:
                 collected = time.monotonic()
                 for path in delete_orphans(db, settings):
                     log.warning("%s belonged to nothing and was deleted", path)
+                if old := delete_old_audit(db, settings.audit_days):
+                    log.info("%d lines of the audit trail were older than %d days and are deleted", old, settings.audit_days)
                 for job_id in embedding.request_missing(db, settings):
                     log.warning("%s was queued, as an earlier job like it ended without success", job_id)
             if has_claimable_job(db, queue):

@@ -15,6 +15,7 @@ from core.jobs import lifecycle
 from core.jobs.context import JobContext
 from core.search import attention
 from core.search.searcher import Searcher
+from core.store.locks import lock_dataset
 from core.store.tables import Attention, Image, Model
 from worker.training.inputs import write_images
 from worker.training.supervision import supervise
@@ -49,21 +50,23 @@ def compute_maps(context: JobContext) -> None:
     staged = artifacts.fresh_folder(run.maps)
     if pairs:
         config = {"run": str(attention.run_folder(context.settings, model).path), "data": str(listed), "pairs": pairs}
-        run.command("attention").write_text(json.dumps(config, indent=2))
+        run.command("attention").write_text(json.dumps(config, indent=2, allow_nan=False))
         command = ["attention", "--config", str(run.command("attention")), "--out", str(staged / MAPS)]
         supervise(context, run, [*command, "--device", context.settings.device])
-    _publish(context, model.id, staged, pairs)
+    _publish(context, model, staged, pairs)
     shutil.rmtree(home, ignore_errors=True)
 
 
-def _publish(context: JobContext, model_id: str, staged: Path, pairs: list[Pair]) -> None:
+def _publish(context: JobContext, model: Model, staged: Path, pairs: list[Pair]) -> None:
     """Readers see the maps only through their rows, which appear together with the job's success."""
+    model_id = model.id
     directory = attempt_name(context.job_id, context.attempt)
     final = context.layout.maps(model_id, directory).parent
     if pairs:
         artifacts.publish(staged, final)
     try:
         with context.succeed(model_id=model_id) as session:
+            lock_dataset(session, model.dataset_id)
             if session.get(Model, model_id, with_for_update=True) is None:  # one job at a time adds rows to a model
                 raise ModelNotFound(model_id)
             ids = {id_ for pair in pairs for id_ in pair}

@@ -1,10 +1,11 @@
 """The ``classify`` job: every image of a dataset by the votes of the labelled ones, as a CSV."""
 
 import csv
-import os
 
 import numpy as np
 
+from core.ground import durable
+from core.ground.cells import quoted
 from core.jobs import lifecycle
 from core.jobs.context import JobContext
 from core.search.searcher import Searcher
@@ -34,7 +35,7 @@ def classify(context: JobContext) -> None:
     if k is None and not abstained:
         k = searcher.leave_one_out(view, None, temperature, min_labels).k
     home = context.layout.job(job.id)
-    home.mkdir(parents=True, exist_ok=True)
+    durable.make_folder(home)
     temporary = home / f"classifications-{context.attempt}.tmp"
     voters = snapshot.vectors(snapshot.labelled)
     order = snapshot.live[np.argsort(snapshot.ids[snapshot.live])]  # by image id, as the list of images has them
@@ -53,11 +54,10 @@ def classify(context: JobContext) -> None:
             for row, guess, confidence in zip(rows.tolist(), guesses, confidences, strict=True):
                 sure = not abstained and confidence >= job.params["min_confidence"]
                 path, label = snapshot.describe(row)
-                table.writerow([snapshot.ids[row], path, label or "", snapshot.names[guess] if sure else "", f"{confidence:.4f}"])
+                texts = (path, label or "", snapshot.names[guess] if sure else "")
+                table.writerow([snapshot.ids[row], *map(quoted, texts), f"{confidence:.4f}"])
             with context.write(progress={"images": start + len(rows), "k": k, "abstained": abstained}):
                 pass
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(temporary, context.layout.classifications(job.id))
+    durable.replace(temporary, context.layout.classifications(job.id))
     with context.succeed(model_id=view.model_id):
         pass

@@ -26,6 +26,7 @@ from core.search.ranking import Rows
 from core.search.snapshots import Labels, Snapshot
 from core.store.db import BATCH
 from core.store.kinds import JobKind
+from core.store.locks import lock_dataset
 from core.store.tables import Embedding, Image, Model
 
 _BLOCK = 512  # of a tar file
@@ -85,6 +86,7 @@ def _rewrite_shards(context: JobContext, dataset_id: str) -> None:
             writer.sync()
             for start in range(0, len(moves), BATCH):
                 with context.write() as session:
+                    lock_dataset(session, dataset_id)
                     session.connection().execute(moving, moves[start : start + BATCH])
     finally:
         writer.close()
@@ -143,24 +145,24 @@ def _delete_old_models(context: JobContext, dataset_id: str) -> None:
                 shutil.rmtree(folder, ignore_errors=True)
         with suppress(FileNotFoundError):  # the model was deleted meanwhile, and its embeddings with it
             last = int(embedding.published_ids(context.settings, model).max())
-            while _delete_merged(context, model.id, last):
+            while _delete_merged(context, model, last):
                 pass
 
 
-def _delete_merged(context: JobContext, model_id: str, last: int) -> int:
-    merged = select(Embedding.image_id).where(Embedding.model_id == model_id, Embedding.image_id <= last).limit(BATCH)
+def _delete_merged(context: JobContext, model: Model, last: int) -> int:
+    merged = select(Embedding.image_id).where(Embedding.model_id == model.id, Embedding.image_id <= last).limit(BATCH)
     with context.write() as session:
+        lock_dataset(session, model.dataset_id)
         batch = session.scalars(merged).all()
-        session.execute(delete(Embedding).where(Embedding.model_id == model_id, Embedding.image_id.in_(batch)))
+        session.execute(delete(Embedding).where(Embedding.model_id == model.id, Embedding.image_id.in_(batch)))
     return len(batch)
 
 
 def _require_ownership(context: JobContext) -> None:
     """Make sure, before files are deleted that no row named, that this job still owns the dataset: then no other job is about to
-    name one of them. And make sure that the rows survive a power cut."""
+    name one of them."""
     with context.write():
         pass
-    context.db.make_durable()
 
 
 def _delete_old_shards(context: JobContext, dataset_id: str) -> bool:

@@ -15,6 +15,7 @@ from core.jobs import lifecycle
 from core.jobs.context import JobContext
 from core.search.encoder import Encoder
 from core.store.db import BATCH
+from core.store.locks import lock_dataset
 from core.store.tables import Dataset, Embedding, Image, Model
 
 _BATCH = 64  # images that are encoded together
@@ -52,7 +53,8 @@ def embed(context: JobContext) -> None:
             vectors.update(zip((image.id for image in batch), (row.tobytes() for row in rows), strict=True))
         after, done = images[-1].id, done + len(images)
         with context.write(progress={"images": done}) as session:
-            current = select(Dataset.model_id).where(Dataset.id == dataset.id).with_for_update()
+            lock_dataset(session, dataset.id)
+            current = select(Dataset.model_id).where(Dataset.id == dataset.id)
             if session.scalar(current) != model.id:  # moving the alias has queued a job for the other one
                 break
             live = session.scalars(select(Image.id).where(Image.id.in_(vectors)).with_for_update(read=True)).all()

@@ -2,6 +2,7 @@
 
 import logging
 import os
+import re
 import shutil
 import time
 
@@ -16,6 +17,8 @@ from core.store.kinds import JobKind, JobStatus
 from worker.pulse import LOOK_SECONDS
 
 _NO_ROOM = "the disk of the data folder or of the database is full; nothing of this job was kept"
+_LONGEST = 10_000  # characters of a message that are looked at
+_FOLDERS = re.compile(r"(?<![\w./:-])(?<![A-Z] )/(?:[^/\s'\",:;()]+/)+")  # not of a route, as in "GET /datasets/..."
 log = logging.getLogger(__name__)
 
 
@@ -47,7 +50,7 @@ def cancel_if_owned(context: JobContext) -> None:
 def fail(context: JobContext, code: str, message: str) -> None:
     """End the job with an error."""
     try:
-        message = message.replace(f"{context.settings.root}/", "")  # clients see it
+        message = without_folders(message[:_LONGEST].replace(f"{context.settings.root}/", "/"))  # clients see it
         end_failed(context, JobStatus.FAILED, {"code": code, "message": message[:2000]})
     except StaleAttempt:
         log.warning("%s was lost before it could fail: %s", context.job_id, message)
@@ -64,6 +67,11 @@ def fail_for_room(context: JobContext) -> None:
         except AWAY as error:
             log.error("%s: its failure cannot be written yet: %s", context.job_id, error)
             time.sleep(LOOK_SECONDS)
+
+
+def without_folders(message: str) -> str:
+    """A message that names files of this machine without the folders that they lie in."""
+    return _FOLDERS.sub("", message)
 
 
 def _delete_all_but_checkpoints(context: JobContext) -> None:

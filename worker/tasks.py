@@ -11,12 +11,13 @@ from celery import Celery, signals
 from core.collections.intake import ingest
 from core.errors import DomainError, StaleAttempt, Stopped
 from core.files import disk
-from core.ground import logs
+from core.ground import logs, traces
 from core.jobs import protocol
 from core.jobs.bell import TASK, Bell, make_app
 from core.jobs.context import JobContext
 from core.jobs.protocol import Claim
 from core.settings import Settings
+from core.store import pools
 from core.store.db import AWAY, Database, error_text
 from core.store.kinds import JobKind, Queue
 from worker import endings, lifeline
@@ -44,7 +45,7 @@ HANDLERS: dict[JobKind, Handler] = {
 
 @cache
 def _database() -> Database:
-    return Database(settings.database)
+    return Database(settings.database, pools.WORKER)
 
 
 @signals.setup_logging.connect  # type: ignore[untyped-decorator]
@@ -56,6 +57,7 @@ def _instead_of_celerys_own(**_: object) -> None:
 @signals.worker_process_init.connect  # type: ignore[untyped-decorator]
 def _in_pool_process(**_: object) -> None:
     lifeline.die_when_orphaned()
+    traces.configure("anchorhood-worker")
 
 
 @app.task(name=TASK)  # type: ignore[untyped-decorator]
@@ -63,7 +65,11 @@ def work(queue: str) -> None:
     """Do every claimable job of a queue. The end of each wakes the other queue, where a job may have waited for it."""
     name = f"{socket.gethostname()}:{os.getpid()}"
     while not lifeline.draining(settings) and (claim := protocol.claim(_database(), Queue(queue), name)):
-        with logs.with_fields(request_id=claim.request_id, job_id=claim.job_id, attempt=claim.attempt):
+        about: traces.Attributes = {"job_id": claim.job_id, "attempt": claim.attempt}
+        with (
+            logs.with_fields(request_id=claim.request_id, job_id=claim.job_id, attempt=claim.attempt),
+            traces.span(f"{claim.kind} job", claim.trace, **about),
+        ):
             perform(_database(), settings, claim)
         Bell(app).ring(Queue.TASKS if queue == Queue.TRAINING else Queue.TRAINING)
 

@@ -5,7 +5,7 @@ import json
 import logging
 import math
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime
 from typing import Any, NoReturn, TypeVar
@@ -16,6 +16,7 @@ from anchorhood.client import Client
 from anchorhood.errors import AnchorhoodError, JobFailed, Unreachable
 from anchorhood.jobs import Job
 from anchorhood.packing import LeftOut, left_out_lines
+from anchorhood.progress import printable
 from anchorhood.records import Dataset, Rejection
 
 UNREACHABLE = 3  # exit code where no service answers
@@ -33,18 +34,16 @@ def prepare() -> None:
     log.propagate = False
 
 
-def say(text: str, err: bool = False) -> None:
-    """A line on stdout or stderr; to click's ``echo`` an ASCII console is a mistake that it puts right. Of names that the
-    system holds in bytes, those that are no UTF-8 are escaped."""
-    if not text.isascii():
-        text = text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
-    click.echo(text, file=sys.stderr if err else sys.stdout)
+def say(*lines: str, err: bool = False) -> None:
+    """Lines on stdout or stderr, and the only way there; to click's ``echo`` an ASCII console is a mistake that it puts right."""
+    click.echo("\n".join(map(printable, lines)), file=sys.stderr if err else sys.stdout)
 
 
 def fail(error: Exception, code: int = 1) -> NoReturn:
     """Say what is wrong, the file first where it is one that the system refused, and end."""
     text = f"{error.filename}: {error.strerror}" if isinstance(error, OSError) and error.filename else str(error)
-    say(f"error: {text}", err=True)
+    lines = [text] if isinstance(error, AnchorhoodError) else text.split("\n")  # a server's words make no lines
+    say(f"error: {lines[0]}", *lines[1:], err=True)
     sys.exit(code)
 
 
@@ -73,7 +72,10 @@ def json_option(command: F) -> F:
 
 def emit(as_json: bool, result: Any, lines: Iterable[str]) -> None:
     """Print a result, as JSON or as text."""
-    say(json.dumps(to_json(result), allow_nan=False) if as_json else "\n".join(lines))
+    if as_json:
+        say(json.dumps(to_json(result), allow_nan=False).replace("\x7f", "\\u007f"))  # the only control that JSON leaves as it is
+    else:
+        say(*lines)
 
 
 def to_json(value: Any) -> Any:
@@ -107,9 +109,10 @@ def notice_lines(dataset: Dataset) -> list[str]:
     return [*error, *(f"  note: {notice['message']}" for notice in dataset.notices)]
 
 
-def refused_lines(refused: Iterable[Rejection]) -> list[str]:
-    """The files that are not in a dataset, and why."""
-    return [f"  refused {rejection.path}: {rejection.reason} ({rejection.code})" for rejection in refused]
+def refused_lines(refused: Iterable[Rejection], unlisted: Mapping[str, int] | None = None) -> list[str]:
+    """The files that are not in a dataset, and why; ``unlisted`` counts by code those that the service does not name."""
+    named = [f"  refused {rejection.path}: {rejection.reason} ({rejection.code})" for rejection in refused]
+    return [*named, *(f"  and {count:,} more of this reason ({code})" for code, count in (unlisted or {}).items())]
 
 
 @contextmanager
@@ -120,9 +123,8 @@ def explained(client: Client, dataset_id: str, left_out: Iterable[LeftOut], job:
     except JobFailed:
         refused = [rejection for rejection in client.datasets.rejections(dataset_id, job=job) if rejection.code != "duplicate"]
         more = [f"  and {len(refused) - _MOST:,} more: anchorhood datasets show {dataset_id}"] if len(refused) > _MOST else []
-        for line in [*refused_lines(refused[:_MOST]), *more]:
-            say(line, err=True)
+        say(*refused_lines(refused[:_MOST]), *more, err=True)
         raise
     finally:
-        for line in left_out_lines(list(left_out)):
-            say(line, err=True)
+        if lines := left_out_lines(list(left_out)):
+            say(*lines, err=True)

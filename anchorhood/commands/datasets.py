@@ -39,8 +39,9 @@ def show_dataset(dataset: str, as_json: bool) -> None:
     with service() as client:
         record = client.datasets.get(dataset_id(client, dataset))
         refused = list(client.datasets.rejections(record))
-        lines = [dataset_line(record), *notice_lines(record), *refused_lines(refused)]
-        emit(as_json, {"dataset": record, "rejections": refused}, lines)
+        unlisted = client.datasets.unlisted_rejections(record)
+        lines = [dataset_line(record), *notice_lines(record), *refused_lines(refused, unlisted)]
+        emit(as_json, {"dataset": record, "rejections": refused, "unlisted": unlisted}, lines)
 
 
 @datasets.command()

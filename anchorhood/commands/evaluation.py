@@ -22,7 +22,11 @@ _COLUMNS = {
 def accuracy_lines(judged: dict[str, Any]) -> list[str]:
     """A table of a training's figures beside those of its baselines; what an evaluation of an earlier version lacks has no row
     or column."""
-    of = "held-out images" if judged["held_out"] else "training images, each left out of its own vote"
+    of = "held-out images" if judged["held_out"] else "training images"
+    if judged.get("unseen_classes"):
+        of += " of classes that it was not trained on"
+    if judged.get("unseen_classes") or not judged["held_out"]:
+        of += ", each left out of its own vote"
     rows = [(name, figures) for name, key, knn in ROWS if (figures := _figures(judged, key, knn))]
     heads = [head for head in _COLUMNS if any(head in figures for _, figures in rows)]
     wide = max(len(name) for name, _ in rows)

@@ -2,6 +2,7 @@
 
 import click
 
+from anchorhood.commands.audit import audit
 from anchorhood.commands.console import fail, prepare
 from anchorhood.commands.datasets import datasets
 from anchorhood.commands.jobs import jobs
@@ -23,7 +24,7 @@ def commands(url: str, key: str | None) -> None:
     """
 
 
-for command in (train, datasets, jobs, models, neighbours, classify, attention, export, evaluate):
+for command in (train, datasets, jobs, models, neighbours, classify, attention, export, evaluate, audit):
     commands.add_command(command)
 
 

@@ -13,7 +13,7 @@ from anchorhood.commands.console import dataset_line, emit, explained, json_opti
 from anchorhood.commands.evaluation import evaluation_lines
 from anchorhood.commands.operators import NotInstalled, from_server
 
-PRESETS = ("paper", "released", "quick", "best")  # as the API's document has them (a test compares)
+PRESETS = ("paper", "released", "quick", "best", "large", "fine-grained")  # as the API's document has them (a test compares)
 
 
 def _parameters(texts: tuple[str, ...]) -> dict[str, Any]:
@@ -91,12 +91,11 @@ def train(
                 with explained(client, judge.id, judge.left_out):
                     judge = judge.wait()
             if show:
-                say("\n".join([dataset_line(dataset), *notice_lines(dataset)]))
+                say(dataset_line(dataset), *notice_lines(dataset))
             job = client.jobs.create(dataset, evaluation=judge, name=name, **params).wait(progress=show)
             assert job.model_id is not None
             if out:
-                for file in ["manifest.json", *(client.models.get(job.model_id).manifest or {})["files"]]:
-                    client.models.download(job.model_id, file, out / file)
+                client.models.download_all(job.model_id, out)
             emit(as_json, job, [*evaluation_lines(job.evaluation, job.verdict), f"model {job.model_id} of {job.dataset_id}"])
 
 
@@ -108,7 +107,7 @@ def _make(folder: Path) -> None:
 
 def advise(params: dict[str, Any], show: bool) -> None:
     """Say of a training from nothing that nobody asked for what photographs do better with."""
-    chosen = params.keys() & {"method", "backbone", "init"} or params.get("preset") in ("paper", "released")
+    chosen = params.keys() & {"method", "backbone", "init"} or params.get("preset", "quick") not in ("quick", "best")
     if show and not chosen:
         say("It learns from these images alone; for photographs --pretrained is better and sooner done", err=True)
 

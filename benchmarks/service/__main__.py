@@ -12,9 +12,10 @@ from pathlib import Path
 
 from benchmarks.results import Result
 from benchmarks.server import Embedded
+from benchmarks.service.fashion import fashion
 from benchmarks.service.growth import grown, growth
 from benchmarks.service.ingest import ingest
-from benchmarks.service.queries import queries, trained
+from benchmarks.service.queries import processes, queries, trained
 from benchmarks.service.size import FULL, TINY
 
 
@@ -22,8 +23,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.service", description=__doc__)
     parser.add_argument("--work", type=Path, default=Path("runs/bench-service"), help="folder for data and environments")
-    parser.add_argument("--only", choices=("ingest", "queries", "growth"), help="one part")
-    parser.add_argument("--no-chroma", action="store_true", help="leave the comparison with Chroma out")
+    parser.add_argument("--only", choices=("ingest", "queries", "processes", "fashion", "growth"), help="one part")
+    parser.add_argument("--no-peers", action="store_true", help="leave out Chroma and hnswlib, which have to be installed")
     parser.add_argument("--port", type=int, default=8140, help="this and the next one are used")
     parser.add_argument("--tiny", action="store_true", help="only whether it runs: digits, few vectors, short turns")
     parser.add_argument("--grown", type=int, help=argparse.SUPPRESS)
@@ -36,7 +37,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     system, result = Embedded(work, arguments.port), Result()
     parts: dict[str, Callable[[], Result]] = {
         "ingest": lambda: ingest(system, work, size),
-        "queries": lambda: queries(system, trained(system, work, size), work, size, not arguments.no_chroma),
+        "queries": lambda: queries(system, trained(system, work, size), work, size, not arguments.no_peers),
+        "processes": lambda: processes(system, trained(system, work, size), work, size),
+        "fashion": lambda: fashion(work, system.port, size, not arguments.no_peers),
         "growth": lambda: growth(work, size),
     }
     for name, part in parts.items():

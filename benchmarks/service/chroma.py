@@ -13,10 +13,10 @@ import numpy as np
 NAME, K, BODIES = "images", 10, 5000
 _FILL = """
 import sys, numpy, chromadb
-path, folder = sys.argv[1:]
+path, folder, candidates = sys.argv[1:]
 client = chromadb.PersistentClient(path)
 made = client.create_collection(
-    "images", configuration={"hnsw": {"space": "ip", "ef_search": 64, "ef_construction": 200, "max_neighbors": 32}}
+    "images", configuration={"hnsw": {"space": "ip", "ef_search": int(candidates), "ef_construction": 200, "max_neighbors": 32}}
 )
 ids, vectors = numpy.load(folder + "/ids.npy"), numpy.load(folder + "/embeddings.npy")
 for start in range(0, len(ids), 5000):
@@ -52,9 +52,9 @@ class Chroma:
         return found
 
 
-def prepared(work: Path, folder: Path) -> Chroma:
-    """Install Chroma, and fill it with a model's vectors, each once."""
-    installed, home = work / "chroma/venv", work / "chroma" / folder.name
+def prepared(work: Path, folder: Path, candidates: int) -> Chroma:
+    """Install Chroma, and fill it with a model's vectors, each once; a search looks at as many candidates as ours does."""
+    installed, home = work / "chroma/venv", work / f"chroma/{folder.name}-{candidates}"
     data, bodies = home / "data", home / "bodies.jsonl"
     if not (installed / "bin/chroma").exists():
         subprocess.run([sys.executable, "-m", "venv", str(installed)], check=True)
@@ -62,7 +62,7 @@ def prepared(work: Path, folder: Path) -> Chroma:
     if not bodies.exists():
         shutil.rmtree(home, ignore_errors=True)
         home.mkdir()
-        subprocess.run([str(installed / "bin/python"), "-c", _FILL, str(data), str(folder)], check=True)
+        subprocess.run([str(installed / "bin/python"), "-c", _FILL, str(data), str(folder), str(candidates)], check=True)
         ids, vectors = np.load(folder / "ids.npy"), np.load(folder / "embeddings.npy")
         first = [(int(id_), vector.tolist()) for id_, vector in zip(ids[:1000], vectors[:1000], strict=True)]
         (home / "first.json").write_text(json.dumps(first))

@@ -13,8 +13,10 @@ from benchmarks.server import Embedded, running
 from benchmarks.service import chroma
 from benchmarks.service.load import load
 from benchmarks.service.size import Size
+from core.search import index
 
 K = 10
+EXACT = 64  # candidates of an approximate search beside an exact one
 
 
 def trained(system: Embedded, work: Path, size: Size) -> Path:
@@ -40,15 +42,17 @@ def queries(system: Embedded, folder: Path, work: Path, size: Size, with_chroma:
     route, app = f"/neighbours?k={K}&image_id=", [sys.executable, "-m", "benchmarks.service.app", "--port"]
     first, rates = f"{route}{asked.start}", {name: list[Result]() for name in ("ours", "empty", "bare", "chroma")}
     ours, other = system.port, system.port + 1
-    with running([*app, str(ours)], ours, first, **system.env):
+    with running([*app, str(ours)], ours, first, system.env):
         found = [
             [entry["image_id"] for entry in httpx.get(f"http://127.0.0.1:{ours}{route}{id_}").json()["neighbours"]]
             for id_ in ids[: size.recall_queries].tolist()
         ]
     recall = shared(found, ids, vectors)
-    server = chroma.prepared(work, folder) if with_chroma else None
+    searched = index.load(folder / "index.faiss")
+    candidates = searched.hnsw.efSearch if isinstance(searched, faiss.IndexHNSW) else EXACT
+    server = chroma.prepared(work, folder, candidates) if with_chroma else None
     for turn in range(size.turns):
-        with running([*app, str(ours)], ours, first, **system.env):
+        with running([*app, str(ours)], ours, first, system.env):
             load(ours, route, turn, 2, asked)
             rates["ours"].append(load(ours, route, turn, size.seconds, asked))
             rates["empty"].append(load(ours, "/empty", turn, size.seconds))
@@ -67,12 +71,37 @@ def queries(system: Embedded, folder: Path, work: Path, size: Size, with_chroma:
         for result in results:
             print(f"{name:<8} {result['per_second']:8,.0f} requests/s, p50 {result['p50']:.2f} ms, p99 {result['p99']:.2f} ms")
     tail = median(result["p99"] / result["p50"] for result in rates["ours"])
-    result = {"vectors": len(ids), "recall_at_10": recall, "p99_over_p50": tail}
+    result = {"vectors": len(ids), "candidates": candidates, "recall_at_10": recall, "p99_over_p50": tail}
     result |= {"vs_empty_route": usual["ours"] / usual["empty"], "vs_bare_route": usual["ours"] / usual["bare"]}
     if server:
         print(f"recall@{K}: ours {recall:.3f}, Chroma {chroma_recall:.3f}")
         result |= {"vs_chroma": usual["ours"] / usual["chroma"], "chroma_recall_at_10": chroma_recall}
     return result
+
+
+def processes(system: Embedded, folder: Path, work: Path, size: Size) -> Result:
+    """Requests/s and latencies of ``GET /neighbours`` with one API process and with two, in turns, each request logged."""
+    ids = np.load(folder / "ids.npy")
+    route, asked = f"/neighbours?k={K}&image_id=", range(int(ids.min()), int(ids.max()) + 1)
+    measured: dict[int, list[Result]] = {1: [], 2: []}
+    for turn in range(size.turns):
+        for count, results in measured.items():
+            env = {**system.env, "ANCHORHOOD_API_PROCESSES": str(count)}
+            with (
+                open(work / "api.log", "wb") as log,
+                running([sys.executable, "-m", "service.api"], system.port, f"{route}{asked.start}", env, log),
+            ):
+                load(system.port, route, turn, 2, asked)
+                results.append(load(system.port, route, turn, size.seconds, asked))
+    figures = {
+        count: {name: median(one[name] for one in results) for name in ("per_second", "p50", "p99")}
+        for count, results in measured.items()
+    }
+    for count, one in figures.items():
+        rate, p50, p99 = one.values()
+        print(f"{count} API process{'es' * (count > 1)}: {rate:,.0f} requests/s, p50 {p50:.2f} ms, p99 {p99:.2f} ms")
+    one, two = figures[1], figures[2]
+    return {f"{name}_of_two_processes": two[name] / one[name] for name in one}
 
 
 def shared(found: list[list[int]], ids: np.ndarray, vectors: np.ndarray) -> float:

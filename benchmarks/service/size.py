@@ -4,7 +4,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
+
 from benchmarks.results import Result
+from benchmarks.service.synthetic import clustered
+from benchmarks.sets import fashion_pixels
 from benchmarks.shared_data import shared, some_digits
 
 
@@ -19,6 +24,7 @@ class Size:
     seconds: float  # of load in a turn
     recall_queries: int
     growth: tuple[int, ...]  # vectors
+    pixels: Callable[[Path], NDArray[np.float32]]  # unit vectors of 784 numbers
 
 
 FULL = Size(
@@ -29,6 +35,7 @@ FULL = Size(
     seconds=8,
     recall_queries=300,
     growth=(10_000, 100_000, 1_000_000),
+    pixels=lambda work: fashion_pixels(work)[:60_000],
 )
 TINY = Size(
     images=some_digits,
@@ -38,4 +45,5 @@ TINY = Size(
     seconds=1,
     recall_queries=20,
     growth=(500, 1_000),
+    pixels=lambda work: clustered(1_000, 784),
 )

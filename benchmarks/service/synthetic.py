@@ -25,7 +25,9 @@ def clustered(count: int, dim: int = 128, clusters: int = 1000, seed: int = 0) -
     return np.asarray(vectors, np.float32)
 
 
-def publish(db: Database, settings: Settings, vectors: NDArray[np.float32], name: str) -> tuple[str, index.IndexInfo]:
+def publish(
+    db: Database, settings: Settings, vectors: NDArray[np.float32], name: str, kind: str = "auto"
+) -> tuple[str, index.IndexInfo]:
     """Publish vectors as the current model of a dataset of their own; returns the dataset's id and its index."""
     dataset_id, count = f"ds_{name}", len(vectors)
     with db.write() as session:
@@ -49,7 +51,7 @@ def publish(db: Database, settings: Settings, vectors: NDArray[np.float32], name
     np.savez(staged / "neighbourhoods.npz", entropy=entropy, anchor_round=nobody, neighbours=nobody[:, None])
     np.save(staged / "projection.npy", np.zeros((count, 2), np.float32))
     (staged / "encoder.onnx").touch()  # nothing is encoded
-    built = index.build(vectors, staged / "index.faiss")
+    built = index.build(vectors, staged / "index.faiss", kind)
     manifest.write(staged, {})
     artifacts.publish(staged, settings.layout.models / f"{job}-1")
     with db.write() as session:

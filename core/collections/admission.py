@@ -4,7 +4,7 @@ import hashlib
 from collections import Counter
 from dataclasses import dataclass, field, replace
 
-from sqlalchemy import bindparam, select
+from sqlalchemy import bindparam, null, select
 
 from core.files.shards import ShardWriter
 from core.ground import notices
@@ -19,6 +19,7 @@ from core.untrusted.decoding import Checked
 from core.untrusted.entries import IGNORED, Entry
 from core.untrusted.pipeline import Pipeline
 
+LISTED = 10_000  # files of an upload that are listed for each reason; the others are counted
 _WITH_CONTENT = select(Image.path).where(Image.dataset_id == bindparam("dataset"), Image.sha256 == bindparam("digest"))
 _WITH_PATH = select(Image.dataset_id).where(Image.path == bindparam("path"))  # by the index on paths
 
@@ -45,6 +46,8 @@ class Admission:
     paths: set[str] = field(default_factory=set)  # of ``images``
     labels: list[str | None] = field(default_factory=list)
     rejections: list[dict[str, object]] = field(default_factory=list)
+    refused: Counter[str] = field(default_factory=Counter)  # by code
+    stored: int = 0  # files when rows were written last
     kept: int = 0
     bytes: int = 0
     rejected: int = 0
@@ -94,7 +97,7 @@ class Admission:
                 self._reject(file.path, checked.code, str(checked))
             else:
                 self._add(file, checked)
-            if len(self.images) + len(self.rejections) >= BATCH:
+            if self._looked_at() - self.stored >= BATCH:
                 self.store()
 
     def _add(self, file: File, checked: Checked) -> None:
@@ -132,16 +135,23 @@ class Admission:
             self.duplicates += 1
         else:
             self.rejected += 1
-        self.rejections.append(
-            {"dataset_id": self.dataset.id, "job_id": self.context.job_id, "path": path, "code": code, "reason": reason}
-        )
+        self.refused[code] += 1
+        if self.refused[code] <= LISTED:
+            self.rejections.append(
+                {"dataset_id": self.dataset.id, "job_id": self.context.job_id, "path": path, "code": code, "reason": reason}
+            )
+
+    def _looked_at(self) -> int:
+        return self.kept + self.rejected + self.duplicates
 
     def store(self) -> None:
         """Write the rows that wait."""
-        if not self.images and not self.rejections:
+        if self._looked_at() == self.stored:
             return
+        self.stored = self._looked_at()
         progress = {"images": self.kept, "rejected": self.rejected, "duplicates": self.duplicates}
-        with self.context.write(progress=progress) as session:
+        unlisted = {code: count - LISTED for code, count in self.refused.items() if count > LISTED}
+        with self.context.write(progress=progress, unlisted=unlisted or null()) as session:
             if self.images:
                 inserted = Image.__table__.insert().returning(Image.id, sort_by_parameter_order=True)  # type: ignore[attr-defined]
                 ids = session.execute(inserted, self.images).scalars().all()

@@ -2,6 +2,7 @@
 
 import re
 import shutil
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, cast
 from urllib.parse import unquote, urlsplit
@@ -14,9 +15,11 @@ from core.files import layout
 from core.jobs import lifecycle
 from core.jobs.uses import uses, uses_of_unfinished
 from core.settings import Settings
+from core.store import visible
 from core.store.columns import new_id, now
 from core.store.db import BATCH, Database
 from core.store.kinds import DatasetStatus, JobKind, JobStatus
+from core.store.locks import lock_dataset
 from core.store.tables import Dataset, Image, Job, Label, Model, Rejection
 
 LABEL_MODES = ("none", "folders")
@@ -87,9 +90,8 @@ def import_root(settings: Settings, folder: Path) -> Path:
     Raises:
         BadRequest: it lies in none.
     """
-    for root in _import_roots(settings):
-        if folder.is_relative_to(root):
-            return root
+    if root := next((root for root in _import_roots(settings) if folder.is_relative_to(root)), None):
+        return root
     raise BadRequest("uri: is not in a folder that may be imported")
 
 
@@ -101,14 +103,12 @@ def import_folder(settings: Settings, uri: str) -> Path:
     """
     if not _import_roots(settings):
         raise BadRequest("uri: folders of the server cannot be imported; ANCHORHOOD_IMPORT_ROOTS names those that may")
-    folder = Path(_path_of(uri))
-    resolved = folder.resolve()  # links are followed before the comparison, so that none leads out
-    if not folder.is_absolute():
-        raise BadRequest("uri: is not in a folder that may be imported")
-    import_root(settings, resolved)
-    if not resolved.is_dir():
-        raise BadRequest("uri: there is no such folder")
-    return resolved
+    with suppress(OSError, RuntimeError):  # too long a name, a loop of links, a folder that may not be looked into
+        resolved = Path(_path_of(uri)).resolve()  # links are followed before the comparison, so that none leads out
+        import_root(settings, resolved)
+        if resolved.is_dir():
+            return resolved
+    raise BadRequest("uri: there is no such folder")
 
 
 def _path_of(uri: str) -> str:
@@ -124,7 +124,7 @@ def _path_of(uri: str) -> str:
         if re.search(r"[?#\t\r\n]", uri):  # what follows would be cut off, and another folder be meant
             raise BadRequest("uri: ? and # in a path are %3F and %23 in a file: URL, a tab and a new line %09 and %0A")
         path = unquote(parts.path, errors="surrogateescape")
-    if "\0" in path:
+    if "\0" in path or not path.startswith("/"):
         raise BadRequest("uri: must be file:///path/of/a/folder")
     try:
         path.encode()
@@ -134,14 +134,14 @@ def _path_of(uri: str) -> str:
 
 
 def new_dataset_id() -> str:
-    """A fresh id, needed before the row so that the upload can be stored under it."""
+    """A fresh id, needed before the row so that the upload can be stored under it. Raises ``NotAllowed`` for a limited key."""
+    visible.require_all()
     return new_id("ds")
 
 
 def get(session: Session, dataset_id: str) -> Dataset:
     """Raises ``DatasetNotFound``."""
-    dataset = session.get(Dataset, dataset_id)
-    if dataset is None:
+    if (dataset := session.get(Dataset, dataset_id)) is None:
         raise DatasetNotFound(dataset_id)
     return dataset
 
@@ -199,12 +199,11 @@ def remove(db: Database, settings: Settings, dataset_id: str) -> None:
         jobs_of_it = session.scalars(select(Job).where(Job.dataset_id == dataset_id)).all()
         session.execute(update(Job).where(Job.evaluation_dataset_id == dataset_id).values(evaluation_dataset_id=None))
         session.execute(delete(Dataset).where(Dataset.id == dataset_id))
-    db.make_durable()
     model_folders = list(settings.layout.models.iterdir())
     folders = [folder for _, directory in models for folder in layout.folders_of_model(model_folders, directory)]
     folders += [settings.layout.attention_of(model_id) for model_id, _ in models]
     folders += [settings.layout.job(job.id) for job in jobs_of_it]
-    for folder in [*folders, settings.layout.dataset(dataset_id)]:
+    for folder in [*folders, settings.layout.dataset(dataset_id), settings.layout.thumbnails_of(dataset_id)]:
         shutil.rmtree(folder, ignore_errors=True)
     for job in jobs_of_it:
         delete_upload(settings, job)
@@ -219,9 +218,9 @@ def _require_unused(session: Session, dataset_id: str) -> None:
 
 def _delete_batch(db: Database, table: type[Image] | type[Rejection], dataset_id: str) -> int:
     with db.write() as session:
+        lock_dataset(session, dataset_id)
         batch = select(table.id).where(table.dataset_id == dataset_id).limit(BATCH)
-        deleted = session.execute(delete(table).where(table.id.in_(batch)))
-        return int(cast("CursorResult[object]", deleted).rowcount)
+        return int(cast("CursorResult[object]", session.execute(delete(table).where(table.id.in_(batch)))).rowcount)
 
 
 def is_validated_image(dataset_id: str) -> ColumnElement[bool]:

@@ -6,15 +6,17 @@ from dataclasses import dataclass
 from typing import NoReturn
 
 import numpy as np
-from sqlalchemy import delete, exists, insert, select
+from sqlalchemy import delete, exists, insert, null, select, update
 from sqlalchemy.orm import Session
 
 from core.collections import datasets, embedding
 from core.errors import BadQuery, DatasetNotReady
 from core.files.layout import attempt_of
+from core.files.thumbnails import Thumbnails
 from core.jobs import protocol
 from core.jobs.context import JobContext
 from core.jobs.uses import shards_are_read
+from core.store import audit
 from core.store.db import BATCH, Database
 from core.store.kinds import JobKind, JobStatus
 from core.store.tables import Dataset, Deletion, Image, Job, Model, Rejection
@@ -34,7 +36,7 @@ def delete_images(db: Database, dataset_id: str, image_ids: Sequence[int]) -> in
     wanted = sorted(set(image_ids))
     with db.write() as session:  # a single one, however many images: all of them or none
         datasets.get(session, dataset_id)
-        datasets.update_and_invalidate(session, dataset_id)  # its row is locked before those of images, as ``embed`` does
+        datasets.update_and_invalidate(session, dataset_id)  # locks its row, as ``lock_dataset`` does
         size_of: dict[int, int] = {}
         for start in range(0, len(wanted), BATCH):
             in_batch = Image.id.in_(wanted[start : start + BATCH]) & datasets.is_validated_image(dataset_id)
@@ -42,6 +44,7 @@ def delete_images(db: Database, dataset_id: str, image_ids: Sequence[int]) -> in
             size_of |= dict(session.execute(deleted, execution_options=_UNSYNCHRONISED).all())
         if unknown := [id_ for id_ in wanted if id_ not in size_of]:
             _refuse(session, dataset_id, unknown, len(wanted))
+        audit.mention(*wanted)
         session.execute(insert(Deletion), [{"image_id": id_, "dataset_id": dataset_id} for id_ in wanted])
         datasets.update_and_invalidate(
             session,
@@ -118,9 +121,11 @@ def _forget_rows(context: JobContext, dataset_id: str, job_id: str, *, rejection
                 break
             datasets.update_and_invalidate(session, dataset_id)
             session.execute(delete(Image).where(Image.id.in_(ids)), execution_options=_UNSYNCHRONISED)
+        Thumbnails(context.layout).forget(dataset_id, ids)
     if rejections:
         with context.write() as session:
             session.execute(delete(Rejection).where(Rejection.dataset_id == dataset_id, Rejection.job_id == job_id))
+            session.execute(update(Job).where(Job.id == job_id).values(unlisted=null()), execution_options=_UNSYNCHRONISED)
 
 
 def forget_compacted(context: JobContext, dataset_id: str) -> None:

@@ -83,11 +83,6 @@ def ingest(context: JobContext) -> None:
         if admission.kept:
             embedding.request(session, dataset.id)
         training.fail_unfit(session, dataset.id)
-    _delete_upload(context, job)
-
-
-def _delete_upload(context: JobContext, job: Job) -> None:
-    context.db.make_durable()
     datasets.delete_upload(context.settings, job)
 
 
@@ -113,9 +108,11 @@ def end_failed(context: JobContext, status: JobStatus, error: JobError | None) -
     with context.db.write() as session:
         protocol.finish(session, context.claim, status, error=error)
         if context.claim.kind is JobKind.INGEST:
-            refused = select(func.count()).where(Rejection.job_id == job.id, Rejection.code != "duplicate").scalar_subquery()
+            unlisted = session.scalar(select(Job.unlisted).where(Job.id == job.id)) or {}
+            listed = select(func.count()).where(Rejection.job_id == job.id, Rejection.code != "duplicate").scalar_subquery()
+            refused = listed + sum(count for code, count in unlisted.items() if code != "duplicate")
             counted = update(Dataset).where(Dataset.id == job.dataset_id).values(rejected=Dataset.rejected + refused)
             session.execute(counted, execution_options={"synchronize_session": False})
         if lifecycle.makes_dataset(job):
             lifecycle.fail_dataset(session, job.dataset_id, error or lifecycle.CANCELLED_UPLOAD)
-    _delete_upload(context, job)
+    datasets.delete_upload(context.settings, job)

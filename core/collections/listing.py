@@ -1,29 +1,31 @@
 """Pages of datasets, and of their images, refused files, models and attention maps."""
 
 from collections.abc import Sequence
-from typing import TypeVar
+from dataclasses import dataclass
+from typing import Any, TypeVar
 
-from sqlalchemy import Select, select
-from sqlalchemy.orm import Session
+from sqlalchemy import Select, null, select
+from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from core.collections import datasets as one_dataset
 from core.collections import published
 from core.ground.label_text import label_text
 from core.store import keyset
 from core.store.keyset import Page
-from core.store.tables import Attention, Dataset, Image, Label, Model, Rejection
+from core.store.tables import Attention, Dataset, Image, Job, Label, Model, Rejection
 
+_UPLOADS = 100  # whose counts an answer holds
 Created = TypeVar("Created", Dataset, Model)
 
 
 def datasets(session: Session, limit: int, after: str | None, name: str | None) -> Page[Dataset]:
-    """Datasets in the order of their creation, perhaps only those of a name.
+    """Datasets in the order of their creation, perhaps only those of a name; fewer than ``limit`` where much is noted with them.
 
     Raises:
         BadCursor: ``after`` is the id of none.
     """
     wanted = select(Dataset) if name is None else select(Dataset).where(Dataset.name == name)
-    return _in_order_of_creation(session, Dataset, wanted, limit, after)
+    return _in_order_of_creation(session, Dataset, wanted, limit, after, (Dataset.dataset_metadata,))
 
 
 def models(session: Session, limit: int, after: str | None, dataset_id: str | None) -> Page[Model]:
@@ -81,6 +83,24 @@ def rejections(session: Session, dataset_id: str, limit: int, after: int, job_id
     return keyset.page(rows, limit, lambda row: row.id)
 
 
+@dataclass(frozen=True)
+class Unlisted:
+    """Refused files of one upload and reason that are counted and not listed, since they were many."""
+
+    job_id: str
+    code: str
+    count: int
+
+
+def unlisted(session: Session, dataset_id: str, job_id: str | None) -> list[Unlisted]:
+    """The refused files that ``rejections`` does not list, by upload and reason, perhaps only those of one upload."""
+    wanted = select(Job.id, Job.unlisted).where(Job.dataset_id == dataset_id, Job.unlisted.is_not(null())).order_by(Job.seq)
+    if job_id is not None:
+        wanted = wanted.where(Job.id == job_id)
+    rows = session.execute(wanted.limit(_UPLOADS)).all()
+    return [Unlisted(id_, code, count) for id_, counts in rows for code, count in sorted((counts or {}).items())]
+
+
 def attention(session: Session, model_id: str, limit: int, after: int) -> Page[Attention]:
     """The images that have maps under a model, by id.
 
@@ -94,9 +114,15 @@ def attention(session: Session, model_id: str, limit: int, after: int) -> Page[A
 
 
 def _in_order_of_creation(
-    session: Session, table: type[Created], wanted: Select[Created], limit: int, after: str | None
+    session: Session,
+    table: type[Created],
+    wanted: Select[Created],
+    limit: int,
+    after: str | None,
+    heavy: Sequence[InstrumentedAttribute[Any]] = (),
 ) -> Page[Created]:
     last = None if after is None else keyset.row_after(session, table, after)
     position = None if last is None else (last.created_at, last.id)
-    rows = session.scalars(keyset.following(wanted, (table.created_at, table.id), position, limit)).all()
-    return keyset.page(rows, limit, lambda row: row.id)
+    page = keyset.following(wanted, (table.created_at, table.id), position, limit)
+    limit = keyset.fitting(session, page, heavy, limit) if heavy else limit
+    return keyset.page(session.scalars(page.limit(limit + 1)).all(), limit, lambda row: row.id)

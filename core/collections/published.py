@@ -10,6 +10,7 @@ from core.errors import BadQuery, ModelInUse, ModelNotFound
 from core.files.layout import folders_of_model
 from core.jobs.uses import uses_of_unfinished
 from core.settings import Settings
+from core.store import audit
 from core.store.db import Database
 from core.store.tables import Dataset, Model
 
@@ -37,6 +38,7 @@ def make_current(session: Session, dataset_id: str, model_id: str) -> Dataset:
         DatasetNotFound, ModelNotFound: no such dataset or model.
         BadQuery: the model is one of another dataset.
     """
+    audit.mention(model_id)
     dataset = datasets.get(session, dataset_id)
     datasets.update_and_invalidate(session, dataset_id, model_id=model_id)  # from here on nobody can delete the model
     get(session, model_id, dataset_id)
@@ -61,7 +63,6 @@ def remove(db: Database, settings: Settings, model_id: str) -> None:
             if needed.needs_model(model_id) or needed.checkpoints_of == model.job_id:
                 raise ModelInUse(f"{job_id} needs {model_id}; cancel that job or wait for it")
         session.execute(delete(Model).where(Model.id == model_id))
-    db.make_durable()
     for folder in folders_of_model(settings.layout.models.iterdir(), model.directory):
         shutil.rmtree(folder, ignore_errors=True)
     shutil.rmtree(settings.layout.attention_of(model_id), ignore_errors=True)

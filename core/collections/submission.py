@@ -91,18 +91,21 @@ def check(db: Database, settings: Settings, params: Mapping[str, Any]) -> None:
         training.require_init(session, params, learned, "params.")
 
 
-def cancel(db: Database, settings: Settings, job_id: str) -> Job:
+def cancel(db: Database, settings: Settings, job_id: str) -> tuple[Job, bool]:
     """Cancel a job: at once while it is queued, and then with what was uploaded for it; within seconds while it runs.
+
+    Returns:
+        The job, and whether it was not cancelled before.
 
     Raises:
         JobNotFound: no such job.
         JobOver: it already succeeded or failed.
     """
     with db.write() as session:
-        job = lifecycle.request_cancel(session, job_id)
+        job, new = lifecycle.request_cancel(session, job_id)
     if job.status == JobStatus.CANCELLED:
         datasets.delete_upload(settings, job)
-    return job
+    return job, new
 
 
 def _create(session: Session, submission: Submission, learned: Mapping[str, Any] | None) -> Job:

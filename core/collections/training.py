@@ -94,12 +94,10 @@ def _is_validated(session: Session, dataset_id: str) -> bool:
     return datasets.get(session, dataset_id).status == DatasetStatus.READY and session.scalar(uploads.limit(1)) is None
 
 
-_PUBLISHED = ("paper", "released")  # presets whose backbone is the paper's, whatever they start from
-
-
 def imagenet_backbone(params: Mapping[str, Any]) -> str:
     """The backbone that ImageNet's weights are loaded into."""
-    return str(params.get("backbone") or ("resnet18" if params.get("preset") in _PUBLISHED else "efficientnet_lite0"))
+    adapts = params.get("preset") in (None, *parameters.ADAPTING)
+    return str(params.get("backbone") or ("efficientnet_lite0" if adapts else "resnet18"))
 
 
 def learned_by(session: Session, settings: Settings, init: str | None) -> Mapping[str, Any] | None:

@@ -4,7 +4,7 @@ import os
 import shutil
 from pathlib import Path
 
-from core.ground.durable import sync
+from core.ground.durable import make_folder, replace, sync
 
 
 def sync_tree(folder: Path) -> None:
@@ -24,13 +24,12 @@ def publish(staged: Path, final: Path) -> None:
     sync_tree(staged)
     if final.exists():
         raise FileExistsError(f"{final} is already published")
-    final.parent.mkdir(parents=True, exist_ok=True)
-    os.rename(staged, final)
-    sync(final.parent)
+    make_folder(final.parent)
+    replace(staged, final)
 
 
 def fresh_folder(path: Path) -> Path:
     """Create an empty folder; whatever was there before is deleted."""
     shutil.rmtree(path, ignore_errors=True)
-    path.mkdir(parents=True)
+    make_folder(path)
     return path

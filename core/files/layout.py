@@ -3,15 +3,31 @@
 
 import socket
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from core.ground import durable
 from core.ground.folders import MAPS, RunFolder
+from core.ground.processes import PRIVATE
 
 SHARD = "shard-{:06}.tar"
 _SHARDS = "shard-*.tar"
 BACKED_UP = ("datasets", "models", "runs", "attention", "uploads")  # folders; the rows are copied by themselves
 _MERGED = "+"  # between a model's first folder and the attempt that compacted it
+
+
+def is_plain(name: str) -> bool:
+    """Whether a name is that of something in a folder, and leads nowhere else. Rows and manifests may be a stranger's backup."""
+    return name not in ("", ".", "..") and not set("/\0") & set(name)
+
+
+def _below(folder: Path, *names: str) -> Path:
+    """Raises ``ValueError`` where a name leads out of the folder."""
+    for name in names:
+        if not is_plain(name):
+            raise ValueError(f"{name[:100]!r} is no name of a file in the data folder")
+    return folder.joinpath(*names)
 
 
 def attempt_name(job_id: str, attempt: int) -> str:
@@ -81,6 +97,11 @@ class DataFolder:
         return self.ensure("attention")
 
     @property
+    def thumbnails(self) -> Path:
+        """A cache, which no backup holds."""
+        return self.ensure("thumbnails")
+
+    @property
     def logs(self) -> Path:
         return self.ensure("logs")
 
@@ -92,14 +113,27 @@ class DataFolder:
     def ensure(self, name: str) -> Path:
         """A folder of this name, created where it is missing."""
         path = self.root / name
-        path.mkdir(parents=True, exist_ok=True)
+        durable.make_folder(path)
         return path
 
+    def make_private(self) -> None:
+        """Take from other users what an earlier version let them read: the folders here and the rows. What is new is made so.
+
+        The root itself stays as it is, for it may be a folder that is there for others, too.
+        """
+        for name in (*BACKED_UP, "logs", "run"):
+            _take_from_others(self.root / name, 0o700)
+        for rows in self.root.glob(f"{self.rows.name}*"):
+            _take_from_others(rows, 0o600)
+
     def upload(self, name: str) -> Path:
-        return self.uploads / name
+        return _below(self.uploads, name)
 
     def dataset(self, dataset_id: str) -> Path:
-        return self.root / "datasets" / dataset_id
+        return _below(self.root / "datasets", dataset_id)
+
+    def thumbnails_of(self, dataset_id: str) -> Path:
+        return self.root / "thumbnails" / dataset_id
 
     def shards(self, dataset_id: str, job_id: str, attempt: int) -> Path:
         """The folder of the shards that one attempt wrote."""
@@ -122,12 +156,15 @@ class DataFolder:
         return str(path.relative_to(self.root))
 
     def file(self, relative: str) -> Path:
-        """The file of a path that a row stores."""
-        return self.root / relative
+        """The shard of a path that a row stores."""
+        first, *names = relative.split("/")
+        if first != "datasets":
+            raise ValueError(f"{relative[:100]!r} is no shard")
+        return _below(self.root / first, *names)
 
     def model(self, directory: str) -> Path:
         """A model's folder; its files are named by ``ModelFile``."""
-        return self.root / "models" / directory
+        return _below(self.root / "models", directory)
 
     def model_folders(self, job_id: str) -> list[Path]:
         """The models' folders of all attempts at a job."""
@@ -135,7 +172,7 @@ class DataFolder:
 
     def job(self, job_id: str) -> Path:
         """The folder of a job's attempts and results."""
-        return self.root / "runs" / job_id
+        return _below(self.root / "runs", job_id)
 
     def run(self, job_id: str, attempt: int) -> RunFolder:
         return RunFolder(self.job(job_id) / str(attempt))
@@ -145,11 +182,11 @@ class DataFolder:
         return self.job(job_id) / "classifications.csv"
 
     def attention_of(self, model_id: str) -> Path:
-        return self.root / "attention" / model_id
+        return _below(self.root / "attention", model_id)
 
     def maps(self, model_id: str, directory: str) -> Path:
         """The file of attention maps in a directory that rows name."""
-        return self.attention_of(model_id) / directory / MAPS
+        return _below(self.attention_of(model_id), directory, MAPS)
 
     @property
     def broker_socket(self) -> Path:
@@ -195,3 +232,9 @@ def shards_in(folder: Path) -> Iterator[Path]:
 def staged_folder(final: Path) -> Path:
     """The folder in which the content of ``final`` is built before it is renamed."""
     return final.with_name(f"{final.name}.new")
+
+
+def _take_from_others(path: Path, mode: int) -> None:
+    with suppress(OSError):  # it is not there, or another user's
+        if path.stat().st_mode & PRIVATE:
+            path.chmod(mode)

@@ -4,6 +4,7 @@ import hashlib
 from pathlib import Path
 from typing import Any
 
+from core.files.layout import is_plain
 from core.ground import finite
 from core.ground.folders import ModelFile
 
@@ -35,6 +36,8 @@ def read(folder: Path, *, hashes: bool = False) -> dict[str, Any]:
     try:
         manifest: dict[str, Any] = finite.loads((folder / ModelFile.MANIFEST).read_text(encoding="utf-8"))
         for name, expected in manifest["files"].items():
+            if not is_plain(name):
+                raise DamagedModel(f"{folder}: its manifest names {name[:100]!r}, which is no file of the folder")
             path = folder / name
             if path.stat().st_size != expected["bytes"] or (hashes and sha256_of(path) != expected["sha256"]):
                 raise DamagedModel(f"{path} is not the file that was published")

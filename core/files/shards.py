@@ -1,11 +1,16 @@
 """Images in tar shards, WebDataset's convention: immutable, at most 256 MiB each, random access by one ``pread``."""
 
+import io
 import os
 import tarfile
 from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO
 
 from core.files.layout import SHARD
-from core.ground.durable import sync
+from core.ground.durable import make_folder, sync
+
+if TYPE_CHECKING:
+    from _typeshed import WriteableBuffer
 
 SHARD_BYTES = 256 << 20
 _BLOCK = tarfile.BLOCKSIZE
@@ -15,8 +20,8 @@ class ShardWriter:
     """Appends files to ``shard-000000.tar``, ``shard-000001.tar``, ... in a folder of its own."""
 
     def __init__(self, folder: Path, shard_bytes: int = SHARD_BYTES) -> None:
-        folder.mkdir(parents=True)
-        sync(folder.parent.parent)
+        make_folder(folder.parent)
+        folder.mkdir()
         sync(folder.parent)
         self._folder, self._limit = folder, shard_bytes
         self._number = -1
@@ -54,17 +59,50 @@ class ShardWriter:
         sync(self._folder)
 
 
+class _Range(io.RawIOBase):
+    """``length`` bytes of a file from ``offset``, read where they lie."""
+
+    def __init__(self, path: Path, offset: int, length: int) -> None:
+        self._descriptor, self._offset, self._length, self._at = os.open(path, os.O_RDONLY), offset, length, 0
+        if os.fstat(self._descriptor).st_size < offset + length:
+            self.close()
+            raise OSError(f"{path.name} ends before byte {offset + length}")
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        self._at = offset + {os.SEEK_SET: 0, os.SEEK_CUR: self._at, os.SEEK_END: self._length}[whence]
+        return self._at
+
+    def readinto(self, buffer: "WriteableBuffer") -> int:
+        count = os.preadv(self._descriptor, [memoryview(buffer)[: max(0, self._length - self._at)]], self._offset + self._at)
+        self._at += count
+        return count
+
+    def close(self) -> None:
+        if not self.closed:
+            os.close(self._descriptor)
+        super().close()
+
+
+def open_range(path: Path, offset: int, length: int) -> BinaryIO:
+    """``length`` bytes of a file from ``offset``, as a file of their own, which is to be closed.
+
+    Raises:
+        OSError: the file is gone or shorter.
+    """
+    return io.BufferedReader(_Range(path, offset, length))
+
+
 def read_range(path: Path, offset: int, length: int) -> bytes:
     """``length`` bytes of a file from ``offset``.
 
     Raises:
         OSError: the file is gone or shorter.
     """
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        data = os.pread(descriptor, length, offset)
-    finally:
-        os.close(descriptor)
-    if len(data) != length:
-        raise OSError(f"{path.name} ends before byte {offset + length}")
-    return data
+    with open_range(path, offset, length) as file:
+        return file.read(length)

@@ -1,4 +1,4 @@
-"""Files that survive a power cut, because they are synced before anything relies on them."""
+"""Files and folders that survive a power cut, because they and their names are synced before anything relies on them."""
 
 import os
 from pathlib import Path
@@ -13,11 +13,26 @@ def sync(path: Path) -> None:
         os.close(descriptor)
 
 
+def make_folder(path: Path) -> None:
+    """Create a folder, and those above it, where they are missing."""
+    if path.is_dir():
+        return
+    if not path.parent.exists():
+        make_folder(path.parent)
+    path.mkdir(exist_ok=True)  # another process may be faster
+    sync(path.parent)
+
+
+def replace(written: Path, path: Path) -> None:
+    """Give a complete file, or a folder whose content is synced, its final name in the same folder."""
+    if not written.is_dir():
+        sync(written)
+    os.replace(written, path)
+    sync(path.parent)
+
+
 def write_text(path: Path, text: str) -> None:
     """Write a small file so that it is either complete or absent."""
     temporary = path.with_suffix(".tmp")
-    with open(temporary, "w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(temporary, path)
+    temporary.write_text(text, encoding="utf-8")
+    replace(temporary, path)

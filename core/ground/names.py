@@ -7,8 +7,9 @@ import struct
 import unicodedata
 import zipfile
 import zlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import lru_cache
+from itertools import filterfalse, islice
 from types import FunctionType
 
 _UTF8_FLAG = 0x800
@@ -20,7 +21,7 @@ _PAGES = (
     *("cp1254", "cp857", "cp1255", "cp862", "cp1256", "cp874", "euc_jp", "cp437"),
 )
 _LAST = "cp437"
-_SAMPLE = 2000  # names that are judged
+_SAMPLE, _JUDGED = 2000, 200  # names that are judged, and their characters: each takes time
 _WIDE = ("cp932", "gbk", "cp950", "cp949", "euc_jp")
 _COMMON = frozenset(  # among the letters of folders and files, by script
     "的一是不了在人有我他这中大来上国个到说们为子和你地出道也时年得就那要下以生会自着去之过家学对可她里后小么心多天而能好都然没日于起"
@@ -47,11 +48,11 @@ def clean(name: str) -> str:
     """A name that any database and any JSON parser can hold, without a leading ``./``: control characters by their pictures,
     and bytes that are no UTF-8 (``surrogateescape``) as letters of the code page that they look like. Different names stay
     different."""
-    text = re.sub(r"^(\./+)+", "", "/".join(map(_readable, name.split("/"))))
+    text = re.sub(r"^(\./+)+", "", name if name.isascii() else "/".join(map(_readable, name.split("/"))))
     return re.sub(r"[\x00-\x1f\x7f]", lambda match: chr(0x2400 + min(ord(match[0]), 0x21)), text)
 
 
-@lru_cache(maxsize=10_000)
+@lru_cache(maxsize=1000)
 def _readable(part: str) -> str:
     """A part of a path; a folder is read in the same way for every file in it."""
     try:
@@ -103,8 +104,9 @@ def zip_names(archive: ZipFile) -> list[str]:
     """The name of each entry of a zip: UTF-8 where the flag or the entry's Unicode Path field says so and it is; of all others
     UTF-8 if all of them are, or else one code page. Names of different bytes stay different."""
     infos = archive.infolist()
-    raw = [info.orig_filename.encode("cp437").partition(b"\0")[0] for info in infos]
-    names = [_declared_name(info, name) for info, name in zip(infos, raw, strict=True)]
+    stored = [info.orig_filename.encode("cp437") for info in infos]
+    names = [declared_name(name, info.flag_bits, info.extra) for info, name in zip(infos, stored, strict=True)]
+    raw = [name.partition(b"\0")[0] for name in stored]
     undeclared = [number for number, name in enumerate(names) if name is None]
     taken = set(names)
     for number, name in zip(undeclared, decode_names([raw[number] for number in undeclared]), strict=True):
@@ -112,28 +114,39 @@ def zip_names(archive: ZipFile) -> list[str]:
     return [clean(name or "") for name in names]
 
 
-def _declared_name(info: zipfile.ZipInfo, name: bytes) -> str | None:
-    if info.flag_bits & _UTF8_FLAG:
-        try:
-            return name.decode()
-        except UnicodeDecodeError:
-            return None
-    return _unicode_path(info.extra, zlib.crc32(info.orig_filename.encode("cp437")))
+def declared_name(name: bytes, flags: int, extra: bytes) -> str | None:
+    """The name of a zip's entry where its record says that it is UTF-8, by a flag or in a Unicode Path field, and it is."""
+    path = next((field for kind, field in extra_fields(extra) if kind == _UNICODE_PATH), b"")
+    try:
+        if flags & _UTF8_FLAG:
+            return name.partition(b"\0")[0].decode()
+        # Its checksum shows that the entry was not renamed since.
+        return path[5:].decode() if len(path) > 5 and struct.unpack_from("<BI", path) == (1, zlib.crc32(name)) else None
+    except UnicodeDecodeError:
+        return None
 
 
-def _unicode_path(extra: bytes, checksum: int) -> str | None:
-    """The name in the Unicode Path field, if its checksum shows that the entry was not renamed since."""
+def extra_fields(extra: bytes) -> Iterator[tuple[int, bytes]]:
+    """Kind and content of each extra field of a zip's entry (APPNOTE 4.5)."""
     at = 0
     while at + 4 <= len(extra):
         kind, size = struct.unpack_from("<HH", extra, at)
-        field = extra[at + 4 : at + 4 + size]
-        if kind == _UNICODE_PATH and len(field) > 5 and struct.unpack_from("<BI", field) == (1, checksum):
-            try:
-                return field[5:].decode()
-            except UnicodeDecodeError:
-                return None
+        yield kind, extra[at + 4 : at + 4 + size]
         at += 4 + size
-    return None
+
+
+def code_page(names: Callable[[], Iterable[bytes]]) -> str:
+    """One code page for all names of an archive, UTF-8 where all are. Each call reads them anew; only a sample is kept."""
+    odd = set(islice(filterfalse(bytes.isascii, names()), _SAMPLE))
+    pages = ["utf-8", *_by_likelihood(odd)]  # the last takes any bytes
+    return next(page for page in pages if all(_decodes(name, page) for name in names()))
+
+
+def _decodes(name: bytes, page: str) -> bool:
+    try:
+        return name.isascii() or name.decode(page) is not None
+    except UnicodeDecodeError:
+        return False
 
 
 def decode_names(names: Sequence[bytes]) -> list[str]:
@@ -161,7 +174,7 @@ def _score(names: Sequence[bytes], page: str) -> float:
     total, count = 0.0, 0
     for name in names:
         try:
-            text = name.decode(page)
+            text = name.decode(page)[:_JUDGED]
         except UnicodeDecodeError:
             return -100.0
         if not set(text).isdisjoint(_UNWRITTEN):

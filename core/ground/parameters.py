@@ -77,7 +77,7 @@ class TrainingParameters:
 
     preset: str = _one_of(
         "quick",
-        ("paper", "released", "quick", "best"),
+        ("paper", "released", "quick", "best", "large", "fine-grained"),
         "Where the rest comes from. Default: quick without a GPU; with one paper, or best with init.",
     )
     method: str = _one_of(
@@ -176,6 +176,7 @@ class TrainingParameters:
 
 PARAMETERS: dict[str, Parameter] = {each.name: each.metadata["parameter"] for each in fields(TrainingParameters)}
 PRESETS = PARAMETERS["preset"].choices
+ADAPTING = ("quick", "best")  # presets that a start from weights changes; the others stay the paper's
 
 
 def conflict(values: Mapping[str, object]) -> str | None:

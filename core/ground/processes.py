@@ -8,6 +8,8 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import IO
 
+PRIVATE = 0o077  # a umask: what is made is its owner's alone, files 0600 and folders 0700
+
 
 def die_with_parent(descriptor: int) -> None:
     """End this process group when the other end of a pipe closes, which happens however the parent ends."""

@@ -192,6 +192,7 @@ class Evaluation(TypedDict):
     rounds: list[RoundJudged]
     warnings: list[str]
     overlap: NotRequired[int]
+    unseen_classes: NotRequired[bool]
     init: NotRequired[Literal["random", "imagenet", "weights"]]
     published_round: NotRequired[int]
     chosen_by: NotRequired[Literal["labels", "neighbours"] | None]

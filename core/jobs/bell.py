@@ -2,6 +2,7 @@
 
 import logging
 import os
+from typing import Any
 
 from celery import Celery
 from kombu.entity import Queue as KombuQueue
@@ -61,6 +62,7 @@ class Bell:
 
     def __init__(self, app: Celery) -> None:
         self._app = app
+        self._asked: Any = None  # Kombu's connection, kept open for ``answers``
 
     def ring(self, queue: Queue) -> None:
         """Wake the queue's worker; call it after the commit."""
@@ -70,12 +72,15 @@ class Bell:
             log.warning("the broker is away, the sweep will ring later: %s", error)
 
     def answers(self) -> bool:
-        """Whether the broker can be reached."""
+        """Whether the broker can be reached. Asked again it uses the same connection, so that one thread alone may ask."""
         try:
-            with self._app.connection_for_write() as connection:
-                client: Redis = connection.default_channel.client
-                return bool(client.ping())
+            self._asked = self._asked or self._app.connection_for_write()
+            client: Redis = self._asked.default_channel.client
+            return bool(client.ping())
         except _AWAY:
+            asked, self._asked = self._asked, None
+            if asked:
+                asked.release()
             return False
 
     def ring_if_silent(self, queue: Queue) -> None:

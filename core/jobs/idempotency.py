@@ -1,13 +1,13 @@
 """Idempotency keys: a request that is sent again with its key gets the job that it made the first time."""
 
 import hashlib
-import json
 from collections.abc import Callable
 
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from core.errors import KeyReused
+from core.ground import finite
 from core.jobs import lifecycle
 from core.store.columns import now
 from core.store.db import Database
@@ -31,7 +31,7 @@ def job_once(db: Database, key: str | None, request: object, make: Callable[[Ses
     if key is None:
         with db.write() as session:
             return make(session), True
-    digest = hashlib.sha256(json.dumps(request, sort_keys=True).encode()).hexdigest()
+    digest = hashlib.sha256(finite.dumps(request, sort_keys=True).encode()).hexdigest()
     try:
         with db.write() as session:
             earlier = _earlier(session, key, digest)

@@ -6,7 +6,7 @@ from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
 from core.errors import JobNotFound, JobOver
-from core.ground import logs
+from core.ground import logs, traces
 from core.jobs import events
 from core.jobs.events import Event, JobError
 from core.jobs.scheduling import QUEUE_OF
@@ -40,6 +40,7 @@ def create(
         status=JobStatus.QUEUED,
         name=name,
         request_id=logs.context_fields().get("request_id"),
+        trace=traces.current(),
         params=params or {},
         job_metadata=metadata or {},
         continues=continues,
@@ -68,15 +69,21 @@ def makes_dataset(job: Job) -> bool:
     return job.kind == JobKind.INGEST and not job.params.get("adds")
 
 
-def request_cancel(session: Session, job_id: str) -> Job:
+def request_cancel(session: Session, job_id: str) -> tuple[Job, bool]:
     """Cancel a queued job at once, ask the owner of a running one to stop; cancelling twice is fine.
+
+    Returns:
+        The job, and whether this was the first time that somebody asked.
 
     Raises:
         JobNotFound: no such job.
         JobOver: it already succeeded or failed.
     """
     unfinished = update(Job).where(Job.id == job_id, Job.status.in_(UNFINISHED))
-    changes_one(session, unfinished.values(cancel_requested=True))  # locks the row, so that its status cannot change
+    unasked = unfinished.where(Job.cancel_requested.is_(False))
+    new = changes_one(session, unasked.values(cancel_requested=True))
+    if not new:  # lock the row all the same, so that its status cannot change
+        changes_one(session, unfinished.values(cancel_requested=True))
     queued = update(Job).where(Job.id == job_id, Job.status == JobStatus.QUEUED)
     if changes_one(session, queued.values(status=JobStatus.CANCELLED, finished_at=now())):
         events.append(session, job_id, [Event("cancelled")])
@@ -84,7 +91,7 @@ def request_cancel(session: Session, job_id: str) -> Job:
     job = get(session, job_id)
     if job.status in (JobStatus.SUCCEEDED, JobStatus.FAILED):
         raise JobOver(f"{job_id} already {job.status}")
-    return job
+    return job, new
 
 
 def fail_dataset(session: Session, dataset_id: str, error: JobError) -> None:

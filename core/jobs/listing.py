@@ -1,8 +1,9 @@
 """Lists of jobs, of their events and of their metrics."""
 
 from collections.abc import Sequence
+from typing import Any, NamedTuple
 
-from sqlalchemy import select
+from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from core.jobs import lifecycle
@@ -22,7 +23,8 @@ def jobs(
     dataset_id: str | None = None,
     newest_first: bool = False,
 ) -> Page[Job]:
-    """Jobs in the order of submission, perhaps only those of a kind, a status or a dataset.
+    """Jobs in the order of submission, perhaps only those of a kind, a status or a dataset; fewer than ``limit`` where much is
+    noted with them.
 
     Raises:
         BadCursor: ``after`` is the id of none.
@@ -32,8 +34,9 @@ def jobs(
         if value is not None:
             wanted = wanted.where(column == value)
     at = None if after is None else (keyset.row_after(session, Job, after).seq,)
-    rows = session.scalars(keyset.following(wanted, (Job.seq,), at, limit, newest_first=newest_first)).all()
-    return keyset.page(rows, limit, lambda row: row.id)
+    page = keyset.following(wanted, (Job.seq,), at, limit, newest_first=newest_first)
+    limit = keyset.fitting(session, page, (Job.job_metadata, Job.params, Job.evaluation), limit)
+    return keyset.page(session.scalars(page.limit(limit + 1)).all(), limit, lambda row: row.id)
 
 
 def events(session: Session, job_id: str, limit: int, after: int) -> Page[JobEvent]:
@@ -54,3 +57,18 @@ def metrics(session: Session, job_id: str, points: int) -> Sequence[Metric]:
     if len(rows) > points:
         rows = [rows[round(number * (len(rows) - 1) / (points - 1))] for number in range(points)]
     return rows
+
+
+class State(NamedTuple):
+    """Whether anything happened to a job: another state does not equal the one before."""
+
+    status: str
+    progress: dict[str, Any] | None
+    last_event: int | None
+
+
+def states(session: Session, job_ids: Sequence[str]) -> dict[str, State]:
+    """The states of those of the jobs that there are, by id."""
+    last_event = select(func.max(JobEvent.seq)).where(JobEvent.job_id == Job.id).scalar_subquery()
+    rows = session.execute(select(Job.id, Job.status, Job.progress, last_event).where(Job.id.in_(job_ids)))
+    return {id_: State(status, progress, seq) for id_, status, progress, seq in rows}

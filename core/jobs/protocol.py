@@ -33,6 +33,7 @@ class Claim:
     attempt: int
     kind: JobKind
     request_id: str | None = None  # of the request that made the job
+    trace: str | None = None  # its traceparent
 
 
 def claim(db: Database, queue: Queue, worker: str) -> Claim | None:
@@ -46,7 +47,7 @@ def claim(db: Database, queue: Queue, worker: str) -> Claim | None:
             row = session.execute(claimable_jobs(queue).limit(1)).first()
         if row is None:
             return None
-        job_id, attempt, kind, request_id = row
+        job_id, attempt, kind, request_id, trace = row
         with db.write() as session:
             free = (Job.id == job_id) & (Job.attempt == attempt) & (Job.status == JobStatus.QUEUED)
             alone = kind not in WRITERS or has_no_other_writer(session, free)
@@ -60,7 +61,7 @@ def claim(db: Database, queue: Queue, worker: str) -> Claim | None:
             }
             if alone and changes_one(session, update(Job).where(free).values(values)):
                 events.append(session, job_id, [Event("running", {"attempt": attempt + 1})])
-                return Claim(job_id, attempt + 1, JobKind(kind), request_id)
+                return Claim(job_id, attempt + 1, JobKind(kind), request_id, trace)
         if not alone:
             time.sleep(_RETRY_SECONDS)
 
@@ -91,7 +92,7 @@ def send_heartbeat(db: Database, owner: Claim, mark: str | None = None) -> bool:
     Returns:
         Whether the job was asked to cancel.
     """
-    with db.write() as session:
+    with db.write_passing() as session:
         update_owned(session, owner, heartbeat=Job.heartbeat + 1, **({"mark": mark} if mark else {}))
         return bool(session.scalar(select(Job.cancel_requested).where(Job.id == owner.job_id)))
 

@@ -48,7 +48,7 @@ def _metric(job_id: str, epoch: reports.Epoch) -> Metric:
 
 def record_progress(db: Database, owner: Claim, progress: JobProgress) -> None:
     """Store only the progress of a job."""
-    with db.write() as session:
+    with db.write_passing() as session:
         update_owned(session, owner, progress=timestamped(progress))
 
 

@@ -11,14 +11,14 @@ QUEUE_OF = {kind: Queue.TRAINING if kind in SHARD_READERS else Queue.TASKS for k
 WRITERS = (JobKind.INGEST, JobKind.EMBED, JobKind.COMPACT)  # change a dataset, so that only one of them runs on it at a time
 
 
-def claimable_jobs(queue: Queue) -> Select[str, int, str, str | None]:
+def claimable_jobs(queue: Queue) -> Select[str, int, str, str | None, str | None]:
     """The query for id, attempt, kind and request id of the jobs of a queue that may be claimed now, the oldest first."""
     judged, other = aliased(Dataset), aliased(Job)
     earlier = (other.dataset_id == Job.dataset_id) & (other.seq < Job.seq)
     uploads = (other.kind == JobKind.INGEST) & other.status.in_(UNFINISHED) & earlier
     writing = other.kind.in_(WRITERS) & (other.status == JobStatus.RUNNING) & (other.dataset_id == Job.dataset_id)
     return (
-        select(Job.id, Job.attempt, Job.kind, Job.request_id)
+        select(Job.id, Job.attempt, Job.kind, Job.request_id, Job.trace)
         .join(Dataset, Dataset.id == Job.dataset_id)
         .outerjoin(judged, judged.id == Job.evaluation_dataset_id)
         .where(

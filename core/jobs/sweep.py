@@ -7,15 +7,16 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import NamedTuple
 
-from sqlalchemy import select
+from sqlalchemy import delete, select
 from sqlalchemy.orm import Session
 
 from core.files.layout import attempt_of, first_folder
 from core.jobs.protocol import requeue
 from core.jobs.uses import Uses, uses_of_columns
 from core.settings import Settings
+from core.store.audit import Audit
 from core.store.columns import now
-from core.store.db import Database
+from core.store.db import BATCH, Database
 from core.store.kinds import JobKind, JobStatus, Queue
 from core.store.tables import Attention, Dataset, Job, Model
 
@@ -73,7 +74,7 @@ def delete_orphans(db: Database, settings: Settings) -> list[Path]:
     """
     layout = settings.layout
     uploads = list(layout.uploads.iterdir())
-    shards = list(layout.datasets.glob("ds_*"))
+    shards = [*layout.datasets.glob("ds_*"), *layout.thumbnails.glob("ds_*")]
     models = list(layout.models.glob("job_*"))
     runs = list(layout.runs.glob("job_*"))
     maps = list(layout.attention.glob("mdl_*/job_*"))
@@ -82,7 +83,6 @@ def delete_orphans(db: Database, settings: Settings) -> list[Path]:
         datasets = set(session.scalars(select(Dataset.id)))
         models_of = dict(session.execute(select(Model.job_id, Model.directory)).all())
         named_maps = {tuple(row) for row in session.execute(select(Attention.model_id, Attention.directory).distinct())}
-    db.make_durable()
     published = {first_folder(directory) for directory in models_of.values()}
     unfinished = {job.id for job in jobs if not job.status.over}
     kept = unfinished | _needed_runs(jobs, set(models_of), settings.checkpoint_days)
@@ -104,6 +104,18 @@ def delete_orphans(db: Database, settings: Settings) -> list[Path]:
         else:
             path.unlink(missing_ok=True)
     return orphans
+
+
+def delete_old_audit(db: Database, days: int) -> int:
+    """Delete the lines of the audit trail that are older than so many days, a batch at a time; returns how many."""
+    oldest, deleted = now() - timedelta(days=days), 0
+    while True:
+        with db.write() as session:
+            batch = session.scalars(select(Audit.id).where(Audit.created_at < oldest).limit(BATCH)).all()
+            session.execute(delete(Audit).where(Audit.id.in_(batch)))
+        deleted += len(batch)
+        if len(batch) < BATCH:
+            return deleted
 
 
 def _jobs(session: Session) -> list[_Job]:

@@ -8,6 +8,7 @@ from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from core.store.kinds import UNFINISHED, JobKind
 from core.store.tables import Job
+from core.store.visible import EVERYTHING
 
 SHARD_READERS = (JobKind.TRAIN, JobKind.ATTENTION)  # run a child process that has torch and reads shards by their names
 
@@ -46,7 +47,8 @@ def uses_of_columns(dataset_id: str, evaluation_dataset_id: str | None, params: 
 def uses_of_unfinished(session: Session) -> dict[str, Uses]:
     """By id, of every job that is queued or running."""
     jobs = select(Job.id, Job.dataset_id, Job.evaluation_dataset_id, Job.params, Job.continues).where(Job.status.in_(UNFINISHED))
-    return {id_: uses_of_columns(*columns) for id_, *columns in session.execute(jobs)}
+    everybodys = session.execute(jobs, execution_options={EVERYTHING: True})
+    return {id_: uses_of_columns(*columns) for id_, *columns in everybodys}
 
 
 def works_on(dataset_id: str | InstrumentedAttribute[str], job: type[Job] = Job) -> ColumnElement[bool]:
@@ -61,9 +63,11 @@ def is_reading_shards(dataset_id: str | InstrumentedAttribute[str], job: type[Jo
 
 def shards_are_read(session: Session, dataset_id: str) -> bool:
     """Whether a job ``is_reading_shards`` of a dataset."""
-    return session.scalar(select(Job.id).where(is_reading_shards(dataset_id)).limit(1)) is not None
+    reading = select(Job.id).where(is_reading_shards(dataset_id)).limit(1)
+    return session.scalar(reading, execution_options={EVERYTHING: True}) is not None
 
 
 def continued_by(session: Session, job_id: str) -> str | None:
     """An unfinished job that goes on from the checkpoints of another one."""
-    return session.scalar(select(Job.id).where(Job.continues == job_id, Job.status.in_(UNFINISHED)).limit(1))
+    later = select(Job.id).where(Job.continues == job_id, Job.status.in_(UNFINISHED)).limit(1)
+    return session.scalar(later, execution_options={EVERYTHING: True})

@@ -9,6 +9,7 @@ from typing import IO, TypedDict
 import numpy as np
 from numpy.typing import NDArray
 
+from core.ground.cells import quoted
 from core.search.ranking import Rows
 from core.search.snapshots import Snapshot
 from core.store.db import BATCH
@@ -91,7 +92,7 @@ def _write(
 
 
 def csv_lines(snapshot: Snapshot) -> Iterator[str]:
-    """The same as CSV text: ``image_id, path, label, e0, e1, ...``, some lines at a time."""
+    """The same as CSV text: ``image_id, path, label, e0, e1, ...``, some lines at a time; no text is a formula (``cells``)."""
     names = [f"e{number}" for number in range(snapshot.model.embeddings.shape[1])]
     yield ",".join(["image_id", "path", "label", *names]) + "\r\n"
     order = _rows(snapshot)
@@ -101,5 +102,5 @@ def csv_lines(snapshot: Snapshot) -> Iterator[str]:
         table = csv.writer(text)
         for row, vector in zip(rows.tolist(), snapshot.vectors(rows).tolist(), strict=True):
             path, label = snapshot.describe(row)
-            table.writerow([snapshot.ids[row], path, label or "", *(f"{value:.7g}" for value in vector)])
+            table.writerow([snapshot.ids[row], quoted(path), quoted(label or ""), *(f"{value:.7g}" for value in vector)])
         yield text.getvalue()

@@ -13,10 +13,12 @@ from numpy.typing import NDArray
 KINDS = ("flat", "hnsw", "ivf")
 EXACT_LIMIT = 20_000  # rows of up to 128 numbers that exact search takes about a millisecond for
 _EXACT_DIM = 128
-_LINKS, _EF_CONSTRUCTION, _EF_SEARCH = 32, 200, 64
+_LINKS, _EF_CONSTRUCTION = 32, 200
+_EF_SEARCH = (16, 24, 32, 48, 64)  # of which a graph gets the first that finds enough
 _MEMORY_SHARE = 0.5  # of the machine's memory that a graph and its vectors may take while it is built
 _LISTS_PER_ROOT, _TRAINED_PER_LIST = 4, 64  # lists per square root of N; vectors that a list's centre is learned from
-_RECALL_QUERIES, _RECALL_K, _RECALL_WANTED = 1000, 10, 0.97
+_RECALL_QUERIES, _RECALL_K, _RECALL_WANTED = 1000, 10, 0.98
+MEASURED = _RECALL_K + 1  # results of a page, and the query itself, whose recall was measured
 _DEPTH = 100  # results that as many lists hold as the recall at 10 takes; more lie in more lists
 _CGROUP = Path("/sys/fs/cgroup/memory.max")  # a container's limit, "max" for none
 
@@ -47,8 +49,8 @@ def _memory() -> int:
 def build(embeddings: NDArray[np.float32], path: Path, kind: str = "auto") -> IndexInfo:
     """Index unit rows (N, d) by inner product, write the file and measure its recall.
 
-    HNSW (Malkov and Yashunin 2018) has 32 links, 200 candidates while building and 64 while searching. IVF has 4 sqrt(N) lists,
-    of which as many are searched as a recall of 0.97 takes; where faiss finds a GPU it is built there.
+    HNSW (Malkov and Yashunin 2018) has 32 links and 200 candidates while building. IVF has 4 sqrt(N) lists; where faiss finds a
+    GPU it is built there. So many candidates are looked at, 16 to 64, and so many lists searched, as the recall wanted takes.
 
     Args:
         kind: ``flat``, ``hnsw``, ``ivf`` or ``auto``.
@@ -63,8 +65,10 @@ def build(embeddings: NDArray[np.float32], path: Path, kind: str = "auto") -> In
     elif kind == "hnsw":
         index = faiss.IndexHNSWFlat(dim, _LINKS, faiss.METRIC_INNER_PRODUCT)
         index.hnsw.efConstruction = _EF_CONSTRUCTION
-        index.hnsw.efSearch = _EF_SEARCH
         index.add(embeddings)
+        for index.hnsw.efSearch in _EF_SEARCH:
+            if sample.recall(index) >= _RECALL_WANTED:
+                break
     else:
         index = _inverted_lists(embeddings)
         while index.nprobe < index.nlist and sample.recall(index) < _RECALL_WANTED:
@@ -125,17 +129,38 @@ def load(path: Path) -> "faiss.Index":
     return faiss.read_index(str(path), faiss.IO_FLAG_MMAP_IFC)
 
 
-def search(index: "faiss.Index", vector: NDArray[np.float32], count: int) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+def measured_depth(index: "faiss.Index") -> int:
+    """The candidates with which a graph's recall was measured, for pages of up to ``MEASURED`` results; 0 for other kinds."""
+    return int(index.hnsw.efSearch) if isinstance(index, faiss.IndexHNSW) else 0
+
+
+def compared(index: "faiss.Index") -> int:
+    """How many numbers a search for a few results compares, at most or about."""
+    if isinstance(index, faiss.IndexHNSW):
+        return int(index.hnsw.efSearch * 2 * _LINKS * index.d)
+    share = index.nprobe / index.nlist if isinstance(index, faiss.IndexIVF) else 1
+    return int(share * index.ntotal * index.d)
+
+
+def parameters(index: "faiss.Index", depth: int) -> "faiss.SearchParameters | None":
+    """How to search so that ``depth`` candidates are considered: the more, the less an approximate index misses."""
+    if isinstance(index, faiss.IndexIVF) and depth > _DEPTH:
+        lists = min(index.nlist, index.nprobe * -(-depth // _DEPTH))
+        return faiss.SearchParametersIVF(nprobe=lists)  # type: ignore[call-arg]
+    if isinstance(index, faiss.IndexHNSW):
+        return faiss.SearchParametersHNSW(efSearch=depth)  # type: ignore[attr-defined,no-any-return]
+    return None
+
+
+def search(
+    index: "faiss.Index", vector: NDArray[np.float32], count: int, parameters: "faiss.SearchParameters | None" = None
+) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
     """Rows and similarities of the ``count`` best that an index finds, best first; perhaps fewer.
 
     Args:
         vector: unit vector (d,).
-        count: results wanted, at least 1.
+        count: results wanted, at least 1, and no more than the candidates that the parameters say.
     """
-    parameters: faiss.SearchParameters | None = None
-    if isinstance(index, faiss.IndexIVF) and count > _DEPTH:
-        lists = min(index.nlist, index.nprobe * -(-count // _DEPTH))
-        parameters = faiss.SearchParametersIVF(nprobe=lists)  # type: ignore[call-arg]
     scores, rows = index.search(vector[None], count, params=parameters)
     if rows[0, -1] >= 0:
         return rows[0], scores[0]

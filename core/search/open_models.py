@@ -2,13 +2,12 @@
 
 import io
 import os
-import threading
 import weakref
-from collections import OrderedDict
-from collections.abc import Callable, Hashable
+from bisect import bisect_right
 from functools import cached_property
+from operator import neg
 from pathlib import Path
-from typing import Generic, TypeVar, cast
+from typing import cast
 
 import faiss
 import numpy as np
@@ -22,7 +21,6 @@ from core.search.encoder import Encoder
 from core.search.provenance import Neighbourhoods, Provenance
 from core.search.ranking import NONE, Rows, Vector, best, compare, holds, in_order, rounding_error
 
-T = TypeVar("T")
 EXACT_ROWS = 20_000  # allowed rows up to which they are simply all compared
 _DEPTHS = (64, 128, 256, 512, 1024)  # results that the index is asked for; beyond, comparing all rows is hardly slower
 _MORE = 4  # and how many beyond those wanted, to see where equal ones end
@@ -52,6 +50,8 @@ class OpenModel:
         except (OSError, RuntimeError) as error:  # faiss raises the latter; compaction deletes what it has replaced
             raise manifest.DamagedModel(f"{folder}: {error}") from error
         self._by_id = np.argsort(self.ids)
+        self._measured_depth = index.measured_depth(self.index)
+        self._parameters: dict[int, faiss.SearchParameters | None] = {}  # by the depth of a search
 
     def _descriptor(self, path: Path) -> int:
         """An open file, so that what is read on first use is there even then."""
@@ -77,6 +77,11 @@ class OpenModel:
         """Where each image lies on the map, float32 (N, 2)."""
         return np.asarray(np.load(io.BytesIO(self._read(ModelFile.PROJECTION))), np.float32)
 
+    @cached_property
+    def compared(self) -> int:
+        """How many numbers a search for a few results compares, about."""
+        return index.compared(self.index)
+
     def provenance(self, image_id: int) -> Provenance | None:
         """How an image was learned; ``None`` where the model was not trained on it."""
         row = self.row(image_id)
@@ -92,7 +97,7 @@ class OpenModel:
 
     def row(self, image_id: int) -> int | None:
         """The row of an image's embedding, if the model was trained on it."""
-        place = int(np.searchsorted(self.ids, image_id, sorter=self._by_id))
+        place = int(self.ids.searchsorted(image_id, sorter=self._by_id))
         row = int(self._by_id[place]) if place < len(self.ids) else -1
         return row if row >= 0 and self.ids[row] == image_id else None
 
@@ -134,26 +139,17 @@ class OpenModel:
         The order is by similarity, equal ones by row, where all rows are compared. Where the index is approximate, first comes
         what it finds when asked for a page, then what it finds when asked for more, and last all others by comparison.
         """
+        if allowed is None and (enough := self.first(vector, count, skip, without)):
+            return enough
         wanted, tolerance = skip + count, rounding_error(len(vector))
         depths = self._depths(count + len(without), allowed)
 
         def exactly(rows: Rows) -> Vector:
             return compare(self.embeddings[rows], vector)
 
-        if allowed is None and depths and (needed := wanted + len(without)) < depths[0]:  # usually that is enough
-            # The index compares depths[0] candidates anyway: asked for fewer, it returns the first of the same ones.
-            index_depth = needed + _MORE if depths[0] == _DEPTHS[0] else depths[0]
-            rows, proposed = index.search(self.index, vector, min(index_depth, depths[0]))
-            if len(rows) > needed and proposed[needed - 1] > proposed[-1] + tolerance:
-                close = int(np.searchsorted(-proposed, tolerance - proposed[needed - 1], "right"))
-                rows, scores = in_order(rows[:close], exactly(rows[:close]))
-                if len(without):
-                    others = ~holds(without, rows[:needed])
-                    rows, scores = rows[:needed][others], scores[:needed][others]
-                return rows[:wanted], scores[:wanted]
         ordered, scores, placed = NONE, np.zeros(0, np.float32), NONE
         for depth in depths:
-            rows, proposed = index.search(self.index, vector, depth)
+            rows, proposed = self._search(vector, depth, depth)
             # Results as near as the last one may have equals that the index left out, so only those before count.
             certain = int(np.count_nonzero(proposed > proposed[-1] + tolerance)) if len(rows) == depth else 0
             if allowed is None:
@@ -179,11 +175,38 @@ class OpenModel:
         rows, exact_scores = best(rest, proposed, min(wanted - len(ordered), len(rest) - len(done)), tolerance, exactly)
         return np.concatenate([ordered, rows]), np.concatenate([scores, exact_scores])
 
+    def first(self, vector: Vector, count: int, skip: int = 0, without: Rows = NONE) -> tuple[Rows, Vector] | None:
+        """What ``ranked`` gives among all rows, where the first look into the index tells it, which is usual; else ``None``."""
+        wanted = skip + count
+        needed, depths = wanted + len(without), self._depths(count + len(without), None)
+        if not depths or needed >= depths[0]:
+            return None
+        # Considering depths[0] candidates, but asked for fewer, the index returns the first of the same ones.
+        rows, proposed = self._search(vector, min(needed + _MORE, depths[0]), depths[0])
+        if len(rows) <= needed:
+            return None
+        likely, tolerance = proposed.tolist(), rounding_error(len(vector))
+        if likely[needed - 1] <= likely[-1] + tolerance:
+            return None
+        close = bisect_right(likely, tolerance - likely[needed - 1], key=neg)
+        rows, scores = in_order(rows[:close], compare(self.embeddings[rows[:close]], vector))
+        if len(without):
+            others = ~holds(without, rows[:needed])
+            rows, scores = rows[:needed][others], scores[:needed][others]
+        return rows[:wanted], scores[:wanted]
+
+    def _search(self, vector: Vector, count: int, depth: int) -> tuple[Rows, Vector]:
+        if depth not in self._parameters:
+            self._parameters[depth] = index.parameters(self.index, depth)
+        return index.search(self.index, vector, count, self._parameters[depth])
+
     def _depths(self, page: int, allowed: Rows | None) -> tuple[int, ...]:
-        """How many results the index is asked for, one after the other, before all rows are compared."""
+        """How many results the index is asked for, one after the other, before all rows are compared: the same for every page of
+        a size, so that pages neither share rows nor miss any."""
         if allowed is not None and len(allowed) <= EXACT_ROWS:
             return ()
-        depths = tuple(depth for depth in _DEPTHS if page < depth < len(self.ids))
+        least = self._measured_depth if page <= index.MEASURED else 0
+        depths = tuple(depth for depth in (least, *(depth for depth in _DEPTHS if depth > least)) if page < depth < len(self.ids))
         return depths[:1] if isinstance(self.index, faiss.IndexFlat) else depths
 
     def similarities(self, rows: Rows, queries: Vector) -> Vector:
@@ -200,40 +223,3 @@ class OpenModel:
             else:
                 np.matmul(self.embeddings[block], queries.T, out=result[start : start + _BLOCK])
         return result
-
-
-class _Slot(Generic[T]):
-    def __init__(self, version: Hashable) -> None:
-        self.version = version
-        self.lock = threading.Lock()
-        self.values: list[T] = []
-
-
-class Recent(Generic[T]):
-    """A cache of the most recently used values: each is made once, and kept in its newest version only. While one is made,
-    threads that ask for others do not wait."""
-
-    def __init__(self, size: int) -> None:
-        self._size = size
-        self._slots: OrderedDict[Hashable, _Slot[T]] = OrderedDict()
-        self._lock = threading.Lock()
-
-    def get(self, key: Hashable, version: Hashable, make: Callable[[], T]) -> T:
-        with self._lock:
-            slot = self._slots.get(key)
-            if slot is None or slot.version != version:
-                slot = self._slots[key] = _Slot(version)
-            self._slots.move_to_end(key)
-            while len(self._slots) > self._size:
-                self._slots.popitem(last=False)
-        if not slot.values:
-            with slot.lock:
-                if not slot.values:
-                    slot.values.append(make())
-        return slot.values[0]
-
-    def drop(self, useless: Callable[[T], bool]) -> None:
-        """Forget the values for which ``useless`` is true."""
-        with self._lock:
-            for key in [key for key, slot in self._slots.items() if slot.values and useless(slot.values[0])]:
-                del self._slots[key]

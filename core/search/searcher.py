@@ -3,17 +3,21 @@
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import BinaryIO, NamedTuple
 
 import numpy as np
 from sqlalchemy import bindparam, select
 from sqlalchemy.orm import Session
 
 from core.collections import images, published
-from core.errors import BadQuery, DatasetNotFound, ImageNotFound, ModelNotFound, NoModel
+from core.errors import BadQuery, DatasetNotFound, DomainError, ImageNotFound, ModelNotFound, NoModel
 from core.files import manifest
-from core.search.open_models import OpenModel, Recent
+from core.ground.waiting import go_on
+from core.search.examples import best_score, unit
+from core.search.open_models import OpenModel
 from core.search.queries import Query
-from core.search.ranking import Rows, Vector, best, rounding_error
+from core.search.ranking import Rows, Vector
+from core.search.recent import Recent
 from core.search.snapshots import Labels, Neighbour, Snapshot
 from core.search.votes import LeaveOneOut, leave_one_out
 from core.settings import Settings
@@ -21,6 +25,7 @@ from core.store.db import Database
 from core.store.tables import Dataset, Image, Model
 from core.untrusted.decoding import Decoders
 
+WAITING = 12  # requests that may wait for a decoder; each holds one of a process's 40 threads
 _OPEN_MODELS = 8
 _RELEASE_SECONDS = 60.0  # after which deleted models are let go of, and so their space on the disk
 _TRIES = 3  # at a folder that compaction may replace at any moment
@@ -48,11 +53,23 @@ class View:
         return int(self.snapshot.model.embeddings.shape[1])
 
 
+class _Chosen(NamedTuple):
+    model_id: str
+    dataset_id: str
+    generation: int
+    directory: str
+
+    @property
+    def version(self) -> tuple[str, int]:
+        """What a snapshot depends on."""
+        return self.directory, self.generation
+
+
 class Searcher:
     """Answers queries; one instance serves all threads of a process.
 
     Attributes:
-        decoders: of this process, also for what is not a query; to be closed with it.
+        decoders: for posted images and large pictures; to be closed with this.
 
     Args:
         on_encoded: called with the seconds that decoding and encoding a query's image took.
@@ -65,7 +82,7 @@ class Searcher:
         self._labels: Recent[Labels] = Recent(_OPEN_MODELS)
         self._judged: Recent[LeaveOneOut] = Recent(_OPEN_MODELS)
         self._released = time.monotonic()
-        self.decoders = Decoders(settings)
+        self.decoders = Decoders(settings, waiting=WAITING)
 
     def view(self, *, image_id: int | None = None, dataset_id: str | None = None, model_id: str | None = None) -> View:
         """The model to answer from: the one named, else the dataset's current one, else that of the image's dataset, else
@@ -76,6 +93,15 @@ class Searcher:
             NoModel: the dataset has no model yet.
             BadQuery: nothing was named and there are several to choose from.
         """
+        chosen = self._chosen(image_id, dataset_id, model_id)
+        snapshot = self._snapshots.get(
+            chosen.model_id, chosen.version, lambda: self._snapshot(chosen.model_id, chosen.dataset_id)
+        )
+        if time.monotonic() - self._released > _RELEASE_SECONDS:
+            self.release()
+        return View(chosen.model_id, chosen.dataset_id, chosen.generation, snapshot)
+
+    def _chosen(self, image_id: int | None, dataset_id: str | None, model_id: str | None) -> "_Chosen":
         look_up = self._db.look_up
         if model_id is not None:
             rows = look_up(_BY_MODEL, id=model_id)
@@ -98,10 +124,19 @@ class Searcher:
         ((owner, generation, chosen_id, directory),) = rows
         if chosen_id is None:
             raise NoModel(f"{owner} has no model yet; train one with POST /jobs")
-        snapshot = self._snapshots.get(chosen_id, (directory, generation), lambda: self._snapshot(chosen_id, owner))
-        if time.monotonic() - self._released > _RELEASE_SECONDS:
-            self.release()
-        return View(chosen_id, owner, generation, snapshot)
+        return _Chosen(chosen_id, owner, generation, directory)
+
+    def view_at_once(self, image_id: int, dataset_id: str | None, model_id: str | None) -> View | None:
+        """What ``view`` gives, without waiting for anything but the look-up; ``None`` where the model is not open, or where
+        ``view`` would raise an error."""
+        try:
+            chosen = self._chosen(image_id, dataset_id, model_id)
+        except DomainError:
+            return None
+        snapshot = self._snapshots.known(chosen.model_id, chosen.version)
+        if snapshot is None or time.monotonic() - self._released > _RELEASE_SECONDS:
+            return None
+        return View(chosen.model_id, chosen.dataset_id, chosen.generation, snapshot)
 
     def _snapshot(self, model_id: str, dataset_id: str, tries: int = _TRIES) -> Snapshot:
         with self._db.read() as session:  # one moment: the folder, what was added to it, deletions and labels
@@ -133,24 +168,23 @@ class Searcher:
         row = view.snapshot.row(image_id)
         if row is not None:
             return view.snapshot.vector(row)
-        with self._db.read() as session:
-            image = session.get(Image, image_id)
-        if image is None:
-            raise ImageNotFound(image_id)
+        go_on()
+        image = images.find(self._db, image_id)
         largest = max(self._settings.max_pixels, image.width * image.height)  # it was taken in when that was allowed
-        return self._encoded(view, images.read(self._db, self._settings, image), largest)
+        with images.open_file(self._db, self._settings, image) as file:
+            return self._encoded(view, file, largest)
 
-    def vector_of_file(self, view: View, data: bytes) -> Vector:
+    def vector_of_file(self, view: View, file: BinaryIO) -> Vector:
         """An image file's unit vector (d,).
 
         Raises:
             BadImage: it cannot be decoded.
         """
-        return self._encoded(view, data, self._settings.max_pixels)
+        return self._encoded(view, file, self._settings.max_pixels)
 
-    def _encoded(self, view: View, data: bytes, max_pixels: int) -> Vector:
+    def _encoded(self, view: View, file: BinaryIO, max_pixels: int) -> Vector:
         began, encoder = time.perf_counter(), view.snapshot.model.encoder
-        vector = encoder.embed_one(self.decoders.pixels(data, encoder.size, max_pixels, view.snapshot.model.depths))
+        vector = encoder.embed_one(self.decoders.pixels(file, encoder.size, max_pixels, view.snapshot.model.depths))
         self._on_encoded(time.perf_counter() - began)
         return vector
 
@@ -161,11 +195,12 @@ class Searcher:
             ImageNotFound: an image that the query names.
             BadQuery: its vector has another length than the model's, or its examples cancel out.
         """
+        go_on()
         snapshot, named = view.snapshot, query.positive + query.negative
         allowed = snapshot.passing(query.only)
         example_rows = np.array(sorted({row for id_ in named if (row := snapshot.row(id_)) is not None}), np.int64)
         if query.vector is not None:
-            vector = _unit(query.vector, view.dim)
+            vector = unit(query.vector, view.dim)
         elif len(named) == 1:
             vector = snapshot.vector(example_rows.item()) if len(example_rows) else self.vector_of(view, named[0])
         else:
@@ -173,9 +208,9 @@ class Searcher:
             bad = np.stack([self.vector_of(view, id_) for id_ in query.negative]) if query.negative else None
             if query.strategy == "best_score":
                 rows = np.setdiff1d(snapshot.live if allowed is None else allowed, example_rows, assume_unique=True)
-                rows, scores = _best_score(snapshot, good, bad, query.offset + query.k, rows)
+                rows, scores = best_score(snapshot, good, bad, query.offset + query.k, rows)
                 return self._answer(snapshot, query, rows[query.offset :], scores[query.offset :])
-            vector = _unit(good.mean(axis=0) - (0 if bad is None else bad.mean(axis=0)), view.dim)
+            vector = unit(good.mean(axis=0) - (0 if bad is None else bad.mean(axis=0)), view.dim)
         return self._answer(snapshot, query, *snapshot.nearest(vector, query.k, allowed, query.offset, example_rows))
 
     @staticmethod
@@ -196,32 +231,3 @@ class Searcher:
             )
 
         return self._judged.get((view.model_id, k, temperature, min_labels), view.generation, judge)
-
-
-def _unit(vector: Vector, dim: int) -> Vector:
-    norm = float(np.linalg.norm(vector))
-    if len(vector) != dim:
-        raise BadQuery(f"vector: has {len(vector)} numbers; the model's embeddings have {dim}")
-    if not np.isfinite(norm) or norm < 1e-6:
-        raise BadQuery("the vector, or the examples together, have no direction to search in")
-    return np.asarray(vector / norm, dtype=np.float32)
-
-
-def _best_score(snapshot: Snapshot, good: Vector, bad: Vector | None, count: int, rows: Rows) -> tuple[Rows, Vector]:
-    def score(nearest_good: Vector, nearest_bad: Vector) -> Vector:
-        return np.where(nearest_good >= nearest_bad, nearest_good, -1 - nearest_bad)
-
-    def exactly(rows: Rows) -> Vector:
-        nearest_good: Vector = np.max([snapshot.compare(rows, example) for example in good], axis=0)
-        if bad is None:
-            return nearest_good
-        return score(nearest_good, np.max([snapshot.compare(rows, example) for example in bad], axis=0))
-
-    tolerance = rounding_error(good.shape[1])
-    scores = snapshot.similarities(rows, good).max(axis=1)
-    if bad is not None:
-        worst = snapshot.similarities(rows, bad).max(axis=1)
-        unsure = np.abs(scores - worst) <= tolerance  # which of the two is nearer
-        scores = score(scores, worst)
-        scores[unsure] = exactly(rows[unsure])
-    return best(rows, scores, min(count, len(rows)), tolerance, exactly)

@@ -7,15 +7,18 @@ import faiss
 import numpy as np
 from numpy.typing import NDArray
 
+from core.ground.waiting import go_on
 from core.search.ranking import Rows, Vector, best, compare, in_order, rounding_error
 from core.search.snapshots import Neighbour, Snapshot
 
+K, TEMPERATURE, MIN_CONFIDENCE = 200, 0.1, 0.0  # what a vote has where nothing else is asked for
 MIN_LABELS = 3  # labelled images that a class has before it counts as known
 KS = (1, 3, 5, 10, 20, 50, 100, 200)  # numbers of voters that are tried
 _JUDGED = 10_000  # images whose classes are voted on by the others: some seconds at 50,000 labelled ones
 _SPARE = 32  # voters that faiss is asked for beyond those wanted, so that it seldom cuts through equal ones
 _WORDS = ("one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
 _NAMED = 3  # classes that a reason names
+_MANY = 1000  # classes whose votes are counted one by one; no more voters than these are asked for
 
 
 @dataclass(frozen=True)
@@ -31,18 +34,37 @@ class Classification:
 
 
 @dataclass(frozen=True)
+class Judged:
+    """What became of the labelled images of a class: ``right`` of ``judged`` were voted to be of it."""
+
+    label: str
+    judged: int
+    right: int
+
+
+@dataclass(frozen=True)
+class Confusion:
+    """How many images of a class were voted to be of another."""
+
+    label: str
+    voted: str
+    count: int
+
+
+@dataclass(frozen=True)
 class LeaveOneOut:
     """How well the labels given so far predict each other with ``k`` voters.
 
-    ``confusion[i][j]`` counts images of class ``classes[i]`` that were voted to be of class ``classes[j]``; ``by_k`` is the
-    accuracy for each number of voters tried. Where the votes abstained, ``k`` and ``accuracy`` are ``None``.
+    ``classes`` come with the one first of which most images were judged, ``confusions`` with the largest first, those that
+    never happened left out; equal ones by their names. ``by_k`` is the accuracy for each number of voters tried. Where the votes
+    abstained, ``k`` and ``accuracy`` are ``None``.
     """
 
     k: int | None
     judged: int
     accuracy: float | None
-    classes: list[str]
-    confusion: NDArray[np.int64]
+    classes: list[Judged]
+    confusions: list[Confusion]
     by_k: dict[int, float]
     abstained: str | None = None
 
@@ -70,6 +92,17 @@ def vote(sims: Vector, classes: NDArray[np.int64], count: int, temperature: floa
     weights = np.exp((sims - sims[0]).astype(np.float64) / temperature)
     votes = np.bincount(classes, weights, minlength=count)
     return np.asarray(votes / votes.sum())
+
+
+def _winner(sims: Vector, classes: NDArray[np.int64], count: int, temperature: float) -> tuple[int, float]:
+    """The class of most votes, of equal ones the first, and its probability; arguments as of ``vote``."""
+    if count <= _MANY:
+        probabilities = vote(sims, classes, count, temperature)
+        winner = int(np.argmax(probabilities))
+        return winner, float(probabilities[winner])
+    kinds, places = np.unique(classes, return_inverse=True)  # those of the voters alone
+    winner, probability = _winner(sims, places, min(len(kinds), _MANY), temperature)
+    return int(kinds[winner]), probability
 
 
 def classify(
@@ -130,9 +163,7 @@ def predict(
     """
     guesses, confidences = np.zeros(len(queries), np.int64), np.zeros(len(queries))
     for place, (rows, sims) in enumerate(_voters(queries, own_voters, voters, k)):
-        probabilities = vote(sims, classes[rows], count, temperature)
-        guesses[place] = int(np.argmax(probabilities))
-        confidences[place] = probabilities[guesses[place]]
+        guesses[place], confidences[place] = _winner(sims, classes[rows], count, temperature)
     return guesses, confidences
 
 
@@ -143,6 +174,7 @@ def _voters(queries: Vector, own_voters: Rows, voters: Vector, k: int) -> Iterat
         own_voters.tolist(), queries, *faiss.knn(queries, voters, deep, metric=faiss.METRIC_INNER_PRODUCT), strict=True
     )
     for self_, query, proposed, neighbours in proposals:
+        go_on()
         rows = neighbours[neighbours != self_]
         rows, sims = in_order(rows, compare(voters[rows], query))
         if deep < len(voters) and sims[k - 1] <= proposed[-1] + tolerance:  # one beyond those that faiss returned may be as near
@@ -167,17 +199,29 @@ def leave_one_out(
         min_labels: labelled images that each of two classes must have, else nothing is judged.
     """
     if reason := abstention(classes, names, min_labels):
-        return LeaveOneOut(None, 0, None, names, np.zeros((len(names), len(names)), np.int64), {}, reason)
+        return LeaveOneOut(None, 0, None, [], [], {}, reason)
     most = len(classes) - 1
     tried = [min(k, most)] if k else [k_tried for k_tried in KS if k_tried <= most]
     judged = np.arange(0, len(classes), -(-len(classes) // _JUDGED))
     guesses = np.zeros((len(tried), len(judged)), np.int64)
     for place, (rows, sims) in enumerate(_voters(voters[judged], judged, voters, tried[-1])):
         for number, k_tried in enumerate(tried):
-            guesses[number, place] = np.argmax(vote(sims[:k_tried], classes[rows[:k_tried]], len(names), temperature))
+            guesses[number, place], _ = _winner(sims[:k_tried], classes[rows[:k_tried]], len(names), temperature)
     right = (guesses == classes[judged]).mean(axis=1).tolist()
     by_k = dict(zip(tried, right, strict=True))
     best_k = max(by_k, key=lambda k_tried: (by_k[k_tried], k_tried))
-    confusion = np.zeros((len(names), len(names)), np.int64)
-    np.add.at(confusion, (classes[judged], guesses[tried.index(best_k)]), 1)
-    return LeaveOneOut(best_k, len(judged), by_k[best_k], names, confusion, by_k)
+    found = _confused(classes[judged], guesses[tried.index(best_k)], names)
+    return LeaveOneOut(best_k, len(judged), by_k[best_k], *found, by_k)
+
+
+def _confused(given: Rows, voted: Rows, names: list[str]) -> tuple[list[Judged], list[Confusion]]:
+    """What was voted of the images of each class; arguments are the classes of each image judged."""
+    judged, right = (np.bincount(rows, minlength=len(names)) for rows in (given, given[given == voted]))
+    of_most = [row for row in np.argsort(-judged, kind="stable").tolist() if judged[row]]
+    wrong = given != voted
+    pairs, counts = np.unique(np.stack([given[wrong], voted[wrong]]), axis=1, return_counts=True)
+    largest = np.argsort(-counts, kind="stable").tolist()
+    return (
+        [Judged(names[row], int(judged[row]), int(right[row])) for row in of_most],
+        [Confusion(names[pairs[0, at]], names[pairs[1, at]], int(counts[at])) for at in largest],
+    )

@@ -23,7 +23,8 @@ from sqlalchemy.sql.compiler import SQLCompiler
 
 from core.errors import BadSettings
 from core.ground import finite
-from core.ground.durable import sync
+from core.ground.durable import make_folder
+from core.store import audit, visible
 
 BATCH = 1000  # rows in one write transaction
 # A database that does not answer, or has no room: as SQLAlchemy reports it, and the drivers themselves in ``look_up``.
@@ -32,7 +33,8 @@ AWAY = (OperationalError, InterfaceError, psycopg.OperationalError, psycopg.Inte
 _create_engine = partial(create_engine, json_serializer=finite.dumps, json_deserializer=finite.loads, hide_parameters=True)
 _PATIENCE = {"connect_timeout": 5}  # seconds; a server that is away must not hold up every request
 _SQLITE_PATH = 504  # bytes of a path that SQLite opens: 512, of which it needs 8 for "-journal"
-_THREADS = 40  # of a web server's process; a connection beyond the pool's size would be opened anew each time
+THREADS = 40  # of a web server's process; a connection beyond the pool's size would be opened anew each time
+_KEPT = 10  # connections that are kept open
 
 
 Columns = TypeVarTuple("Columns")
@@ -47,19 +49,27 @@ class _OfThread(threading.local):
 class Database:
     """Two engines on one database; ``read()`` and ``write()`` give sessions."""
 
-    def __init__(self, url: str | URL) -> None:
+    def __init__(self, url: str | URL, connections: int = THREADS) -> None:
+        """``connections``: the most to a PostgreSQL server that are open at one time; ``pools.py`` has who may have how many."""
         self.url = make_url(url)
         self._of_thread = _OfThread()
-        self._compiled: dict[int, tuple[str, SQLCompiler]] = {}
-        if self.url.get_backend_name() == "sqlite":
+        self._compiled: dict[tuple[int, bool], tuple[str, SQLCompiler]] = {}
+        if self.embedded:
             if self.url.database:
                 _prepare(Path(self.url.database).absolute())
             self._reader = _sqlite(self.url, read_only=True)
-            self.engine = _sqlite(self.url, read_only=False)
+            self.engine = _sqlite(self.url)
+            self._passing = _sqlite(self.url, synchronous="NORMAL")
         else:
-            pool = {"pool_pre_ping": True, "pool_size": 10, "max_overflow": _THREADS - 10}
-            self.engine = _create_engine(self.url, **pool, connect_args=_PATIENCE)
+            kept = min(connections, _KEPT)
+            pool = {"pool_pre_ping": True, "pool_size": kept, "max_overflow": connections - kept}
+            self.engine = self._passing = _create_engine(self.url, **pool, connect_args=_PATIENCE)
             self._reader = self.engine.execution_options(postgresql_readonly=True, isolation_level="REPEATABLE READ")
+
+    @property
+    def embedded(self) -> bool:
+        """Whether this is an SQLite file, for whose answers nobody waits, rather than a server."""
+        return self.url.get_backend_name() == "sqlite"
 
     @contextmanager
     def read(self) -> Iterator[Session]:
@@ -69,8 +79,15 @@ class Database:
 
     @contextmanager
     def write(self) -> Iterator[Session]:
-        """A transaction that commits at the end of the block and rolls back on any error."""
-        with Session(self.engine, expire_on_commit=False) as session, session.begin():
+        """A transaction that commits at the end of the block, then survives a power cut, and rolls back on any error."""
+        with Session(self.engine, expire_on_commit=False) as session, session.begin(), audit.within(session):
+            yield session
+
+    @contextmanager
+    def write_passing(self) -> Iterator[Session]:
+        """A write transaction that a power cut may undo until a later ``write`` has ended: on SQLite it does not wait for the
+        disk. For what is soon said again: a sign of life, how far a job is."""
+        with Session(self._passing, expire_on_commit=False) as session, session.begin():
             yield session
 
     def look_up(self, statement: Select[*Columns], **values: str | int) -> list[tuple[*Columns]]:
@@ -80,15 +97,16 @@ class Database:
             statement: a constant, since it is compiled once in the life of the process; its columns are texts and integers.
             values: values of its bound parameters, by name.
         """
-        known = self._compiled.get(id(statement))
+        limits = visible.limits()
+        known = self._compiled.get((id(statement), bool(limits)))
         if known is None:
-            compiled = statement.compile(dialect=self.engine.dialect)
+            compiled = statement.options(*limits).compile(dialect=self.engine.dialect)
             assert isinstance(compiled, SQLCompiler)
-            known = self._compiled[id(statement)] = (str(compiled), compiled)
+            known = self._compiled[id(statement), bool(limits)] = (str(compiled), compiled)
         text, compiler = known
         parameters = compiler.construct_params(values)
         arguments = [parameters[name] for name in compiler.positiontup] if compiler.positiontup else parameters
-        if self.url.get_backend_name() == "sqlite":  # a file needs no pool, which takes longer than the query
+        if self.embedded:  # a file needs no pool, which takes longer than the query
             own = self._of_thread.connection
             if own is None:
                 own = self._of_thread.connection = self._reader.raw_connection()
@@ -100,16 +118,6 @@ class Database:
         finally:
             pooled.close()
 
-    def make_durable(self) -> None:
-        """Sync everything that was committed to the disk, so that a power cut cannot undo it. Called before the files of deleted
-        rows are deleted.
-
-        SQLite with ``synchronous=NORMAL`` syncs its log only at checkpoints; ``FULL`` would sync it at every commit.
-        """
-        wal = Path(f"{self.url.database}-wal")
-        if self.url.get_backend_name() == "sqlite" and wal.exists():
-            sync(wal)
-
     def __enter__(self) -> Self:
         return self
 
@@ -119,6 +127,7 @@ class Database:
     def dispose(self) -> None:
         """Close every connection."""
         self._reader.dispose()
+        self._passing.dispose()
         self.engine.dispose()
 
 
@@ -150,13 +159,14 @@ def _prepare(path: Path) -> None:
             "folder with a shorter path, or PostgreSQL"
         )
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(path.parent)
     except OSError as error:
         raise BadSettings(f"{path.parent}: cannot be made: {error.strerror}") from error
 
 
-def _sqlite(url: URL, *, read_only: bool) -> Engine:
-    engine = _create_engine(url, connect_args={"timeout": 30, "check_same_thread": False}, pool_size=_THREADS)
+def _sqlite(url: URL, *, read_only: bool = False, synchronous: str = "FULL") -> Engine:
+    """An engine whose connections sync SQLite's log at every commit (``FULL``), or only when it is written back (``NORMAL``)."""
+    engine = _create_engine(url, connect_args={"timeout": 30, "check_same_thread": False}, pool_size=THREADS)
     begin = "BEGIN" if read_only else "BEGIN IMMEDIATE"
 
     @event.listens_for(engine, "connect")
@@ -164,7 +174,7 @@ def _sqlite(url: URL, *, read_only: bool) -> Engine:
         connection.isolation_level = None  # the driver must not begin transactions of its own
         cursor = connection.cursor()
         cursor.execute("PRAGMA journal_mode=WAL")
-        cursor.execute("PRAGMA synchronous=NORMAL")
+        cursor.execute(f"PRAGMA synchronous={synchronous}")
         cursor.execute("PRAGMA foreign_keys=ON")
         if read_only:
             cursor.execute("PRAGMA query_only=ON")

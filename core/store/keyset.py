@@ -3,14 +3,15 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Generic, TypeVar, TypeVarTuple
+from typing import Any, Generic, TypeVar, TypeVarTuple
 
-from sqlalchemy import ColumnElement, Select, and_, or_, select
+from sqlalchemy import ColumnElement, Select, Text, and_, cast, func, literal, or_, select
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from core.errors import BadCursor
 from core.store.tables import Dataset, Job, Model
 
+PAGE_BYTES = 1 << 20
 Row = TypeVar("Row")
 Columns = TypeVarTuple("Columns")
 Named = TypeVar("Named", Dataset, Job, Model)
@@ -32,6 +33,23 @@ def page(rows: Sequence[Row], limit: int, cursor: Callable[[Row], object]) -> Pa
         cursor: gives the value by which the next page names a row of this one.
     """
     return Page(rows[:limit], str(cursor(rows[limit - 1])) if len(rows) > limit else None)
+
+
+def fitting(session: Session, statement: Select[*Columns], heavy: Sequence[InstrumentedAttribute[Any]], limit: int) -> int:
+    """How many rows of a page, at most ``limit``, are read at once: at least one, and no more than have ``PAGE_BYTES`` of what
+    clients noted with them, which takes ten times that in memory.
+
+    Args:
+        statement: what ``following`` made.
+        heavy: its columns of JSON.
+    """
+    sizes = (func.coalesce(func.length(cast(column, Text)), 0) for column in heavy)
+    total = 0
+    for count, size in enumerate(session.scalars(statement.with_only_columns(sum(sizes, literal(0))))):
+        total += size
+        if count and total > PAGE_BYTES:
+            return min(count, limit)
+    return limit
 
 
 def following(

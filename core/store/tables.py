@@ -1,31 +1,14 @@
 """The tables. Where rows, files and messages disagree, the rows are right."""
 
-from collections.abc import Mapping
 from datetime import datetime
-from typing import Any, ClassVar
+from typing import Any
 
-from sqlalchemy import JSON, BigInteger, ForeignKey, Index, LargeBinary, MetaData, Text, UniqueConstraint
-from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+from sqlalchemy import BigInteger, ForeignKey, Index, UniqueConstraint, false
+from sqlalchemy.orm import Mapped, mapped_column
 
 from core.ground.notices import Notice, messages
-from core.store.columns import ImageId, UtcDateTime
-
-
-class Base(DeclarativeBase):
-    metadata = MetaData(
-        naming_convention={
-            "ix": "ix_%(table_name)s_%(column_0_N_name)s",
-            "uq": "uq_%(table_name)s_%(column_0_N_name)s",
-            "fk": "fk_%(table_name)s_%(column_0_name)s_%(referred_table_name)s",
-            "pk": "pk_%(table_name)s",
-        }
-    )
-    type_annotation_map: ClassVar[Mapping[object, type[JSON | Text | UtcDateTime | LargeBinary]]] = {
-        dict[str, Any]: JSON,
-        str: Text,
-        datetime: UtcDateTime,
-        bytes: LargeBinary,
-    }
+from core.store.base import Base as Base
+from core.store.columns import ImageId
 
 
 class Dataset(Base):
@@ -130,9 +113,13 @@ class Job(Base):
     status: Mapped[str]
     name: Mapped[str | None]
     request_id: Mapped[str | None]  # of the HTTP request that made it, perhaps by way of another job
+    trace: Mapped[str | None]  # the W3C traceparent of that request
     params: Mapped[dict[str, Any]]
     job_metadata: Mapped[dict[str, Any]]
     progress: Mapped[dict[str, Any] | None]
+    unlisted: Mapped[
+        dict[str, Any] | None
+    ]  # of an upload: the refused files by code that no rejection lists, since they are many
     evaluation: Mapped[dict[str, Any] | None]
     error: Mapped[dict[str, Any] | None]
     model_id: Mapped[str | None]
@@ -163,6 +150,28 @@ class ApiKey(Base):
     created_at: Mapped[datetime]
     last_used_at: Mapped[datetime | None]
     revoked_at: Mapped[datetime | None]
+    expires_at: Mapped[datetime | None]
+    limited: Mapped[bool] = mapped_column(default=False, server_default=false())  # to the datasets of ``KeyDataset``
+
+
+class KeyDataset(Base):
+    """A dataset that a limited key may see."""
+
+    __tablename__ = "key_datasets"
+
+    key_id: Mapped[str] = mapped_column(ForeignKey("api_keys.id", ondelete="CASCADE"), primary_key=True)
+    dataset_id: Mapped[str] = mapped_column(ForeignKey("datasets.id", ondelete="CASCADE"), primary_key=True, index=True)
+
+
+class PageSession(Base):
+    """A browser that a key was exchanged in; the session's id is not kept."""
+
+    __tablename__ = "sessions"
+
+    sha256: Mapped[str] = mapped_column(primary_key=True)  # of the id
+    key_id: Mapped[str] = mapped_column(ForeignKey("api_keys.id", ondelete="CASCADE"), index=True)
+    created_at: Mapped[datetime]
+    used_at: Mapped[datetime]
 
 
 class IdempotencyKey(Base):

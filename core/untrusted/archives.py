@@ -2,15 +2,13 @@
 
 import os
 import stat
-import struct
-import zipfile
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import IO
 
 from core.errors import BadArchive
-from core.ground.names import ZipFile, clean, escaped, from_filesystem, with_slashes, zip_names
+from core.ground.names import clean, escaped, from_filesystem
 from core.ground.pictures.formats import HEADER_BYTES, is_ignored, may_be_image
 from core.untrusted.entries import (
     IGNORED,
@@ -19,15 +17,13 @@ from core.untrusted.entries import (
     Entry,
     Limits,
     Refusal,
-    parents,
+    error_text,
     read_entry,
     refuse_kind,
     refuse_name,
 )
 from core.untrusted.tars import tar_entries
-
-_DIRECTORY_BYTES = 1 << 30  # most of a zip's list of entries, which is held in memory
-_DIRECTORY_ENTRY = 46  # bytes, and then as many as three lengths at byte 28 say
+from core.untrusted.zips import zip_entries
 
 
 def kind_of(header: bytes) -> str | None:
@@ -63,11 +59,11 @@ def entries(path: Path, limits: Limits, name: str = "") -> Iterator[Entry]:
         if kind is None:
             raise BadArchive("not a zip, tar or tar.gz archive")
         try:
-            yield from _zip(file, budget) if kind == "zip" else tar_entries(file, kind, budget)
+            yield from zip_entries(file, budget) if kind == "zip" else tar_entries(file, kind, budget)
         except BadArchive:
             raise
         except Exception as error:  # zipfile and tarfile raise a dozen kinds, IndexError and TypeError among them
-            raise BadArchive(f"the {kind} archive is damaged: {_error_text(error)}") from error
+            raise BadArchive(f"the {kind} archive is damaged: {error_text(error)}") from error
 
 
 def folder_entries(folder: Path, root: Path, limits: Limits) -> Iterator[Entry]:
@@ -148,71 +144,3 @@ def _image_entry(name: str, file: IO[bytes], max_bytes: int) -> Entry:
         Refusal("hidden", "a hidden or system file, as are passed over") if is_ignored(name) else None
     )
     return refusal.entry(name) if refusal else read_entry(name, file, max_bytes)
-
-
-def _zip(file: IO[bytes], budget: Budget) -> Iterator[Entry]:
-    _count_entries(file, budget)
-    with ZipFile(file) as archive:
-        infos = archive.infolist()
-        stored_names = zip_names(archive)
-        names = list(map(with_slashes, stored_names))
-        occupied = {folder for name in names if not refuse_name(name) for folder in parents(name)}
-        for info, name, stored_name in zip(infos, names, stored_names, strict=True):
-            if not name:
-                continue
-            if refusal := refuse_name(name):
-                yield refusal.entry(stored_name)
-            elif name.endswith("/"):
-                if name.rstrip("/") not in occupied and not is_ignored(name):
-                    yield Entry(name, code="empty_folder", reason="a folder without a file in it")
-            elif is_ignored(name):
-                yield Entry(name, code=IGNORED)
-            elif refusal := refuse_kind(info.external_attr >> 16) or _refuse_packing(info):
-                yield refusal.entry(name)
-            else:
-                yield _unzip(archive, info, name, budget)
-
-
-def _count_entries(file: IO[bytes], budget: Budget) -> None:
-    """Count the entries before Python makes an object of each; the number that the archive states is not trusted."""
-    end_record = zipfile._EndRecData(file)  # type: ignore[attr-defined]
-    if end_record is None:
-        return
-    signature, size, location = end_record[0], end_record[5], end_record[9]
-    if size > _DIRECTORY_BYTES:
-        raise BadArchive(f"a list of entries of {size:,} bytes; at most {_DIRECTORY_BYTES:,} are allowed")
-    end = location - (76 if signature == b"PK\x06\x06" else 0)  # two records of Zip64
-    position = end - size
-    while 0 <= position < end:
-        file.seek(position)
-        header = file.read(_DIRECTORY_ENTRY)
-        if len(header) < _DIRECTORY_ENTRY:
-            break
-        position += _DIRECTORY_ENTRY + sum(struct.unpack_from("<3H", header, 28))
-        budget.spend_entry()
-
-
-def _unzip(archive: zipfile.ZipFile, info: zipfile.ZipInfo, name: str, budget: Budget) -> Entry:
-    unpacked = 0
-    try:
-        with archive.open(info) as file:
-            entry = read_entry(name, file, budget.limits.file_bytes)
-            unpacked = file.tell()
-    except Exception as error:  # one damaged entry is no reason to lose the others
-        entry, unpacked = Entry(name, code="damaged", reason=f"cannot be unpacked: {_error_text(error)}"), info.file_size
-    budget.spend(unpacked)
-    return entry
-
-
-def _error_text(error: Exception) -> str:
-    """The message of an error, without the path of a file on the server, as text that any database can hold."""
-    return clean(error.strerror if isinstance(error, OSError) and error.strerror else str(error))[:200]
-
-
-def _refuse_packing(info: zipfile.ZipInfo) -> Refusal | None:
-    if info.flag_bits & 0x1:
-        return Refusal("encrypted", "encrypted; upload it without a password")
-    if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-        # Python unpacks the other methods without a bound on memory.
-        return Refusal("unsupported_compression", "packed by another method than deflate")
-    return None

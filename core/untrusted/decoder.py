@@ -1,7 +1,7 @@
 """``python -m core.untrusted.decoder``: decodes untrusted images on behalf of ``core.untrusted.decoding``.
 
-The process holds no secret and has limits on memory and time. The kernel ends it when an image takes too long, even where
-decoding hangs, and a crash ends nothing else.
+The process holds no secret, has limits on memory and time, and can reach nothing but the channel to its parent
+(``confinement``). The kernel ends it when an image takes too long, even where decoding hangs, and a crash ends nothing else.
 """
 
 import argparse
@@ -19,7 +19,8 @@ from PIL import AvifImagePlugin, Image, MpoImagePlugin, TiffImagePlugin, WebPIma
 from core.ground.pictures import imaging
 from core.ground.pictures.depths import Depths
 from core.ground.processes import die_with_parent
-from core.untrusted.requests import Answer, Request
+from core.untrusted.confinement import confine
+from core.untrusted.requests import Answer, Request, received
 
 PLUGINS = (
     AvifImagePlugin,
@@ -27,7 +28,6 @@ PLUGINS = (
     TiffImagePlugin,
     WebPImagePlugin,
 )  # those that Pillow would load with all others at first use
-READY = b"ready"
 _WALL = 10  # seconds that may pass for each second of work: a process that only waits ends, too
 
 
@@ -65,12 +65,13 @@ def main() -> None:
     Image.preinit()
     _limit(arguments.bytes)
     with Connection(arguments.channel) as channel, suppress(EOFError, ConnectionError):
-        channel.send_bytes(READY)
         with open(os.devnull, "wb") as nothing:  # libtiff writes what a file makes it say
+            os.dup2(nothing.fileno(), 1)
             os.dup2(nothing.fileno(), 2)
+        channel.send_bytes(json.dumps(confine(), allow_nan=False).encode())
         while True:
             request: Request = json.loads(channel.recv_bytes())
-            files, results, answers, start = memoryview(channel.recv_bytes()), [], [], 0
+            files, results, answers, start = memoryview(received(channel, sum(request["lengths"]))), [], [], 0
             for length in request["lengths"]:
                 signal.setitimer(signal.ITIMER_PROF, arguments.seconds)
                 signal.setitimer(signal.ITIMER_REAL, arguments.seconds * _WALL)
@@ -80,7 +81,7 @@ def main() -> None:
                 results.append(result)
             signal.setitimer(signal.ITIMER_PROF, 0)
             signal.setitimer(signal.ITIMER_REAL, 0)
-            channel.send_bytes(json.dumps(answers).encode())
+            channel.send_bytes(json.dumps(answers, allow_nan=False).encode())
             channel.send_bytes(b"".join(results))
 
 

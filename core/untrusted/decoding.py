@@ -3,26 +3,28 @@
 A decoder that crashes or takes too long is replaced, and only the image that did it is refused.
 """
 
+import io
 import json
 import os
 import signal
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing.connection import Pipe
 from types import TracebackType
-from typing import Self
+from typing import BinaryIO, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from core.errors import BadImage
+from core.errors import BadImage, Busy
 from core.ground.pictures.depths import NO_DEPTHS, Depths
 from core.ground.pictures.imaging import ImageError
 from core.ground.processes import Child
 from core.settings import Settings
-from core.untrusted.requests import Answer, Request, Work
+from core.untrusted.requests import Answer, Request, Work, send
 
 _MAX_PROCESSES = 4  # decoders of one process
 _TRIES = 3  # for an image whose decoder was ended by a signal from outside
@@ -30,7 +32,9 @@ _FROM_OUTSIDE = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 _TOO_LONG = (signal.SIGPROF, signal.SIGALRM)
 _ENVIRONMENT = ("PATH", "PYTHONPATH", "LD_LIBRARY_PATH", "ANCHORHOOD_DATA_DIR")  # no password, no key
 _ONE_THREAD = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "MALLOC_ARENA_MAX": "1"}  # each reserves addresses
+_COMMAND = [sys.executable, "-m", "core.untrusted.decoder"]
 _PATIENCE = 5.0
+_QUEUE_SECONDS = 15.0  # that a call waits at most where calls are counted
 _TIMEOUT, _CRASHED = _OF_THE_DECODER = ("decoding_timeout", "decoder_crashed")
 
 
@@ -54,23 +58,28 @@ class _Decoder:
         env = {name: os.environ[name] for name in _ENVIRONMENT if name in os.environ} | _ONE_THREAD
         self._channel, theirs = Pipe()
         with theirs:
-            command = [sys.executable, "-m", "core.untrusted.decoder", "--bytes", str(memory), "--seconds", str(seconds)]
+            command = [*_COMMAND, "--bytes", str(memory), "--seconds", str(seconds)]
             channel = theirs.fileno()
             self._child = Child([*command, "--channel", str(channel)], env=env, descriptors=[channel])
 
-    def wait_until_ready(self) -> None:
-        """Raises ``EOFError`` where the process cannot even start."""
-        self._channel.recv_bytes()
+    def wait_until_ready(self) -> dict[str, str]:
+        """What ``confinement.confine`` returned there.
 
-    def ask(self, request: Request, files: Sequence[bytes]) -> tuple[list[Answer], bytes]:
+        Raises:
+            EOFError: the process cannot even start.
+        """
+        confined: dict[str, str] = json.loads(self._channel.recv_bytes())
+        return confined
+
+    def ask(self, request: Request, files: Sequence[BinaryIO]) -> tuple[list[Answer], bytes]:
         """The answer for each file, and the bytes of all results.
 
         Raises:
             EOFError, OSError: the process ended instead of answering.
         """
-        request = {**request, "lengths": [len(file) for file in files]}
-        self._channel.send_bytes(json.dumps(request).encode())
-        self._channel.send_bytes(files[0] if len(files) == 1 else b"".join(files))
+        request = {**request, "lengths": [file.seek(0, os.SEEK_END) for file in files]}
+        self._channel.send_bytes(json.dumps(request, allow_nan=False).encode())
+        send(self._channel, files)
         answers = json.loads(self._channel.recv_bytes())  # never unpickled: a hostile file may speak through it
         return answers, self._channel.recv_bytes()
 
@@ -97,50 +106,73 @@ def _checked(
 
 
 class Decoders:
-    """The decoders of one process, started when needed, up to one for each CPU and at most four. Thread-safe."""
+    """Decoders for one purpose, started when needed, up to one for each CPU and at most four. Thread-safe.
 
-    def __init__(self, settings: Settings) -> None:
+    Args:
+        waiting: calls that may wait for a decoder, and not for long; any number for as long as it takes by default.
+    """
+
+    def __init__(self, settings: Settings, waiting: int | None = None) -> None:
         self._memory, self._seconds = settings.decode_memory_bytes, settings.decode_seconds
         self.max_processes = min(_MAX_PROCESSES, os.cpu_count() or 1)
         self._free = threading.Semaphore(self.max_processes)
+        self._patience = None if waiting is None else _QUEUE_SECONDS
+        self._places = None if waiting is None else threading.Semaphore(self.max_processes + waiting)
         self._idle: list[_Decoder] = []
         self._all: set[_Decoder] = set()
         self._lock = threading.Lock()
         self._closed = False
 
+    def confinement(self) -> dict[str, str]:
+        """How a new decoder is kept from everything but decoding: as ``confinement.confine``."""
+        decoder = _Decoder(self._memory, self._seconds)
+        try:
+            return decoder.wait_until_ready()
+        finally:
+            decoder.end()
+
     def check(self, files: Sequence[bytes], max_pixels: int) -> list[Checked | ImageError]:
         """Decode some files. For each the result says what it is, or why it is refused."""
-        answers, _ = self._ask(_request("check", 0, max_pixels, NO_DEPTHS), files) if files else ([], b"")
+        opened = [io.BytesIO(file) for file in files]
+        answers, _ = self._ask(_request("check", 0, max_pixels, NO_DEPTHS), opened) if files else ([], b"")
         return [ImageError(*answer) if len(answer) == 2 else _checked(*answer) for answer in answers]
 
-    def pixels(self, data: bytes, size: int, max_pixels: int, depths: Depths = NO_DEPTHS) -> NDArray[np.uint8]:
+    def pixels(self, file: BinaryIO, size: int, max_pixels: int, depths: Depths = NO_DEPTHS) -> NDArray[np.uint8]:
         """What an encoder sees of a file's image, uint8 (size, size, 3), as ``imaging.evaluation_array``.
 
         Raises:
             BadImage: it cannot be decoded.
+            Busy: too many wait already, or this call had to wait too long.
         """
-        pixels = self._only_result(_request("pixels", size, max_pixels, depths), data)
+        pixels = self._only_result(_request("pixels", size, max_pixels, depths), file)
         return np.frombuffer(pixels, np.uint8).reshape(size, size, 3)
 
-    def thumbnail(self, data: bytes, size: int, max_pixels: int, depths: Depths = NO_DEPTHS) -> bytes:
+    def thumbnail(self, file: BinaryIO, size: int, max_pixels: int, depths: Depths = NO_DEPTHS) -> bytes:
         """As ``imaging.thumbnail``.
 
         Raises:
             BadImage: it cannot be decoded.
+            Busy: as ``pixels``.
         """
-        return self._only_result(_request("thumbnail", size, max_pixels, depths), data)
+        return self._only_result(_request("thumbnail", size, max_pixels, depths), file)
 
-    def _only_result(self, request: Request, data: bytes) -> bytes:
-        (answer,), result = self._ask(request, [data])
+    def _only_result(self, request: Request, file: BinaryIO) -> bytes:
+        if self._places is not None and not self._places.acquire(blocking=False):
+            raise Busy("as many images are being decoded as may be at once; try again later")
+        try:
+            (answer,), result = self._ask(request, [file])
+        finally:
+            if self._places is not None:
+                self._places.release()
         if answer:
             code, message = answer
             raise BadImage(message, code if code in _OF_THE_DECODER else "bad_image")
         return result
 
-    def _ask(self, request: Request, files: Sequence[bytes]) -> tuple[list[Answer], bytes]:
+    def _ask(self, request: Request, files: Sequence[BinaryIO]) -> tuple[list[Answer], bytes]:
         code = 0
         for _ in range(_TRIES):
-            with self._free:
+            with self._turn():
                 decoder = self._acquire()
                 try:
                     answer = decoder.ask(request, files)
@@ -158,6 +190,15 @@ class Decoders:
             if -code not in _FROM_OUTSIDE:
                 break
         return [self._refusal(code)], b""
+
+    @contextmanager
+    def _turn(self) -> Iterator[None]:
+        if not self._free.acquire(timeout=self._patience):
+            raise Busy(f"no image could be decoded for {self._patience:g} s, since others are; try again later")
+        try:
+            yield
+        finally:
+            self._free.release()
 
     def _acquire(self) -> _Decoder:
         with self._lock:

@@ -7,9 +7,11 @@ from dataclasses import dataclass
 from typing import IO
 
 from core.errors import BadArchive
+from core.ground.names import clean
 
 IGNORED = "ignored"  # code of a file that is passed over (``formats.is_ignored``); only the number of such files is reported
-_NAME_LENGTH, NAME_DEPTH = 1024, 32
+NAME_LENGTH, NAME_DEPTH = 1024, 32
+_FOLDERS = 10_000  # of an archive that are remembered, to find those without files
 _ARCHIVE_MAGIC = (b"PK\x03\x04", b"PK\x05\x06", b"\x1f\x8b", b"BZh", b"\xfd7zXZ\x00", b"7z\xbc\xaf\x27\x1c", b"Rar!")
 _FREE_BYTES = 64 << 20  # may be unpacked however well they were packed
 
@@ -78,13 +80,13 @@ class Refusal:
     reason: str
 
     def entry(self, path: str) -> Entry:
-        return Entry(path[:_NAME_LENGTH], code=self.code, reason=self.reason)
+        return Entry(path[:NAME_LENGTH], code=self.code, reason=self.reason)
 
 
 def refuse_name(name: str) -> Refusal | None:
     """Why a path is refused; ``None`` where it is not."""
-    if len(name) > _NAME_LENGTH or name.count("/") > NAME_DEPTH:
-        return Refusal("unsafe_path", f"a path of more than {_NAME_LENGTH:,} characters or {NAME_DEPTH} folders")
+    if len(name) > NAME_LENGTH or name.count("/") > NAME_DEPTH:
+        return Refusal("unsafe_path", f"a path of more than {NAME_LENGTH:,} characters or {NAME_DEPTH} folders")
     parts = re.split(r"[/\\]", name)
     if name.startswith(("/", "\\")) or re.match(r"^[A-Za-z]:", name):
         return Refusal("unsafe_path", "an absolute path; only paths within the archive are allowed")
@@ -113,8 +115,34 @@ def read_entry(name: str, file: IO[bytes], max_bytes: int) -> Entry:
     return Entry(name, data)
 
 
-def parents(name: str) -> Iterator[str]:
-    """All folders above a path, the innermost first."""
-    while "/" in name.rstrip("/"):
-        name = name.rstrip("/").rpartition("/")[0]
-        yield name
+class Folders:
+    """The folders of an archive that have nothing in them. So that memory does not grow with the archive, only so many are
+    remembered; of those that come later nothing is said."""
+
+    def __init__(self) -> None:
+        self._empty: dict[int, str] = {}  # by the hash of the path
+        self._occupied: set[int] = set()
+
+    def see(self, name: str, is_folder: bool) -> None:
+        """Note an entry in whatever order folders and their files come."""
+        path = name.rstrip("/")
+        if is_folder and hash(path) not in self._occupied and max(len(self._empty), len(self._occupied)) < _FOLDERS:
+            self._empty[hash(path)] = name
+        while "/" in path:
+            path = path.rpartition("/")[0].rstrip("/")
+            key = hash(path)
+            if key in self._occupied:  # and then those above it are
+                return
+            self._empty.pop(key, None)
+            if len(self._occupied) < _FOLDERS:
+                self._occupied.add(key)
+
+    def refusals(self) -> Iterator[Entry]:
+        """An entry for each folder that has nothing in it."""
+        for name in self._empty.values():
+            yield Entry(name, code="empty_folder", reason="a folder without a file in it")
+
+
+def error_text(error: Exception) -> str:
+    """The message of an error, without the path of a file on the server, as text that any database can hold."""
+    return clean((error.strerror if isinstance(error, OSError) and error.strerror else str(error))[:200])[:200]

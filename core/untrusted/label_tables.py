@@ -2,33 +2,41 @@
 
 import codecs
 import csv
+import io
 import re
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from typing import BinaryIO
 
 from core.errors import BadLabels
+from core.ground.cells import unquoted
 
 COLUMNS = ({"path", "label"}, {"image_id", "label"})
 _NAMES = frozenset().union(*COLUMNS)
+MAX_ROWS = 1_000_000
 _MAX_ROW = 100_000  # characters
 _SEPARATORS = ",;\t"
-_LINE_END = re.compile(r"\r\n|\r|\n")
+_HALF = "half-characters"  # how errors of UTF-16 are taken
 _NO_TEXT = re.compile(r"[\0\ud800-\udfff]")
 
 
-def rows(data: bytes) -> Iterator[tuple[int, dict[str, str]]]:
+def rows(file: BinaryIO) -> Iterator[tuple[int, dict[str, str]]]:
     """The cells of each row by the names of their columns, with the row's number; empty rows are skipped.
 
     A table is in UTF-8, or in UTF-16 with a byte order mark. Its first line names its columns, in any order, and shows
     what separates cells: commas, semicolons or tabs. No cell spans lines, so that a quote that is not closed
-    cannot swallow the next row. Rows and columns are counted from 1, as spreadsheets do.
+    cannot swallow the next row. It is read row by row. An apostrophe before what would be a formula is taken off, as our own
+    tables have it. Rows and columns are counted from 1, as spreadsheets do.
 
     Raises:
         BadLabels: anything else; the message names row and column.
     """
-    lines = _LINE_END.split(_text(data))
-    header = next((number for number, line in enumerate(lines) if line.strip()), 0)
-    separator, names = _header(lines[header], header + 1)
-    for number, line in enumerate(lines[header + 1 :], start=header + 2):
+    lines = enumerate(_lines(file), start=1)
+    number, header = next(((number, line) for number, line in lines if line.strip()), (1, ""))
+    separator, names = _header(header, number)
+    for number, line in lines:
+        if number > MAX_ROWS:
+            raise BadLabels(f"more than {MAX_ROWS:,} rows, which is the most at once")
         cells = _cells(line, separator, number, names)
         if not any(cell.strip() for cell in cells):
             continue
@@ -46,12 +54,28 @@ def place(row: int, column: str | int) -> str:
     return f"row {row}, column {column}"
 
 
-def _text(data: bytes) -> str:
-    """Decode a table. Bytes that are not text become lone surrogates, so that they can be refused with their row and column."""
-    if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
-        rest = "\udc00" if len(data) % 2 else ""
-        return data[: len(data) & ~1].decode("utf-16", "surrogatepass") + rest
-    return data.decode("utf-8-sig", "surrogateescape")
+def _lines(file: BinaryIO) -> Iterator[str]:
+    """The lines of a table without their ends, of too long ones the beginning. Bytes that are not text become lone surrogates,
+    so that they can be refused with their row and column."""
+    mark = file.read(2)
+    file.seek(0)
+    wide = mark in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+    encoding, errors = ("utf-16", _HALF) if wide else ("utf-8-sig", "surrogateescape")
+    text = io.TextIOWrapper(file, encoding, errors)  # which takes \r\n, \r and \n for ends
+    try:
+        while line := text.readline(_MAX_ROW + 2):
+            yield line.removesuffix("\n")
+    finally:
+        with suppress(ValueError):  # the file was closed first
+            text.detach()  # it is its opener's
+
+
+def _half(error: UnicodeError) -> tuple[str, int]:
+    assert isinstance(error, UnicodeDecodeError)
+    return "\udc00", error.end
+
+
+codecs.register_error(_HALF, _half)
 
 
 def _header(line: str, row: int) -> tuple[str, Sequence[str]]:
@@ -86,7 +110,7 @@ def _cells(line: str, separator: str, row: int, names: Sequence[str]) -> list[st
     for column, cell in enumerate(cells):
         if bad := _NO_TEXT.search(cell):
             raise BadLabels(f"{place(row, names[column] if column < len(names) else column + 1)}: {_fault(bad.group())}")
-    return cells
+    return [unquoted(cell) for cell in cells]
 
 
 def _fault(character: str) -> str:

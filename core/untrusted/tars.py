@@ -11,11 +11,11 @@ from typing import IO, cast
 from core.errors import BadArchive
 from core.ground.names import clean, escaped
 from core.ground.pictures.formats import is_ignored
-from core.untrusted.entries import IGNORED, Budget, Entry, parents, read_entry, refuse_kind, refuse_name
+from core.untrusted.entries import IGNORED, NAME_LENGTH, Budget, Entry, Folders, read_entry, refuse_kind, refuse_name
 
 _LONG_HEADERS = (tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.SOLARIS_XHDTYPE, tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK)
 _LONG_HEADER_BYTES = 32 << 10  # Python's parser takes time by the square of it: 2 s
-_GLOBAL_HEADERS = 1000
+_GLOBAL_HEADERS, _GLOBAL_CHARACTERS = 1000, 1 << 20  # of a whole archive; they are kept, and copied for each entry
 _READ_BYTES = 128 << 10
 
 
@@ -35,6 +35,8 @@ class _Header(tarfile.TarInfo):
             raise tarfile.ReadError(f"an extended header of {self.size:,} bytes")
         if len(tarfile_.pax_headers) > _GLOBAL_HEADERS:
             raise tarfile.ReadError(f"more than {_GLOBAL_HEADERS:,} global headers")
+        if sum(map(len, tarfile_.pax_headers.values())) > _GLOBAL_CHARACTERS:
+            raise tarfile.ReadError(f"more than {_GLOBAL_CHARACTERS:,} characters of global headers")
         return super()._proc_member(tarfile_)  # type: ignore[misc, no-any-return]
 
     def _no_sparse(self, *_: object) -> tarfile.TarInfo:
@@ -65,14 +67,14 @@ def tar_entries(archived: IO[bytes], kind: str, budget: Budget) -> Iterator[Entr
         BadArchive: it exceeds the budget, or holds sparse files.
         Exception: any of tarfile's and gzip's for one that is damaged.
     """
-    folders: dict[str, str] = {}
-    occupied: set[str] = set()
+    folders = Folders()
     stream = _Counted(cast(IO[bytes], gzip.GzipFile(fileobj=archived)) if kind == "tar.gz" else archived, budget)
     with tarfile.open(fileobj=stream, mode="r|", tarinfo=_Header, bufsize=_READ_BYTES, encoding="utf-8") as archive:
         while member := archive.next():
             archive.members = []  # type: ignore[attr-defined]  # or every header stays in memory
             budget.spend_entry()
-            name, other = clean(member.name), escaped(member.name)
+            stored = member.name[: NAME_LENGTH + 1]  # of a longer one it is only told that it is too long
+            name, other = clean(stored), escaped(stored)
             if name in ("", "."):
                 continue
             if is_ignored(name) and not refuse_name(name):
@@ -84,14 +86,11 @@ def tar_entries(archived: IO[bytes], kind: str, budget: Budget) -> Iterator[Entr
             if refusal:
                 yield refusal.entry(name)
                 continue
-            occupied.update(parents(name))
+            folders.see(name, member.isdir())
             if member.isdir():
-                folders[name.rstrip("/")] = name
                 continue
             file = archive.extractfile(member)
             if file is not None:
                 entry = read_entry(name, file, budget.limits.file_bytes)
                 yield replace(entry, other_path=other) if other != name else entry
-    for folder, name in folders.items():
-        if folder not in occupied:
-            yield Entry(name, code="empty_folder", reason="a folder without a file in it")
+    yield from folders.refusals()

@@ -7,10 +7,12 @@ from typing import Any
 import click
 from sqlalchemy.exc import OperationalError
 
-from anchorhood.commands.console import emit, json_option
+from anchorhood.commands.console import emit, json_option, say
 from core.errors import BadSettings
 from core.settings import Settings
-from service.commands.operator import Operator
+from core.store import audit
+from core.store.db import Database
+from service.commands.operator import Operator, who
 
 
 @click.command(cls=Operator)
@@ -25,10 +27,10 @@ def backup(target: Path, as_json: bool) -> None:
     """
     from service.operations.backup import backup as run
 
-    about = _without_a_trace(run, target)
+    about = _without_a_trace(run, target, "backup")
     emit(as_json, about, [_line(target, about)])
     for path in about["missing"]:
-        click.echo(f"warning: the data folder lacks {path}", err=True)
+        say(f"warning: the data folder lacks {path}", err=True)
     if about["missing"]:
         sys.exit(1)
 
@@ -43,13 +45,16 @@ def restore(source: Path, as_json: bool) -> None:
     """
     from service.operations.backup import restore as run
 
-    about = _without_a_trace(run, source)
+    about = _without_a_trace(run, source, "restore")
     emit(as_json, about, [_line(source, about)])
 
 
-def _without_a_trace(run: Any, folder: Path) -> dict[str, Any]:
+def _without_a_trace(run: Any, folder: Path, action: str) -> dict[str, Any]:
+    settings = Settings.load()
     try:
-        about: dict[str, Any] = run(Settings.load(), folder)
+        about: dict[str, Any] = run(settings, folder)
+        with Database(settings.database) as db, db.write() as session:
+            audit.add(session, action, about["created_at"], address=who())
     except OSError as error:
         raise BadSettings(f"{error.filename or folder}: {error.strerror}") from error
     except OperationalError as error:

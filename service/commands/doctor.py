@@ -1,5 +1,6 @@
 """``anchorhood doctor``."""
 
+import itertools
 import sys
 
 import click
@@ -18,7 +19,7 @@ def doctor(as_json: bool) -> None:
     from service.operations.doctor import run
 
     findings, result = run()
-    lines = [f"{f.state:8}{f.check:16} {f.found}" + (f"\n{'':24} -> {f.advice}" if f.advice else "") for f in findings]
-    emit(as_json, result, lines)
+    lines = [(f"{f.state:8}{f.check:16} {f.found}", *([f"{'':24} -> {f.advice}"] if f.advice else [])) for f in findings]
+    emit(as_json, result, itertools.chain.from_iterable(lines))
     if not result["ok"]:
         sys.exit(1)

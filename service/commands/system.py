@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 from sqlalchemy.exc import SQLAlchemyError
 
+from anchorhood.commands.console import say
 from core.ground.processes import die_with_parent
 from core.settings import Settings
 from core.store import migrate as migrations
@@ -45,7 +46,7 @@ def api() -> None:
     try:
         require_keys(Settings.load())
     except SQLAlchemyError as error:  # it may come later; until then nobody gets in
-        click.echo(f"warning: the database does not answer yet: {type(error).__name__}", err=True)
+        say(f"warning: the database does not answer yet: {type(error).__name__}", err=True)
     os.execv(sys.executable, [sys.executable, "-m", "service.api"])  # noqa: S606
 
 

@@ -5,6 +5,9 @@ from ipaddress import ip_address
 from urllib.parse import urlsplit
 
 Headers = dict[bytes, bytes]
+_OF_PROXIES = frozenset(  # what they add beside X-Forwarded-*
+    (b"forwarded", b"via", b"x-real-ip", b"x-client-ip", b"x-cluster-client-ip", b"true-client-ip", b"cf-connecting-ip")
+)
 
 
 def is_loopback(host: str) -> bool:
@@ -15,6 +18,18 @@ def is_loopback(host: str) -> bool:
         return ip_address(host).is_loopback
     except ValueError:
         return False
+
+
+def forwarded(headers: Headers) -> tuple[str, str] | None:
+    """Code and detail of the refusal of a request that a proxy passed on: behind one on this machine everybody would be local."""
+    name = next((name for name in headers if name.startswith(b"x-forwarded") or name in _OF_PROXIES), None)
+    if name is None:
+        return None
+    detail = (
+        f"{name.decode('latin-1')} says that a proxy passed this on, and without a key everybody behind it would be an "
+        "administrator; make a key with `anchorhood keys create`"
+    )
+    return "forwarded", detail
 
 
 def foreign_host(headers: Headers) -> tuple[str, str] | None:

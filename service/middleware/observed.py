@@ -7,7 +7,7 @@ from typing import Any
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from core.ground import logs
+from core.ground import logs, traces
 from service.metrics import Metrics
 
 _ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
@@ -30,7 +30,8 @@ class Observed:
             return
         began, status = time.perf_counter(), 0
         sent_id = next((value for name, value in scope["headers"] if name == b"x-request-id"), b"")
-        request_id = sent_id if _ID.fullmatch(sent_id) else b"%016x" % random.getrandbits(64)
+        kept = _ID.fullmatch(sent_id) and b"ah_" not in sent_id.lower()  # a key is as long, and the id is written everywhere
+        request_id = sent_id if kept else b"%016x" % random.getrandbits(64)
         logs.set_fields(request_id=request_id.decode())  # to the end of the task: the server logs after this returns
 
         async def noted(message: Message) -> None:
@@ -41,16 +42,21 @@ class Observed:
                 message["headers"] = [*message["headers"], (b"x-request-id", request_id)]
             await send(message)
 
-        try:
-            await self._app(scope, receive, noted)
-        except Exception:
-            if not status:  # the answer is made outside of every middleware
-                self._note(scope, 500, time.perf_counter() - began)
-            raise
+        sent_trace = next((value.decode("latin-1") for name, value in scope["headers"] if name == b"traceparent"), None)
+        with traces.span("request", sent_trace, request_id=request_id.decode()) as about:
+            try:
+                await self._app(scope, receive, noted)
+            except Exception:
+                if not status:  # the answer is made outside of every middleware
+                    status = 500
+                    self._note(scope, status, time.perf_counter() - began)
+                raise
+            finally:
+                method, route = _named(scope)
+                about |= {"name": f"{method} {route}", "http.route": route, "http.response.status_code": status}
 
     def _note(self, scope: Scope, status: int, seconds: float) -> None:
-        method = scope["method"] if scope["method"] in _METHODS else "other"
-        route = getattr(scope.get("route"), "path", _UNMATCHED)
+        method, route = _named(scope)
         figures = self._known.get((method, route, status))
         if figures is None:
             metrics = self._metrics
@@ -58,3 +64,9 @@ class Observed:
             self._known[method, route, status] = figures
         figures[0].inc()
         figures[1].observe(seconds)
+
+
+def _named(scope: Scope) -> tuple[str, str]:
+    """A request's method and the template of its route."""
+    method = scope["method"] if scope["method"] in _METHODS else "other"
+    return method, getattr(scope.get("route"), "path", _UNMATCHED)

@@ -17,7 +17,7 @@ from typing import Any
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from alembic.util import CommandError
-from sqlalchemy import URL, func, insert, select, text
+from sqlalchemy import URL, delete, func, insert, select, text
 from sqlalchemy.orm import Session
 
 from core.errors import BadRequest, BadSettings
@@ -26,13 +26,16 @@ from core.files.layout import BACKED_UP, DataFolder
 from core.jobs.uses import uses_of_unfinished
 from core.settings import Settings
 from core.store import migrate
+from core.store.audit import Audit
 from core.store.columns import now
 from core.store.db import BATCH, Database, sqlite_url
-from core.store.tables import ApiKey, Attention, Base, Image, Job, Model
+from core.store.tables import ApiKey, Attention, Base, Image, Job, Model, PageSession
+from service.operations.strangers import require_names_inside, require_no_links
 from service.operations.supervisor import only_one
 
 ABOUT = "backup.json"
-_NUMBERED = {"images": "id", "rejections": "id", "jobs": "seq"}  # tables whose ids are never given again
+_NUMBERED = {"images": "id", "rejections": "id", "jobs": "seq", "audit": "id"}  # tables whose ids are never given again
+_OWN = (ApiKey.__tablename__, PageSession.__tablename__, Audit.__tablename__)  # what may be there where one is restored
 _TRIES = 10
 
 
@@ -67,7 +70,7 @@ def backup(settings: Settings, target: Path) -> dict[str, Any]:
             missing_before = about["missing"]
     finally:
         db.dispose()
-    (staged / ABOUT).write_text(json.dumps(about, indent=2))
+    (staged / ABOUT).write_text(json.dumps(about, indent=2, allow_nan=False))
     artifacts.publish(staged, target)
     return about
 
@@ -79,12 +82,13 @@ def restore(settings: Settings, source: Path) -> dict[str, Any]:
     ``lost_after_seconds``, and go on from their newest checkpoint.
 
     Raises:
-        BadRequest: no backup, or one of a newer version.
+        BadRequest: no backup, or one of a newer version, or one that names or links to files outside of the data folder.
         BadSettings: the data folder or the database is not empty.
         DataDirInUse: ``anchorhood serve`` runs on the data folder.
     """
     if not (source / ABOUT).is_file():
         raise BadRequest(f"{source} is no backup: it has no {ABOUT}")
+    require_no_links(source)
     with only_one(settings):
         for name in BACKED_UP:
             if any(settings.layout.ensure(name).iterdir()):
@@ -108,9 +112,11 @@ def _restore(settings: Settings, source: Path, rows: URL) -> None:
     migrate.upgrade(settings.database)
     old, new = Database(rows), Database(settings.database)
     try:
+        with old.read() as session:
+            require_names_inside(session, settings.layout)
         with new.read() as session:
             for table in Base.metadata.sorted_tables:
-                if table.name != ApiKey.__tablename__ and session.execute(select(table).limit(1)).first():
+                if table.name not in _OWN and session.execute(select(table).limit(1)).first():
                     raise BadSettings(f"ANCHORHOOD_DATABASE_URL: its table {table.name} is not empty; restore into an empty one")
         for name in BACKED_UP:
             if (source / name).is_dir():
@@ -131,7 +137,7 @@ def _require_newest_schema(settings: Settings, db: Database) -> None:
 
 
 def _save_rows(db: Database, path: Path) -> None:
-    if db.url.get_backend_name() == "sqlite":
+    if db.embedded:
         source, target = sqlite3.connect(str(db.url.database)), sqlite3.connect(path)
         try:
             source.backup(target)
@@ -149,9 +155,14 @@ def _save_rows(db: Database, path: Path) -> None:
 
 def _copy_rows(source: Database, target: Database) -> None:
     """Copy all rows of one moment in one transaction, with the highest id that each table ever gave."""
+    columns = [column for column in Audit.__table__.columns if column.name != "id"]
     with source.read() as old, target.write() as new:
         known_keys = set(new.scalars(select(ApiKey.id)))
+        later = [dict(row) for row in new.execute(select(*columns).order_by(Audit.id)).mappings()]  # such as of keys made before
+        new.execute(delete(Audit))
         for table in Base.metadata.sorted_tables:
+            if table.name == PageSession.__tablename__:  # one that was ended since must not be there again
+                continue
             rows = old.execute(select(table).execution_options(yield_per=BATCH)).mappings()
             for batch in rows.partitions():
                 lacking = [dict(row) for row in batch if table.name != ApiKey.__tablename__ or row["id"] not in known_keys]
@@ -159,6 +170,8 @@ def _copy_rows(source: Database, target: Database) -> None:
                     new.execute(insert(table), lacking)
         for name, column in _NUMBERED.items():
             _continue_ids_after(new, name, column, _highest_id(old, name, column))
+        if later:
+            new.execute(insert(Audit), later)
 
 
 def _highest_id(session: Session, table: str, column: str) -> int:
@@ -175,9 +188,8 @@ def _continue_ids_after(session: Session, table: str, column: str, highest_id: i
         return
     if session.get_bind().dialect.name == "sqlite":
         session.execute(text("DELETE FROM sqlite_sequence WHERE name = :table"), {"table": table})
-        session.execute(
-            text("INSERT INTO sqlite_sequence (name, seq) VALUES (:table, :seq)"), {"table": table, "seq": highest_id}
-        )
+        added = text("INSERT INTO sqlite_sequence (name, seq) VALUES (:table, :seq)")
+        session.execute(added, {"table": table, "seq": highest_id})
     else:
         session.execute(select(func.setval(func.pg_get_serial_sequence(table, column), highest_id)))
 

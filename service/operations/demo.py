@@ -18,6 +18,7 @@ from PIL import Image, ImageDraw, ImageOps
 
 from anchorhood import Client, Dataset, Neighbours
 from anchorhood import Image as Stored
+from anchorhood.commands.console import say
 from anchorhood.commands.evaluation import accuracy_lines
 from core.errors import DomainError
 from core.ground import finite
@@ -39,13 +40,13 @@ def run(data: Path | None, held_out: Path | None, out: Path, params: dict[str, A
     last."""
     out.mkdir(parents=True, exist_ok=True)
     if data is None:
-        print("Digits are the smoke test: raw pixels do about as well on them, and pretrained weights worse.")
-        print("Photographs are the point: DATA=photos.zip PRETRAINED=1 make demo (see README).")
+        say("Digits are the smoke test: raw pixels do about as well on them, and pretrained weights worse.")
+        say("Photographs are the point: DATA=photos.zip PRETRAINED=1 make demo (see README).")
         data, held_out = write_digits(out)
         params = {**(DIGITS if "init" in params else DIGITS_FROM_NOTHING), **params}
     with _system(out) as client:
         result = _Demo(client, out).run(data, held_out, params)
-    print(finite.dumps(result))
+    say(finite.dumps(result))
 
 
 def write_digits(out: Path) -> tuple[Path, Path]:
@@ -112,12 +113,12 @@ class _Demo:
         judged = job.evaluation
         self._print_accuracy(judged)
         if job.verdict:
-            print(f"\nverdict: {job.verdict['sentence']}")
+            say("", f"verdict: {job.verdict['sentence']}")
         queries = self._sample(evaluation or dataset)
         rows = [(query, self._neighbours(query, dataset)) for query in queries]
         sheet = self._contact_sheet(rows)
         self._classify(queries, dataset)
-        print(f"\nContact sheet: {sheet}")
+        say("", f"Contact sheet: {sheet}")
         epochs = [event.data for event in job.events() if event.type == "epoch"]
         figures = judged["trained"] or {}
         return {
@@ -140,22 +141,22 @@ class _Demo:
     def _upload(self, path: Path) -> Dataset:
         dataset = self._client.datasets.upload(path, labels="folders").wait()
         counts = ", ".join(f"{getattr(dataset, name):,} {name}" for name in ("images", "classes", "rejected", "duplicates"))
-        print(f"{path.name}: {counts}")
+        say(f"{path.name}: {counts}")
         return dataset
 
     @staticmethod
     def _print_accuracy(judged: dict[str, Any]) -> None:
         if judged["knn_accuracy"] is None:
-            print("\nNo labels, so no accuracy: put the images into a folder for each class to get one.")
+            say("", "No labels, so no accuracy: put the images into a folder for each class to get one.")
             return
-        print("", *accuracy_lines(judged), sep="\n")
+        say("", *accuracy_lines(judged))
         for warning in judged["warnings"]:
-            print(f"warning: {warning}")
-        print("\nround  anchors  5 labels    kNN  consistency of the neighbours")
+            say(f"warning: {warning}")
+        say("", "round  anchors  5 labels    kNN  consistency of the neighbours")
         for entry in judged["rounds"]:
             few = _percent(figure["mean"] if (figure := few_label(entry)) else None)
             knn, consistency = _percent(entry["knn_accuracy"]), _percent(entry["consistency"])
-            print(f"{entry['round']:5}  {entry['anchors']:7.1%}  {few:>8}  {knn:>5}  {consistency}")
+            say(f"{entry['round']:5}  {entry['anchors']:7.1%}  {few:>8}  {knn:>5}  {consistency}")
 
     def _sample(self, dataset: Dataset) -> list[Stored]:
         """Images spread evenly over a dataset."""
@@ -165,21 +166,21 @@ class _Demo:
     def _neighbours(self, query: Stored, dataset: Dataset) -> Neighbours:
         neighbours = self._client.neighbours(query.id, _NEIGHBOURS, dataset=dataset)
         names = ", ".join(f"{n.label or n.path} {n.score:.2f}" for n in neighbours[:5])
-        print(f"neighbours of {query.path}: {names}")
+        say(f"neighbours of {query.path}: {names}")
         return neighbours
 
     def _classify(self, queries: list[Stored], dataset: Dataset) -> None:
-        print()
+        say("")
         for query in queries:
             answer = self._client.classify(self._client.image_file(query.id), dataset=dataset)
             if answer.abstained:
-                print(f"Nothing is classified: a vote {answer.abstained}.")
+                say(f"Nothing is classified: a vote {answer.abstained}.")
                 return
-            print(f"classified {query.path}: {answer.label} ({answer.confidence:.0%})")
+            say(f"classified {query.path}: {answer.label} ({answer.confidence:.0%})")
 
     def _contact_sheet(self, rows: list[tuple[Stored, Neighbours]]) -> Path:
         """Queries on the left, their neighbours to the right; a frame is green for the query's class, red for another."""
-        print()
+        say("")
         gap, wide = 6, _SIDE + 6
         sheet = Image.new("RGB", (wide * (_NEIGHBOURS + 1) + 4 * gap, wide * len(rows) + gap), "white")
         draw = ImageDraw.Draw(sheet)

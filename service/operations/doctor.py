@@ -17,11 +17,13 @@ from core.files import manifest
 from core.ground import parameters
 from core.jobs.bell import Bell, make_app
 from core.settings import Settings
-from core.store import keys, migrate
+from core.store import keys, migrate, pools
 from core.store.db import Database
 from core.store.tables import Model
+from core.untrusted.decoding import Decoders
 from service.middleware.local import is_loopback
 
+_MEASURES = {"filter": "behind a filter of system calls", "limits": "with no further file", "user": "as nobody"}
 _LITTLE_DISK = 2 << 30  # bytes; a training job of some size needs about that
 _DEVICE = """
 import torch
@@ -51,6 +53,7 @@ def examine(settings: Settings) -> list[Finding]:
         ("database", _database),
         ("broker", _broker),
         ("API keys", _keys),
+        ("decoders", _decoders),
         ("published files", _published),
     )
     findings = []
@@ -120,6 +123,7 @@ def _database(settings: Settings) -> Finding:
     try:
         with Database(settings.database) as db, db.engine.connect() as connection:
             revision = MigrationContext.configure(connection).get_current_revision()
+            shortage = pools.shortage(db, settings.api_processes)
     except SQLAlchemyError as error:
         cause = str(getattr(error, "orig", error)).splitlines()[0]
         return Finding("database", "wrong", cause, "start it, or set ANCHORHOOD_DATABASE_URL")
@@ -127,6 +131,8 @@ def _database(settings: Settings) -> Finding:
     found = f"{db.url.get_backend_name()}, schema {revision or 'missing'}"
     if revision != newest:
         return Finding("database", "wrong", found, f"run: anchorhood migrate (to {newest})")
+    if shortage:
+        return Finding("database", "warning", found, shortage)
     return Finding("database", "ok", found)
 
 
@@ -151,6 +157,16 @@ def _keys(settings: Settings) -> Finding:
     return Finding(
         "API keys", "wrong", f"none, and ANCHORHOOD_HOST is {settings.host}", "run: anchorhood keys create NAME --scope admin"
     )
+
+
+def _decoders(settings: Settings) -> Finding:
+    with Decoders(settings) as decoders:
+        missing = {name: why for name, why in decoders.confinement().items() if why}
+    held = ", ".join(words for name, words in _MEASURES.items() if name not in missing)
+    found = f"pictures are decoded {held or 'without any of the measures'}"
+    if "filter" in missing:
+        return Finding("decoders", "warning", found, f"no filter of system calls: {missing['filter']}")
+    return Finding("decoders", "ok", found)  # behind the filter no other user is needed
 
 
 def _published(settings: Settings) -> Finding:

@@ -16,9 +16,12 @@ const VIEWS = {  // loaded when first wanted
   look: () => import("./views/look.js"),
   map: () => import("./views/map.js"),
   label: () => import("./views/label.js"),
+  audit: () => import("./views/audit.js"),
 };
 /** @type {{ [name: string]: string }} */
-const TITLES = { datasets: "Datasets", train: "Train", jobs: "Jobs", look: "Look", map: "Map", label: "Label" };
+const TITLES = { datasets: "Datasets", train: "Train", jobs: "Jobs", look: "Look", map: "Map", label: "Label", audit: "Audit" };
+/** @type {{ [name: string]: Scope }} */
+const NEEDS = { train: "write", audit: "admin" };
 /** @type {{ [name: string]: string }} */
 const BELONGS = { dataset: "datasets", job: "jobs" };  // views of one of them, which have to say which
 const OF_A_DATASET = ["look", "map", "label"];
@@ -48,7 +51,7 @@ function address() {
 
 /** @param {string} name */
 function navigation(name) {
-  const links = Object.entries(TITLES).filter(([key]) => key !== "train" || may("write")).map(([key, title]) => {
+  const links = Object.entries(TITLES).filter(([key]) => may(NEEDS[key] ?? "read")).map(([key, title]) => {
     const id = current && (OF_A_DATASET.includes(key) ? `/${current}` : key === "train" ? `?dataset=${current}` : "");
     const here = key === (BELONGS[name] ?? name);
     return h("a", { href: `#/${key}${id || ""}`, "aria-current": here ? "page" : null }, title);

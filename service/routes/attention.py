@@ -81,10 +81,10 @@ def get_attention_map(image_id: ImageId, round: Round, context: Ctx, model_id: M
     if round not in maps.rounds:
         known = ", ".join(map(str, maps.rounds))
         raise AttentionNotFound(f"of image {image_id} and round {round}; {row.model_id} has the rounds {known}")
-    data = images.read(context.db, context.settings, image)
     largest = max(context.settings.max_pixels, image.width * image.height)
-    pixels = context.searcher.decoders.pixels(data, _SIDE, largest)
+    with images.open_file(context.db, context.settings, image) as file:
+        pixels = context.searcher.decoders.pixels(file, _SIDE, largest)
     picture = imaging.heat_over(pixels, maps.maps[maps.rounds.index(round)])
-    file = io.BytesIO()
-    picture.save(file, "PNG")
-    return Response(file.getvalue(), media_type="image/png", headers={"Cache-Control": "private, no-cache"})
+    drawn = io.BytesIO()
+    picture.save(drawn, "PNG")
+    return Response(drawn.getvalue(), media_type="image/png", headers={"Cache-Control": "private, no-cache"})

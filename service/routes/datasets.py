@@ -1,7 +1,8 @@
 """Datasets: upload, look at, change, delete."""
 
+import tempfile
 from collections.abc import Callable
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, BinaryIO, TypeVar
 
 from fastapi import APIRouter, Query, Request, Response
 from sqlalchemy.orm import Session
@@ -13,9 +14,10 @@ from core.store.columns import new_id
 from core.store.keys import Scope
 from core.store.kinds import Queue
 from core.store.tables import Dataset, Job
+from core.untrusted import label_requests
 from service.accepted import accepted
 from service.access import Body, needs
-from service.bodies import TABLE_BYTES, json_body, media_type, parse_json, read_body, validated
+from service.bodies import TABLE_BYTES, json_body, media_type, parse_json, validated, write_body
 from service.context import Context, Ctx, Reading
 from service.paging import After, AfterId, Limit, answer
 from service.schemas import forms
@@ -29,6 +31,7 @@ from service.schemas.datasets import (
     LabelsBody,
     RejectionBody,
     RejectionPage,
+    UnlistedBody,
 )
 from service.schemas.job_bodies import JobBody
 from service.uploads import received
@@ -149,14 +152,17 @@ async def change_dataset(dataset_id: str, request: Request, context: Ctx) -> Dat
     return await run_in_threadpool(update)
 
 
-@router.get("/datasets/{dataset_id}/rejections")
+@router.get("/datasets/{dataset_id}/rejections", response_model_exclude_unset=True)
 @needs(Scope.READ)
 def list_rejections(
     dataset_id: str, session: Reading, limit: Limit = 100, after: After = 0, job_id: str | None = None
 ) -> RejectionPage:
     """The files that are not in the dataset, and why, those of uploads that failed among them; exact duplicates have the code
     ``duplicate``. ``job_id`` asks for those of one upload."""
-    return answer(RejectionPage, listing.rejections(session, dataset_id, limit, after, job_id), RejectionBody.of)
+    page = answer(RejectionPage, listing.rejections(session, dataset_id, limit, after, job_id), RejectionBody.of)
+    if unlisted := listing.unlisted(session, dataset_id, job_id):
+        page.more = [UnlistedBody.of(each) for each in unlisted]
+    return page
 
 
 @router.put("/datasets/{dataset_id}/labels", openapi_extra=forms.LABELS)
@@ -165,13 +171,21 @@ async def change_labels(dataset_id: str, request: Request, context: Ctx) -> Labe
     """Give labels after the upload: a table with ``path,label`` or ``image_id,label``, or JSON. The table's bytes are sent as
     they are: UTF-8, or UTF-16 with a byte order mark; commas, semicolons or tabs. Images that are not named keep theirs; an
     empty label removes one. All names must be known, or nothing changes."""
-    data = await read_body(request, TABLE_BYTES)
     kind = media_type(request)
     if kind not in ("text/csv", "application/json"):
         raise BadLabels(f"Content-Type: {kind or 'none'} is not text/csv or application/json")
-    parse = labels.parse_csv if kind == "text/csv" else labels.parse_json
-    counts = await run_in_threadpool(lambda: labels.set_labels(context.db, dataset_id, parse(data)))
-    return LabelsBody.of(counts)
+    take = label_requests.take_csv if kind == "text/csv" else label_requests.take_json
+    await run_in_threadpool(_require, context, dataset_id)
+    folder = context.settings.layout.uploads
+
+    def change(table: BinaryIO) -> LabelsBody:
+        with label_requests.RequestedLabels(folder) as requested:
+            take(requested, table)
+            return LabelsBody.of(labels.set_labels(context.db, dataset_id, requested))
+
+    with tempfile.TemporaryFile(dir=folder) as table:
+        await write_body(request, table, TABLE_BYTES)
+        return await run_in_threadpool(change, table)
 
 
 @router.delete("/datasets/{dataset_id}", status_code=204)

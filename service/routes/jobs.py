@@ -150,8 +150,9 @@ def list_job_metrics(job_id: str, session: Reading, points: Annotated[int, Query
 @needs(Scope.WRITE)
 def cancel_job(job_id: str, context: Ctx) -> JobBody:
     """Cancel a job: at once while it is queued, within seconds while it runs."""
-    job = submission.cancel(context.db, context.settings, job_id)
-    context.bell.ring(Queue.TASKS)  # what was left of an upload is taken back by a job
+    job, new = submission.cancel(context.db, context.settings, job_id)
+    if new:
+        context.bell.ring(Queue.TASKS)  # what was left of an upload is taken back by a job
     return _body(context, job)
 
 

@@ -1,50 +1,72 @@
 """A page's session: `<img>` and EventSource cannot send a header, so a page exchanges its key for a cookie."""
 
+from typing import Literal, TypedDict
+
 from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse, Response
 
 from core.store.keys import Scope
-from service.access import open_to_all
-from service.context import Ctx
+from service.access import HELD, Body, open_to_all, open_with_body
 from service.errors import problem
-from service.middleware.auth import COOKIE, Keyring
+from service.middleware.keyring import Keyring, cookie_name, session_in
 from service.middleware.prefix import prefix_of
 from service.schemas.common import SessionBody, SessionRequest
 
 router = APIRouter(tags=["session"])
 
 
+class CookieAttributes(TypedDict):
+    path: str
+    httponly: bool
+    samesite: Literal["strict"]
+    secure: bool
+
+
 @router.post("/session", response_model=SessionBody)
-@open_to_all
-async def open_session(body: SessionRequest, request: Request, context: Ctx) -> Response:
-    """Exchange a key for a cookie that scripts cannot read and other sites' pages cannot use."""
+@open_with_body(Body.TINY)
+async def open_session(body: SessionRequest, request: Request) -> Response:
+    """Exchange a key for a session: a cookie with a random id, which scripts cannot read and other sites' pages cannot use. It
+    ends by `DELETE /session`, when it is not used for the hours of `ANCHORHOOD_SESSION_HOURS` or after 14 times as long, and with
+    its key."""
     keyring: Keyring = request.app.state.keyring
     if not await keyring.required():
         return JSONResponse(SessionBody(required=False, scope=Scope.ADMIN).model_dump())
-    scope = await keyring.scope(body.key)
-    if scope is None:
-        return problem(401, "unauthorized", "this key is wrong or was revoked")
-    response = JSONResponse(SessionBody(required=True, scope=scope).model_dump())
-    https, path = request.url.scheme == "https", prefix_of(request) or "/"
-    response.set_cookie(COOKIE, body.key, path=path, httponly=True, samesite="strict", secure=https)
+    held = await keyring.of_key(body.key)
+    if held is None:
+        return problem(401, "unauthorized", "this key is wrong, was revoked or has expired")
+    request.scope[HELD] = held
+    response = JSONResponse(SessionBody(required=True, scope=held.scope).model_dump())
+    response.set_cookie(cookie_name(dict(request.scope["headers"])), await keyring.start_session(held), **_attributes(request))
     return response
 
 
 @router.get("/session")
 @open_to_all
 async def get_session(request: Request) -> SessionBody:
-    """Whether a key is needed here, and what the cookie's key may do."""
+    """Whether a key is needed here, and what the session's key may do."""
     keyring: Keyring = request.app.state.keyring
     if not await keyring.required():
         return SessionBody(required=False, scope=Scope.ADMIN)
-    text = request.cookies.get(COOKIE)
-    return SessionBody(required=True, scope=await keyring.scope(text) if text else None)
+    text = session_in(dict(request.scope["headers"]))
+    held = await keyring.of_session(text) if text else None
+    return SessionBody(required=True, scope=held.scope if held else None)
 
 
 @router.delete("/session", status_code=204)
 @open_to_all
 async def close_session(request: Request) -> Response:
-    """Forget the cookie."""
+    """End the session, and forget its cookie."""
+    keyring: Keyring = request.app.state.keyring
+    headers = dict(request.scope["headers"])
+    if text := session_in(headers):
+        if held := await keyring.of_session(text):
+            request.scope[HELD] = held
+        await keyring.end_session(text)
     response = Response(status_code=204)
-    response.delete_cookie(COOKIE, path=prefix_of(request) or "/", httponly=True, samesite="strict")
+    response.delete_cookie(cookie_name(headers), **_attributes(request))
     return response
+
+
+def _attributes(request: Request) -> CookieAttributes:
+    https, path = request.url.scheme == "https", prefix_of(request) or "/"
+    return {"path": path, "httponly": True, "samesite": "strict", "secure": https}

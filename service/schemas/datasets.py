@@ -51,7 +51,7 @@ class DatasetChange(BaseModel):
 class RejectionBody(FromRow):
     job_id: str | None = Field(description="The job that looked at it, which may have failed.")
     path: str
-    code: str = Field(examples=["not_an_image", "truncated", "too_many_pixels", "unsafe_path", "duplicate"])
+    code: str = Field(examples=["not_an_image", "truncated", "too_many_pixels", "too_much_work", "unsafe_path", "duplicate"])
     reason: str
 
 
@@ -59,8 +59,16 @@ class DatasetPage(PageBody[DatasetBody]):
     pass
 
 
+class UnlistedBody(FromRow):
+    job_id: str
+    code: str = Field(examples=["not_an_image", "duplicate"])
+    count: int
+
+
 class RejectionPage(PageBody[RejectionBody]):
-    pass
+    more: list[UnlistedBody] = Field(
+        [], description="Where there are more, their number by upload and reason; of each the first 10,000 are listed."
+    )
 
 
 class LabelsBody(FromRow):

@@ -41,7 +41,7 @@ class ImagePage(PageBody[ImageBody]):
 class Deletions(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
-    image_ids: list[Annotated[int, Field(ge=0, le=MAX_ID)]] = Field(min_length=1, max_length=10_000)
+    image_ids: list[Annotated[int, Field(ge=0, le=MAX_ID)]] = Field(min_length=1, max_length=10_000, fail_fast=True)
 
 
 class DeletedBody(BaseModel):

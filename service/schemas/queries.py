@@ -12,11 +12,14 @@ from service.schemas.common import MAX_ID, Text
 
 MAX_K = 1000
 MAX_OFFSET = 10_000
-_MAX_EXAMPLES = 100
+_MAX_EXAMPLES, _MAX_LABELS, _MAX_LABEL = 100, 1000, 1000
 Id = Annotated[int, Field(ge=0, le=MAX_ID)]
 PathPrefix = Annotated[str, Field(min_length=1, max_length=1000, pattern=r"^[^\x00]*$")]
 Entropy = Annotated[float, Field(allow_inf_nan=False)]
-Ids = Annotated[list[Id], Field(max_length=_MAX_EXAMPLES)]
+# Lists fail at their first error: each would take hundreds of bytes.
+Ids = Annotated[list[Id], Field(max_length=_MAX_EXAMPLES, fail_fast=True)]
+Labels = Annotated[list[Annotated[str, Field(max_length=_MAX_LABEL)]], Field(max_length=_MAX_LABELS, fail_fast=True)]
+Vector = Annotated[list[float], Field(min_length=1, max_length=4096, fail_fast=True)]
 
 
 def _listed(value: object) -> object:
@@ -26,7 +29,7 @@ def _listed(value: object) -> object:
 class FilterParams(BaseModel):
     """Which images may be found."""
 
-    label: Annotated[list[str] | None, BeforeValidator(_listed)] = Field(None, description="Any of these labels; one or several.")
+    label: Annotated[Labels | None, BeforeValidator(_listed)] = Field(None, description="Any of these labels; one or several.")
     unlabelled: bool = Field(False, description="Images without a label, beside those of ``label``.")
     anchor_round: int | None = Field(
         None, ge=0, le=20, description="The round in which the image became an anchor; 0: it never did."
@@ -93,7 +96,7 @@ class OneQuery(_SearchParams):
     """Exactly one of ``image_ids``, ``vector`` and ``positive``; ``negative`` only with ``positive``."""
 
     image_ids: Ids | None = Field(None, min_length=1, description="Search by the mean of these images.")
-    vector: list[float] | None = Field(None, min_length=1, max_length=4096, description="As long as the model's embeddings.")
+    vector: Vector | None = Field(None, description="As long as the model's embeddings.")
     positive: Ids | None = Field(None, min_length=1, description="Good examples.")
     negative: Ids = Field([], description="Bad examples.")
     strategy: Literal["average", "best_score"] = Field(

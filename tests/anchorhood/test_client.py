@@ -4,6 +4,7 @@ import inspect
 import io
 import json
 import re
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from threading import Thread
@@ -48,6 +49,7 @@ def test_a_folder_is_uploaded_looked_at_labelled_and_deleted(client: Client, fol
     assert dataset in list(client.datasets.list())
     assert client.datasets.get(dataset.id) == dataset
     assert [(one.path, one.code) for one in client.datasets.rejections(dataset)] == [("readme.txt", "not_an_image")]
+    assert client.datasets.unlisted_rejections(dataset) == {}
     images = list(client.datasets.images(dataset))
     assert {(image.path, image.label) for image in images} == {(f"class-{i % 2}/{i}.png", f"class-{i % 2}") for i in range(6)}
     assert client.datasets.label(dataset, {images[0].id: "other", images[1].id: None}) == {"set": 1, "removed": 1, "ignored": 0}
@@ -70,6 +72,8 @@ def test_a_folder_is_uploaded_looked_at_labelled_and_deleted(client: Client, fol
     client.datasets.delete(dataset)
     with pytest.raises(ApiError):
         client.datasets.get(dataset.id)
+    told = [line.action for line in client.audit(object=dataset.id, order="oldest")]
+    assert (told[0], told[-1]) == ("create_dataset", "delete_dataset") and told.count("change_labels") == 2
 
 
 @pytest.mark.slow
@@ -110,6 +114,10 @@ def test_a_job_is_created_followed_and_its_model_used(client: Client, tmp_path: 
     manifest = client.models.get(done.model_id).manifest
     assert manifest is not None and manifest["job_id"] == job.id
     path = client.models.download(done.model_id, "ids.npy", tmp_path / "ids.npy")
+    (tmp_path / "model").mkdir()
+    assert {"manifest.json", "encoder.onnx", "ids.npy"} <= {
+        file.name for file in client.models.download_all(done.model_id, tmp_path / "model")
+    }
     assert len(np.load(path)) == 24
     with open(tmp_path / "all.csv", "wb") as file:
         client.models.export(done.model_id, file, "csv")
@@ -163,7 +171,8 @@ def test_searches_and_classes(client: Client, published: Published, tmp_path: Pa
     assert by_id.label in ("class-0", "class-1") and by_path.classes
     assert client.classify(image.id, min_confidence=1.0, dataset=published.dataset, k=31).label is None
     judged = client.datasets.leave_one_out(published.dataset, k=5)
-    assert judged.judged == 32 and sum(map(sum, judged.confusion)) == 32
+    assert judged.judged == sum(one["judged"] for one in judged.classes) == 32
+    assert sum(one["right"] for one in judged.classes) + sum(one["count"] for one in judged.confusions) == 32
     assert client.image(image.id).provenance
     map_ = client.models.map(found.model_id)
     assert (map_.places.shape, map_.entropy.shape, set(map_.labels)) == ((32, 2), (2, 32), {"class-0", "class-1"})
@@ -177,6 +186,33 @@ def test_searches_and_classes(client: Client, published: Published, tmp_path: Pa
 def test_an_absent_service_is_named() -> None:
     with Client("http://127.0.0.1:9") as client, pytest.raises(Unreachable, match=r"127\.0\.0\.1:9"):
         client.datasets.upload(ROOT / "README.md")
+
+
+@pytest.mark.parametrize(
+    ("named", "pauses"),
+    [
+        ("3", [3, 3, 3]),
+        ("0", [0.5, 1, 2]),
+        ("100000", [60, 60, 60]),
+        ("Sat, 28 Nov 2026 19:00:00 GMT", [0.5, 1, 2]),
+        ("\u0663", [0.5, 1, 2]),  # a digit, but not HTTP's
+    ],
+)
+def test_a_service_that_names_a_time_is_asked_again_then(
+    named: str, pauses: list[float], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waited: list[float] = []
+    monkeypatch.setattr(time, "sleep", waited.append)
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        refusal = {"code": "too_many_requests", "detail": "too many"}
+        return httpx.Response(429, headers=[(b"Retry-After", named.encode())], json=refusal)
+
+    client = Client("http://service")
+    client.transport.http = httpx.Client(base_url="http://service", transport=httpx.MockTransport(answer))
+    with pytest.raises(ApiError, match="too many"):
+        list(client.datasets.list())
+    assert waited == pauses
 
 
 def test_what_is_safe_is_tried_again_and_nothing_else() -> None:

@@ -17,6 +17,8 @@ from benchmarks.results import Results, interval
 from core.ground.methods import METHODS
 from trainer.data.sources import open_source
 
+ROOT = Path(__file__).parents[2]
+
 KEY = {"set": "digits", "count": 300, "stage": "final", "arm": "oracle", "params": TINY["digits"].params, "seed": 0}
 
 
@@ -90,6 +92,14 @@ def test_arms_share_a_first_round_and_the_oracle_is_always_right(tmp_path: Path)
     again: list[Any] = []
     arms.each([keys[0]], lambda key, result: again.append(result), tmp_path, tmp_path / "runs")
     assert {**again[0], "seconds": 0} == {**results["and"], "seconds": 0}
+
+
+def test_the_tables_of_the_comparison_are_those_of_its_results(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    compare.main(["--show", "--work", str(tmp_path)])
+    rows = [line for line in capsys.readouterr().out.splitlines() if line.startswith("|")]
+    written = (ROOT / "docs/comparison.md").read_text(encoding="utf-8").splitlines()
+    assert len(rows) > 20
+    assert [row for row in rows if row not in written] == []
 
 
 @pytest.mark.slow

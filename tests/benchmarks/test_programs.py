@@ -15,7 +15,9 @@ ROOT = Path(__file__).parents[2]
 # A measure of what is fast or small says nothing at this size; only that it is there.
 SERVICE = {
     "ingest": {"ingest_images_per_s", "ingest_peak_mib", "ingest_peak_mib_small_archive"},
-    "queries": {"vectors", "recall_at_10", "p99_over_p50", "vs_empty_route", "vs_bare_route"},
+    "queries": {"vectors", "candidates", "recall_at_10", "p99_over_p50", "vs_empty_route", "vs_bare_route"},
+    "processes": {f"{name}_of_two_processes" for name in ("per_second", "p50", "p99")},
+    "fashion": {"fashion_mnist"},
     "growth": {"growth", "open_seconds_1m"},
 }
 
@@ -37,15 +39,28 @@ def test_trainer() -> None:
 
 @pytest.mark.parametrize("part", SERVICE)
 def test_service(part: str, tmp_path: Path) -> None:
-    if part == "queries" and shutil.which("wrk") is None:
+    if part in ("queries", "processes", "fashion") and shutil.which("wrk") is None:
         pytest.skip("wrk makes the load of this part; .ci/run installs it")
-    arguments = ("--tiny", "--only", part, "--no-chroma", "--work", str(tmp_path), "--port", str(free_port()))
+    arguments = ("--tiny", "--only", part, "--no-peers", "--work", str(tmp_path), "--port", str(free_port()))
     figures = json.loads(run("benchmarks.service", *arguments).splitlines()[-1])
     assert set(figures) == SERVICE[part]
     if part == "queries":
         assert figures["recall_at_10"] == 1
+    if part == "fashion":
+        assert all(set(one["per_second"]) == {"faiss", "in_process", "http"} for one in figures["fashion_mnist"].values())
     if part == "growth":
         assert [row["recall_at_10"] for row in figures["growth"]] == [1, 1]
+
+
+def test_hostile() -> None:
+    """What is asked for here is what a few seconds show; how little memory the rest costs is the benchmark's to say."""
+    names = ("trailers", "wrong_labels", "unknown_names", "part_names", "labels_csv", "job_list", "leave_one_out", "mutations")
+    only = [argument for name in names for argument in ("--only", name)]
+    found = json.loads(run("benchmarks.hostile", "--tiny", "--port", str(free_port()), *only).splitlines()[-1])
+    assert set(found["attacks"]) == set(names[:-1])
+    assert all(set(one) == {"mib", "stall_ms", "answer"} for one in found["attacks"].values())
+    assert found["mutated_requests"] == 60 and found["mutated_files"] == 41
+    assert (found["answers_5xx"], found["crashes"]) == (0, 0)
 
 
 def test_progress() -> None:

@@ -1,4 +1,5 @@
-"""A proxy that serves the system below a path, as nginx's ``location /anchorhood/ { proxy_pass http://…/; }`` does."""
+"""A proxy that serves the system below a path, as nginx's ``location /anchorhood/ { proxy_pass http://…/; }`` does. It says
+nothing of itself, since the system has no keys."""
 
 import http.client
 from collections.abc import Iterator
@@ -23,7 +24,7 @@ def prefixed(port: int) -> Iterator[str]:
             body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
             upstream = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
             headers = {name: value for name, value in self.headers.items() if name.lower() != "connection"}
-            headers |= {"X-Forwarded-Prefix": PREFIX, "Connection": "close"}
+            headers |= {"Connection": "close"}
             upstream.request(self.command, self.path.removeprefix(PREFIX), body or None, headers)
             answer = upstream.getresponse()
             content = answer.read()

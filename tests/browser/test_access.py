@@ -24,6 +24,7 @@ VIEWS = {
     "look": "#/look/{dataset}?image=3",
     "map": "#/map/{dataset}",
     "label": "#/label/{dataset}",
+    "audit": "#/audit",
 }
 READY = {
     "job": "figure svg.main-svg",
@@ -99,7 +100,7 @@ def test_a_key_is_asked_for_and_exchanged_for_a_cookie(
     page.goto("/")
     page.get_by_label("API key").fill(keys.generate())
     page.get_by_role("button", name="Enter").click()
-    expect(page.get_by_role("alert")).to_contain_text("wrong or was revoked")
+    expect(page.get_by_role("alert")).to_contain_text("wrong, was revoked or has expired")
     assert all("401" in error for error in errors.found)
     errors.found.clear()
     page.get_by_label("API key").fill(key)

@@ -8,10 +8,10 @@ import pytest
 from playwright.sync_api import Browser, Page, Request, expect
 
 from core.settings import Settings
-from core.store import keys
 from core.store.db import Database
 from core.store.keys import Scope
 from tests.browser.conftest import PATIENCE, Errors
+from tests.service.keys import bearer, make
 from tests.service.middleware.test_prefix import proxy
 from tests.service.serving import serving
 
@@ -73,9 +73,7 @@ def test_an_operation_is_tried_without_keys(docs: Page, service: httpx.Client, e
 
 
 def test_an_operation_is_tried_with_a_key(docs: Page, service: httpx.Client, db: Database, errors: Errors) -> None:
-    text = keys.generate()
-    with db.write() as session:
-        keys.add(session, "docs", Scope.READ, text)
+    text = make(db, Scope.READ)
     url = f"{service.base_url}/"
     opened(docs, url)
     assert "401" in tried(docs, f"{url}datasets", "list_datasets")
@@ -90,7 +88,9 @@ def test_an_operation_is_tried_with_a_key(docs: Page, service: httpx.Client, db:
 
 
 @pytest.mark.parametrize("tells", [True, False])
-def test_an_operation_is_tried_below_a_path(docs: Page, service: httpx.Client, tells: bool) -> None:
+def test_an_operation_is_tried_below_a_path(docs: Page, service: httpx.Client, db: Database, tells: bool) -> None:
+    if tells:  # which without keys is refused
+        docs.context.set_extra_http_headers(bearer(make(db, Scope.READ)))
     with proxy(service.base_url, tells=tells) as url:
         opened(docs, url)
         assert "200" in tried(docs, f"{url}datasets?limit=100", "list_datasets")

@@ -16,6 +16,7 @@ from typing import Any
 from PIL import Image
 
 from service.operations.demo import write_digits
+from tests.compose.confined import limited, refused
 from tests.compose.deployment import OVER, Deployment
 from tests.live import TINY
 
@@ -50,6 +51,8 @@ def check(system: Deployment, folder: Path) -> dict[str, Any]:
     images = {name: int(system.docker("inspect", "--format", "{{.Size}}", f"anchorhood-{name}")) for name in ("api", "worker")}
     step("up")
     closed(system)
+    limited(system, SERVICES)
+    refused(system)
     others, few = write_digits(folder)  # 1,437 and 360 images
     dataset = system.ready(system.upload(few))
     first = system.finished(train(system, dataset, TINY))

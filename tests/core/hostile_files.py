@@ -2,6 +2,7 @@
 
 import io
 import struct
+import zlib
 from collections.abc import Callable, Iterator
 
 import numpy as np
@@ -121,3 +122,50 @@ def mutated(valid: dict[str, bytes], count: int, seed: int) -> Iterator[bytes]:
             if data:
                 _MUTATIONS[int(rng.integers(len(_MUTATIONS)))](data, rng)
         yield bytes(data)
+
+
+def with_scans(image: Image.Image, further: int) -> bytes:
+    """A progressive JPEG whose last scan comes again and again."""
+    data = _saved(image, "JPEG", progressive=True)
+    last = data.rindex(b"\xff\xda")
+    return data[:last] + data[last:-2] * (1 + further) + data[-2:]
+
+
+def _chunk(kind: bytes, content: bytes = b"") -> bytes:
+    return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+
+
+def _in_runs(side: int, runs: bytes) -> bytes:
+    """A BMP of 8 bits packed in runs."""
+    header = struct.pack("<IiiHHIIiiII", 40, side, side, 1, 8, 1, len(runs), 0, 0, 256, 0)
+    return b"BM" + struct.pack("<IHHI", 1078 + len(runs), 0, 0, 1078) + header + bytes(1024) + runs
+
+
+def _directory(entries: dict[int, int]) -> bytes:
+    """A TIFF of one directory whose values are numbers, ``273`` a count of strips."""
+    strips = 273
+    rows = [struct.pack("<HHII", tag, 4, *((value, 8) if tag == strips else (1, value))) for tag, value in entries.items()]
+    return struct.pack("<2sHIH", b"II", 42, 8, len(rows)) + b"".join(rows) + bytes(4)
+
+
+def laborious() -> dict[str, bytes]:
+    """Files of a few bytes, or a few when they are packed, that would take a decoder from seconds to hours."""
+    png, gif = _saved(Image.new("RGB", (8, 8)), "PNG"), _saved(Image.new("P", (8, 8)), "GIF")
+    jpeg, data = _saved(Image.new("RGB", (8, 8)), "JPEG"), png.index(b"IDAT") - 4
+    tiff = {256: 8, 257: 8, 258: 8, 259: 1, 262: 1}
+    return {
+        "scans.jpg": with_scans(Image.new("L", (64, 64)), 200),
+        "segments.jpg": jpeg[:2] + b"\xff\xfe\0\2" * 110_000 + jpeg[2:],
+        "filled.jpg": jpeg[:2] + b"\xff" * 200_000 + jpeg[2:],
+        "chunks-before.png": png[:data] + _chunk(b"zzZz") * 110_000 + png[data:],
+        "chunks-after.png": png[:-12] + _chunk(b"zzZz") * 110_000 + png[-12:],
+        "blocks.gif": gif[:-1] + b"\x21\xfe" + b"\1a" * 450_000 + b"\0;",
+        "nothing.gif": gif[:-1] + bytes(500_000) + b";",
+        "comments.ppm": b"P3\n10 10\n255\n" + b"#\n" * 100_000 + b"1 " * 300,
+        "header.ppm": b"P6\n#" + b"a" * 100_000 + b"\n8 8\n255\n" + bytes(192),
+        "numbers.ppm": b"P3\n3000 3000\n255\n" + b"1 " * 9_000_000,
+        "ends-of-lines.bmp": _in_runs(8000, b"\1\5\0\0" * 8000 + b"\0\1"),
+        "runs.bmp": _in_runs(3000, b"\1\5" * 4_500_000),
+        "strips.tif": _directory({**tiff, 273: 1 << 24}),
+        "tile.tif": _directory({**tiff, 322: 60_000, 323: 60_000, 324: 8, 325: 8}),
+    }

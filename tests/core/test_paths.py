@@ -157,3 +157,28 @@ def test_a_file_url_that_was_not_quoted_means_no_other_folder(beside: Path, name
         return
     with pytest.raises(BadRequest, match="are %3F and %23"):
         datasets.import_folder(settings, f"file://{beside}/{name}")
+
+
+def test_a_uri_that_cannot_be_is_refused(beside: Path) -> None:
+    (beside / "loop").symlink_to(beside / "loop")
+    (beside / "file").write_text("no folder")
+    settings = Settings(data_dir=beside / "data", import_roots=str(beside))
+    for uri in (
+        f"{beside}/{'n' * 300}",
+        f"{beside}/{'n/' * 3000}",
+        f"{beside}/loop",
+        f"{beside}/loop/below",
+        f"{beside}/file",
+        f"{beside}/file/below",
+        f"file://{beside}/%00",
+        f"{beside}/\0",
+        "file://[",
+        "file://[::1]/",
+        f"file://{beside}/%ff",
+        f"{beside}/\ud800",
+        "",
+        "/",
+        "~",
+    ):
+        with pytest.raises(BadRequest, match="uri: "):
+            datasets.import_folder(settings, uri)

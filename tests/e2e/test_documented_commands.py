@@ -22,7 +22,6 @@ from tests.conftest import image_bytes, picture_zip
 from tests.e2e.documented import ROOT, commands, every_command
 from tests.live import Live
 
-pytestmark = pytest.mark.slow
 PROGRAM = [sys.executable, "-m", "anchorhood"]
 SHORT = [f"--param={each}" for each in ("rounds=2", "epochs_first=1", "epochs=1", "dim=8", "batch_size=16")]
 # What cannot run here offline, by how it begins.
@@ -31,6 +30,8 @@ REASONS = {
     "export KEY=$(docker ": "needs a container engine: make test-compose",
     'curl -H "Authorization: Bearer $KEY"': "asks those containers; the same without a key is in the README",
     "pip install": "needs the network",
+    '.venv/bin/python -c "from torchvision.datasets import ImageNet': "needs ImageNet's archives",
+    "tar -x": "unpacks what has to be downloaded",
     ".venv/bin/python -m trainer fetch": "needs the network",
     "bash .ci/run": "runs this test",
     "anchorhood --url http://host:8000 --key": "a form, which every command below that asks a service has",
@@ -79,6 +80,9 @@ SERVED = {
     "jobs continue JOB": "jobs continue {job} --add-rounds 1",
     "jobs cancel JOB": "jobs cancel {longer}",
     "datasets compact DATASET": "datasets compact {dataset}",
+    "audit": "audit",
+    "audit --since 2026-11-28 --action delete_dataset": "audit --since 2026-11-28 --action delete_dataset",
+    "audit --on ds_3f9c0e2b7a61d845 --last 1000": "audit --on {dataset} --last 1000",
     "datasets delete DATASET": "datasets delete mine --yes",
     "models delete MODEL": "models delete {older}",
     "backup TARGET": "backup backups/monday",
@@ -90,7 +94,9 @@ OF_ANCHORHOOD = (*ALONE, *SERVED, *RESTORED)
 COMPLETION = r"_ANCHORHOOD_COMPLETE=fish_source anchorhood \| source"
 # Programs that the Makefile names, and what runs each of them.
 TARGETS = {
-    **dict.fromkeys(("setup", "check", "test", "test-slow", "test-browser", "chaos"), ".ci/run"),
+    **dict.fromkeys(("setup", "check", "sbom", "test", "test-slow", "test-browser", "chaos"), ".ci/run"),
+    "lock": "tests/test_shipped.py compares what it writes",
+    "pin": "tests/test_shipped.py, with a registry of its own",
     "demo": "tests/e2e/test_demo.py",
     "serve": "tests/live.py",
     "migrate": "here",
@@ -98,7 +104,7 @@ TARGETS = {
     "screenshots": "needs half an hour of two cores; tests/browser looks at the same pages",
     "test-compose": "needs a container engine",
     **dict.fromkeys(("bench-trainer", "bench-method", "bench-accuracy", "bench-compare", "bench-service"), "tests/benchmarks"),
-    **dict.fromkeys(("bench-augment", "bench-page", "bench-progress"), "tests/benchmarks"),
+    **dict.fromkeys(("bench-augment", "bench-hostile", "bench-page", "bench-progress"), "tests/benchmarks"),
 }
 REPRODUCTION = [each for each in commands("docs/reproduction.md") if not each.startswith(tuple(REASONS))]
 README = commands("README.md")
@@ -162,6 +168,12 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
         for at in (folder / "sets", folder / "shared/data"):
             at.mkdir(parents=True, exist_ok=True)
             picture_zip(at / f"cifar10-{name}.zip", 40, classes=4, side=32, first=first)
+            clothes = at / f"clothing-small-{'val' if first else 'train'}.zip"
+            shutil.copy(at / f"cifar10-{name}.zip", clothes)
+    for name in ("sets/imagenet/train", "CUB_200_2011/images", "Images"):
+        shutil.unpack_archive(archive, folder / "unpacked" / name)
+    test = folder / "sets/cifar10-test.zip"
+    shutil.unpack_archive(test, folder / "unpacked/sets/imagenet/val")
     (folder / "backups").mkdir()
     return folder
 
@@ -173,6 +185,7 @@ def live(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
     system.close()
 
 
+@pytest.mark.slow
 def test_commands_of_this_machine(place: Path) -> None:
     env = {"ANCHORHOOD_DATA_DIR": str(place / "alone")}
     for arguments in ALONE.values():
@@ -181,6 +194,7 @@ def test_commands_of_this_machine(place: Path) -> None:
     assert "complete" in run(PROGRAM, place, _ANCHORHOOD_COMPLETE="fish_source")
 
 
+@pytest.mark.slow
 def test_commands_that_ask_a_service(live: Live, place: Path) -> None:
     known: dict[str, str] = {}
     env = {**live.env, "ANCHORHOOD_URL": str(live.client.base_url)}
@@ -204,20 +218,31 @@ def test_commands_that_ask_a_service(live: Live, place: Path) -> None:
         assert (place / arguments.rpartition("/")[2] / "anchorhood.sqlite3").exists()
 
 
+@pytest.mark.slow
 def test_the_page_on_reproduction(place: Path) -> None:
-    work = place / "work"
-    work.mkdir()
-    (work / "sets").symlink_to(place / "sets")
-    short = "--preset quick --rounds 2 --epochs-first 1 --epochs 1 --dim 16 --batch-size 16 --image-size 16 --device cpu"
+    work = place / "unpacked"
+    for path in (place / "sets").iterdir():
+        path.rename(work / "sets" / path.name)
+    smaller = "--rounds 2 --epochs-first 1 --epochs 1 --dim 16 --batch-size 16 --device cpu"
+    tiny = f"{smaller} --backbone resnet10 --image-size 16"
     for example in REPRODUCTION:
-        command = shlex.split(example.replace(".venv/bin/python", sys.executable))
+        command = example.replace(".venv/bin/python", sys.executable)
+        torchrun = f"{sys.executable} -m torch.distributed.run --nproc-per-node 2"
+        command = re.sub(r"\.venv/bin/torchrun --nproc-per-node \d", torchrun, command)
+        command = re.sub(r"head -\d+", "head -2", command)
         if " run " in example:
-            shutil.rmtree(work / "runs", ignore_errors=True)
-            command += shlex.split(short)
-        run(command, work)
-    assert (work / "runs/cifar10/model/encoder.onnx").exists()
+            out = re.search(r"--out (\S+)", example)
+            assert out
+            shutil.rmtree(work / out.group(1), ignore_errors=True)
+            command += f" {smaller if '--init' in example else tiny}"
+        if "made_classes" in example:
+            command += " --kinds 4 --images 10 --side 16"
+        run(["bash", "-o", "pipefail", "-c", command], work, PYTHONPATH=str(ROOT))
+    for each in ("cifar10", "imagenet", "cub", "dogs", "clothing", "pretrained", "made"):
+        assert (work / f"runs/{each}/model/encoder.onnx").exists(), each
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", [each for each in every_command() if BENCHMARK.fullmatch(each)])
 def test_parts_of_benchmarks_are_there(command: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """They would take hours; ``--show`` reads what there is, and refuses a part that does not exist."""

@@ -12,9 +12,11 @@ from typing import Any
 import httpx
 import pytest
 
+from anchorhood import ApiError, Client
 from core.store.keys import generate
 from tests.conftest import image_bytes, picture_zip, write_zip
 from tests.live import TINY, Live, wait_for
+from tests.published import Published
 
 pytestmark = pytest.mark.slow
 Line = dict[str, Any]
@@ -33,6 +35,11 @@ def test_a_request_is_found_in_every_log(tmp_path: Path) -> None:
         request = {"dataset_id": upload, "params": TINY}
         job = live.client.post("/jobs", json=request, headers={"X-Request-ID": "the-training"}).json()["id"]
         assert live.finished(job)["status"] == "succeeded"
+        images = live.get(f"/datasets/{upload}/images")["data"]
+        named = {"image_id": images[0]["id"], "label": "a-secret-label"}
+        assert live.client.put(f"/datasets/{upload}/labels", json=[named]).status_code == 200
+        assert len(live.get(f"/datasets/{upload}/images?label=a-secret-label")["data"]) == 1
+        live.client.put(f"/datasets/{upload}/labels", json=[{"path": "no-such-image", "label": "a-secret-label"}])
         late = write_zip(tmp_path / "late.zip", {"late.png": image_bytes(99)}).read_bytes()
         files = {"file": ("late.zip", late)}
         answer = live.client.post(f"/datasets/{upload}/images", files=files, headers={"X-Request-ID": "more"})
@@ -42,6 +49,8 @@ def test_a_request_is_found_in_every_log(tmp_path: Path) -> None:
         assert live.finished(embed)["status"] == "succeeded"
     finally:
         live.close()
+    for log in live.data_dir.rglob("*.log"):
+        assert "a-secret-label" not in log.read_text() and "no-such-image" not in log.read_text(), log
     found = {path.stem: lines(path) for path in (live.data_dir / "logs").glob("*.log")}
     api, tasks, training = found["api"], found["worker-tasks"], found["worker-training"]
     for line in [*api, *tasks, *training]:
@@ -59,6 +68,23 @@ def test_a_request_is_found_in_every_log(tmp_path: Path) -> None:
     assert any(line.get("request_id") == "the-upload" and line["logger"] == "worker.tasks" for line in tasks)
     follow_up = [line for line in tasks if line.get("job_id") == embed]
     assert {line["request_id"] for line in follow_up} == {"more"}  # by way of the validation
+
+
+def test_the_clients_id_is_found_in_the_trainers_log_whatever_the_format(published: Published) -> None:
+    live = published.live
+    with Client(f"http://127.0.0.1:{live.port}") as client:
+        job = client.jobs.create(published.dataset, **TINY).wait()
+        with pytest.raises(ApiError) as refused:
+            client.jobs.get("job_none")
+    (of_the_run,) = (live.data_dir / "runs" / job.id).glob("*/trainer.log")
+    ids = {(line["request_id"], line["job_id"], line["attempt"]) for line in lines(of_the_run)}
+    ((request_id, *of_the_job),) = ids
+    assert of_the_job == [job.id, 1] and re.fullmatch("[0-9a-f]{32}", request_id)
+    fields = f" request_id={request_id} job_id={job.id} attempt=1"
+    assert len(re.findall(f"{fields}$", (live.data_dir / "logs/worker-training.log").read_text(), re.MULTILINE)) >= 2
+    of_the_api = (live.data_dir / "logs/api.log").read_text()
+    assert re.search(f'"POST /jobs HTTP/1.1" 202 request_id={request_id}$', of_the_api, re.MULTILINE)
+    assert f"request_id={refused.value.request_id}" in of_the_api
 
 
 def test_what_the_trainer_says_last_is_the_jobs_error(tmp_path: Path) -> None:

@@ -74,9 +74,32 @@ def differences(now: Any, then: Any, where: str = "") -> Iterator[str]:
         yield f"{where}: {now!r}, was {then!r}"
 
 
+def in_todays_form(answer: dict[str, Any]) -> dict[str, Any]:
+    """An old answer as today's service puts it: a leave-one-out evaluation told a matrix of all classes."""
+    body = answer.get("body")
+    if not isinstance(body, dict) or "confusion" not in body:
+        return answer
+    body = dict(body)
+    names, matrix = body.pop("classes"), body.pop("confusion")
+    classes = [
+        {"label": name, "judged": sum(row), "right": row[at]} for at, (name, row) in enumerate(zip(names, matrix, strict=True))
+    ]
+    confusions = [
+        {"label": label, "voted": voted, "count": count}
+        for label, row in zip(names, matrix, strict=True)
+        for voted, count in zip(names, row, strict=True)
+        if count and voted != label
+    ]
+    classes.sort(key=lambda one: (-one["judged"], one["label"]))
+    confusions.sort(key=lambda one: (-one["count"], one["label"], one["voted"]))
+    told = {"classes": classes, "class_count": len(classes), "confusions": confusions, "confusion_count": len(confusions)}
+    return {**answer, "body": {**body, **told}}
+
+
 def require_same(now: dict[str, Any], then: dict[str, Any], of: Callable[[str], bool] = lambda request: True) -> None:
     assert [request for request in then if of(request)] == [request for request in now if of(request)]
-    found = [each for request in then if of(request) for each in differences(now[request], then[request], request)]
+    asked = [request for request in then if of(request)]
+    found = [each for request in asked for each in differences(now[request], in_todays_form(then[request]), request)]
     assert not found, "\n".join(found[:40])
 
 

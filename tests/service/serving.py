@@ -19,10 +19,12 @@ from core.collections.intake import ingest
 from core.jobs import protocol
 from core.jobs.context import JobContext
 from core.settings import Settings
+from core.store.audit import Audit
 from core.store.db import Database, sqlite_url
 from core.store.kinds import Queue
 from core.store.tables import Base, Dataset, Image, Job, Rejection
 from service.app import create_app
+from service.middleware.protocol import Protocol
 from tests.conftest import image_bytes
 from tests.databases import fill, kept_folder
 from tests.published import Published
@@ -32,7 +34,7 @@ from tests.published import Published
 def serving(settings: Settings, db: Database) -> Iterator[httpx.Client]:
     url = db.url.render_as_string(hide_password=False)
     app = create_app(settings.model_copy(update={"database_url": url}))
-    server = uvicorn.Server(uvicorn.Config(app, port=0, log_config=None))
+    server = uvicorn.Server(uvicorn.Config(app, port=0, http=Protocol, log_config=None, proxy_headers=False))
     thread = Thread(target=server.run)
     thread.start()
     try:
@@ -106,6 +108,6 @@ def copy_data(folder: Path, settings: Settings, db: Database) -> None:
             if rows := old.execute(select(table)).mappings().all():
                 new.execute(insert(table), [dict(row) for row in rows])
         if db.engine.dialect.name == "postgresql":
-            for column in (Image.id, Job.seq, Rejection.id):
+            for column in (Image.id, Job.seq, Rejection.id, Audit.id):
                 sequence = f"{column.table.name}_{column.name}_seq"
                 new.execute(select(func.setval(sequence, select(func.max(column)).scalar_subquery())))

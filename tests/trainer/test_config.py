@@ -11,7 +11,7 @@ from trainer.resolve import resolve
 @pytest.mark.parametrize(
     ("params", "message"),
     [
-        ({"preset": "slow"}, "paper, released, quick"),
+        ({"preset": "slow"}, "paper, released, quick, best, large, fine-grained"),
         ({"round": 3}, "unknown parameter round; allowed: preset, method"),
         ({"rounds": 0}, "outside 1 to 20"),
         ({"rounds": 2.5}, "an integer from 1 to 20"),

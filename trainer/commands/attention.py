@@ -1,7 +1,6 @@
 """``python -m trainer attention``: maps of a run's rounds as an NPZ file, or as a picture with the rounds side by side."""
 
 import argparse
-import os
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from core.ground import durable
 from core.ground.pictures import imaging
 from trainer.commands.inputs import open_and_report, read_json
 from trainer.config import InputError
@@ -41,7 +41,7 @@ def attention_command(arguments: argparse.Namespace) -> int:
                 np.savez(file, **asdict(found))
             else:
                 strip(found, pairs).save(file, "PNG", optimize=True)
-        os.replace(temporary, arguments.out)
+        durable.replace(temporary, arguments.out)
     except OSError as error:
         raise InputError(f"--out {arguments.out}: {error.strerror}") from error
     return 0

@@ -9,6 +9,7 @@ from typing import Any
 from PIL import Image
 from torchvision import datasets
 
+from core.ground import durable
 from trainer.config import InputError
 
 NAMES = ("cifar10", "cifar100", "svhn")
@@ -57,4 +58,4 @@ def write_zip(images: Iterable[tuple[Image.Image, int]], names: list[str] | None
             file = io.BytesIO()
             image.save(file, "PNG")
             archive.writestr(f"{names[label] if names else label}/{number:06}.png", file.getvalue())
-    temporary.replace(path)
+    durable.replace(temporary, path)

@@ -38,7 +38,8 @@ def evaluate(
 
     Every encoder, of the end of each round and untrained, encodes anew both the training images and the queries; of a round that
     trained nothing the memory bank is that. Without held-out images the queries are the labelled training images, each left out
-    of its own vote.
+    of its own vote. Held-out images whose classes no training image is labelled with vote on one another in the same way: how
+    alike images of unseen classes are found to be, the protocol of fine-grained retrieval (Song et al., CVPR 2016).
 
     Args:
         run_dir: the run's folder.
@@ -53,7 +54,8 @@ def evaluate(
     Returns:
         A dictionary of fractions and counts, ``None`` where there are no labels to judge by:
 
-        ``k, held_out, queries, classes``, and ``overlap``, the held-out images left out because the run was trained on them;
+        ``k, held_out, queries, classes``; ``unseen_classes``, whether the held-out images vote on one another; ``overlap``, the
+        held-out images left out because the run was trained on them;
         ``trained`` (what is to be published), ``adapted`` (the last round, where that is not it), ``frozen`` (round 0 of a run
         that started from weights as they are, else the installed ImageNet weights), ``untrained`` and ``raw_pixels``: each
         ``few_label`` (``metrics.few_label_accuracy``), ``knn_accuracy``, what ``metrics.retrieval`` gives, ``linear_embedding``
@@ -130,7 +132,7 @@ def evaluate(
     adapted: Figures | None = None
     if start is not None and len(rounds) > 1:
         blind = not METHODS[config.method].reads_labels  # what has learned from the labels cannot be chosen by them
-        if blind and judge and end is not None and judge.classes > 1 and len(judge.labels) >= LEAST_JUDGED:
+        if blind and judge and not judge.unseen and end is not None and judge.classes > 1 and len(judge.labels) >= LEAST_JUDGED:
             before, after = [judge.left_out(bank) for bank in (start[judge.rows], end)] if held_out else (frozen, figures)
             assert before and after
             chosen_by, better = "labels", gains(before, after, len(judge.labels))
@@ -149,6 +151,7 @@ def evaluate(
     return {
         "k": judge.k if judge else None,
         "held_out": held_out is not None,
+        "unseen_classes": judge is not None and judge.unseen,
         "queries": len(judge.targets) if judge else 0,
         "overlap": judge.overlap if judge else 0,
         "classes": judge.classes if judge else 0,

@@ -39,23 +39,29 @@ class Labelled:
 
 @dataclass(frozen=True)
 class Judge:
-    """Labelled voters and queries; without held-out images the voters are the queries, each left out of its own vote.
+    """Labelled voters and queries. Without held-out images, and where these are of classes that no image trained on is labelled
+    with, the voters are the queries, each left out of its own vote.
 
     All figures are what ``trainer.evaluation.evaluate.evaluate`` describes.
     """
 
     everything: ImageList  # that was trained on
-    rows: Tensor  # of the voters in it
+    rows: Tensor  # of the voters in it; none where the held-out images vote
     voters: ImageList
     labels: Tensor
     queries: ImageList
     targets: Tensor
-    held_out: bool
+    held_out: bool  # whether the queries are others than the voters
     k: int
     classes: int
     overlap: int
     device: torch.device
     decoded: dict[tuple[int, int], list[Tensor]] = field(default_factory=dict)
+
+    @property
+    def unseen(self) -> bool:
+        """Whether the held-out images vote, since no image trained on has a class of theirs."""
+        return not len(self.rows)
 
     @classmethod
     def of(cls, train: Labelled, held_out: Labelled | None, k: int | None, device: torch.device) -> "Judge | None":
@@ -66,7 +72,7 @@ class Judge:
         """
         rows, names = _labelled_rows(train.labels)
         voters = _at(train.images, rows)
-        queries, query_names, overlap = voters, names, 0
+        queries, query_names, overlap, apart = voters, names, 0, held_out is not None
         if held_out:
             known = {image.sha256 for image in train.images.images}
             seen = [image.sha256 in known for image in held_out.images.images]
@@ -75,14 +81,16 @@ class Judge:
                 raise InputError("every held-out image is one that the run was trained on")
             new, query_names = _labelled_rows([None if old else name for old, name in zip(seen, held_out.labels, strict=True)])
             queries = _at(held_out.images, new)
+            if not set(names) & set(query_names):
+                rows, voters, names, apart = [], queries, query_names, False
         if len(names) < 2 or not query_names:
             return None
         index = {name: number for number, name in enumerate(sorted({*names, *query_names}))}
         labels = torch.tensor([index[name] for name in names])
         targets = torch.tensor([index[name] for name in query_names])
-        k = min(k or (20 if len(names) < FEW_VOTERS else 200), len(names) - (held_out is None))
-        judged = (voters, labels, queries, targets, held_out is not None, k, len(set(names)), overlap, device)
-        return cls(train.images, torch.tensor(rows), *judged)
+        k = min(k or (20 if len(names) < FEW_VOTERS else 200), len(names) - (not apart))
+        judged = (voters, labels, queries, targets, apart, k, len(set(names)), overlap, device)
+        return cls(train.images, torch.tensor(rows, dtype=torch.int64), *judged)
 
     def encoder(self, encoder: Encoder) -> tuple[Figures, Tensor]:
         """All figures of an encoder that encodes voters and queries, and the voters' embeddings (V, d)."""
@@ -104,19 +112,19 @@ class Judge:
         """All figures of a round that trained nothing, so that its memory bank (N, d) is what the encoder gives; what would take
         encoding the voters anew, the linear classifier on the last block, is ``None``."""
         voters = queries = bank[self.rows]
-        if self.held_out:
+        if self.held_out or self.unseen:
             self._move(encoder)
             queries = encode(encoder, self._batches(self.queries, int(encoder.image_size)), self.device)
-        return self._figures(voters, queries, None)
+        return self._figures(queries if self.unseen else voters, queries, None)
 
     def pretrained(self, median_side: int) -> Figures | None:
         """All figures of the installed ImageNet weights as they are, with the head that a job with ``method: frozen`` gives them,
-        fitted on the voters and, where these are few, on other images that were trained on. ``None``, and a line in the log,
+        fitted on the voters that were trained on and, where these are few, on others that were. ``None``, and a line in the log,
         where the weights cannot be had or there are too many images for a baseline."""
         params = {"preset": "quick", "method": "frozen", "init": "imagenet", "device": str(self.device)}
         config = resolve(TrainConfig.make(params), len(self.everything.images), median_side)
         assert config.image_size is not None
-        images = len(self.rows) + (len(self.queries.images) if self.held_out else 0)
+        images = len(self.voters.images) + (len(self.queries.images) if self.held_out else 0)
         if images * config.image_size**2 > _AFFORDABLE * (1 if self.device.type == "cpu" else 20):
             log.info("no figures of the pretrained encoder as it is: %s images would take too long here", f"{images:,}")
             return None
@@ -128,9 +136,11 @@ class Judge:
             return None
         self._move(encoder)
         blocks = self._features(encoder, self.voters)
-        fitted = torch.cat([blocks, self._features(encoder, more)]) if (more := self._unlabelled()).images else blocks
+        parts = [] if self.unseen else [blocks]
+        if (more := self._unlabelled()).images:
+            parts.append(self._features(encoder, more))
         with torch.no_grad():
-            set_principal_head(encoder, fitted, Ranks())
+            set_principal_head(encoder, torch.cat(parts), Ranks())
             bank = encoder.project(blocks.to(self.device)).cpu()
             query_blocks = self._features(encoder, self.queries) if self.held_out else blocks
             queries = encoder.project(query_blocks.to(self.device)).cpu() if self.held_out else bank

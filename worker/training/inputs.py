@@ -132,8 +132,8 @@ def write_images(
                 "height": image.height,
                 **({"depths": depths} if depths else {}),
             }
-            file.write(json.dumps(entry) + "\n")
-    os.replace(temporary, path)
+            file.write(json.dumps(entry, allow_nan=False) + "\n")
+    durable.replace(temporary, path)
     return count
 
 
@@ -159,5 +159,5 @@ def write_labels(context: JobContext, dataset_id: str, path: Path) -> str:
     labelled = select(Label.image_id, Label.label).join(Image, Image.id == Label.image_id)
     with context.db.read() as session:
         labels = dict(session.execute(labelled.where(Image.dataset_id == dataset_id)).all())
-    durable.write_text(path, json.dumps(labels))  # another attempt may find it
+    durable.write_text(path, json.dumps(labels, allow_nan=False))  # another attempt may find it
     return str(path)

@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 
 from core.collections import continuation, datasets, training
 from core.files import artifacts
-from core.ground import finite, parameters
+from core.ground import durable, finite, parameters
 from core.ground.folders import RunFolder, checkpoints_in
 from core.ground.methods import METHODS
 from core.ground.reports import Evaluation, JobProgress, Plan
@@ -69,7 +69,7 @@ def run_training(context: JobContext) -> None:
         else:
             write_labels(context, job.dataset_id, run.taught)
         config["labels"] = str(run.taught)
-    run.command("run").write_text(json.dumps(config, indent=2))
+    run.command("run").write_text(json.dumps(config, indent=2, allow_nan=False))
     command = ["run", "--config", str(run.command("run")), "--out", str(run.path)]
     command += ["--checkpoint-seconds", str(context.settings.checkpoint_seconds)]
     supervise(context, run, command, relay)
@@ -123,7 +123,7 @@ def _evaluate(context: JobContext, run: RunFolder, job: Job, relay: Relay) -> Ev
         write_images(context, job.evaluation_dataset_id, run.held_out, depths=depths)
         config["held_out"] = str(run.held_out)
         config["held_out_labels"] = write_labels(context, job.evaluation_dataset_id, run.held_out_labels)
-    run.command("evaluate").write_text(json.dumps(config, indent=2))
+    run.command("evaluate").write_text(json.dumps(config, indent=2, allow_nan=False))
     result = run.evaluation
     command = ["evaluate", "--config", str(run.command("evaluate")), "--out", str(result), "--device", context.settings.device]
     command += ["--progress", str(run.evaluation_progress)]
@@ -138,7 +138,7 @@ def _export(context: JobContext, run: RunFolder, number: int, relay: Relay) -> N
     command += ["--out", str(run.earlier), "--device", context.settings.device]
     supervise(context, run, command, relay)
     shutil.rmtree(run.model)
-    run.earlier.rename(run.model)
+    durable.replace(run.earlier, run.model)
 
 
 def _tidy(home: Path, keep: RunFolder) -> None:

@@ -1,4 +1,4 @@
-"""What a training process writes: kept in its ``trainer.log``, and as JSON lines shown among the worker's own."""
+"""What a training process writes: JSON lines in its ``trainer.log``, shown among the worker's own where those are JSON, too."""
 
 import json
 import sys

@@ -83,6 +83,7 @@ def publish(context: JobContext, run: RunFolder, evaluation: Evaluation, relay: 
     directory = attempt_name(job.id, context.attempt)
     final = context.layout.model(directory)
     artifacts.publish(staged, final)
+    artifacts.sync_tree(run.path)  # what the model's attention and further rounds are made from
     try:
         with context.succeed(model_id=model_id, evaluation=evaluation, **relay.ending()) as session:
             session.add(

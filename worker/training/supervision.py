@@ -1,12 +1,13 @@
 """``python -m trainer`` as a child process: started, watched and ended."""
 
 import json
+import os
 import sys
 import time
 from collections.abc import Sequence
 
 from core.errors import BadParameters, Stopped
-from core.ground import logs
+from core.ground import logs, traces
 from core.ground.folders import RunFolder
 from core.ground.processes import Child
 from core.jobs import protocol
@@ -37,9 +38,9 @@ def supervise(
     signals = context.signals
     threads = ["--threads", str(context.settings.threads)] if context.settings.threads else []
     in_json = context.settings.log_format == "json"
-    about = ["--log-context", json.dumps(logs.context_fields())] if in_json else []
+    about = ["--log-context", json.dumps(logs.context_fields(), allow_nan=False)]  # whatever the worker's are: each names its job
     with Output(run.log, shown=in_json) as output:
-        child = Child([sys.executable, "-m", "trainer", *command, *threads, *about], log=output.file)
+        child = Child([sys.executable, "-m", "trainer", *command, *threads, *about], log=output.file, env=_environment())
         try:
             while child.process.poll() is None and not signals.should_stop():
                 if relay:
@@ -64,3 +65,9 @@ def supervise(
     if code:
         message = output.last_words()
         raise BadParameters(message.removeprefix("error: ")) if code == _EXIT_BAD_INPUT else TrainerError(message)
+
+
+def _environment() -> dict[str, str] | None:
+    """That of a training process: this one's, and what it is a part of where that is traced."""
+    trace = traces.current()
+    return {**os.environ, traces.TRACEPARENT: trace} if trace else None

@@ -1,10 +1,9 @@
 """Decoding and evaluation preprocessing, shared by the trainer and the encoder so that they cannot disagree.
 
-Only Pillow and NumPy are imported here, with ``formats``, ``depths`` and ``colours``.
+Only Pillow and NumPy are imported here, with this folder's other modules.
 """
 
 import io
-import struct
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,8 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import AvifImagePlugin, Image, ImageFile, ImageOps, UnidentifiedImageError, features
 
-from core.ground.pictures import colours, formats
+from core.ground.pictures import colours, formats, work
 from core.ground.pictures.depths import NO_DEPTHS, DeepImage, Depth, Depths
+from core.ground.pictures.pages import further_pages
 
 try:
     import pillow_heif
@@ -32,8 +32,6 @@ MAX_PIXELS = 64_000_000
 RENDERING_SIDE = 4096
 Image.MAX_IMAGE_PIXELS = None  # the header is checked here, against the caller's limit
 AvifImagePlugin.DEFAULT_MAX_THREADS = 1  # by default as many for each image as there are processors
-_SUBFILE = 254  # TIFF's NewSubfileType: 1 a smaller copy, 4 a mask
-_MAX_PAGES = 10_000  # of a file that are counted
 _JPEG_END, _NOISE = b"\xff\xd9", bytes(range(1, 255))
 _GLANCE = ((3, 3), (1, 1), (5, 1), (1, 5), (5, 5))  # in sixths of an image
 _COLOURFUL = 32  # levels between the channels of a pixel that is surely not grey
@@ -66,17 +64,21 @@ class Decoded:
 
 @contextmanager
 def _opened(data: bytes, max_pixels: int) -> Iterator[ImageFile.ImageFile]:
-    """Open without decoding, check the size that the header claims, translate Pillow's errors."""
+    """Open without decoding, check the size that the header claims and the work it would be, translate Pillow's errors."""
     try:
+        times = work.passes(data)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             with Image.open(io.BytesIO(data), formats=_PILLOW) as image:
                 width, height = image.size
                 if width * height > max_pixels:
                     raise ImageError("too_many_pixels", f"{width} x {height} pixels; at most {max_pixels:,} pixels are allowed")
+                work.require_bounded(times, width * height, max_pixels)
                 yield image
     except ImageError:
         raise
+    except work.TooMuchWork as error:
+        raise ImageError("too_much_work", f"would take too long to decode: {error}") from error
     except UnidentifiedImageError as error:
         raise ImageError("not_an_image", _unknown(data[: formats.HEADER_BYTES])) from error
     except MemoryError as error:
@@ -109,7 +111,7 @@ def read(data: bytes, max_pixels: int = MAX_PIXELS, depths: Depths = NO_DEPTHS) 
         depths: black and white of deep images that do not say it themselves; by default by the image's own pixels.
 
     Raises:
-        ImageError: with code ``not_an_image``, ``too_many_pixels``, ``truncated`` or ``damaged``.
+        ImageError: with code ``not_an_image``, ``too_many_pixels``, ``too_much_work``, ``truncated`` or ``damaged``.
     """
     try:
         return _read(data, max_pixels, depths)
@@ -125,7 +127,7 @@ def read(data: bytes, max_pixels: int = MAX_PIXELS, depths: Depths = NO_DEPTHS) 
 
 def _read(data: bytes, max_pixels: int, depths: Depths) -> Decoded:
     with _opened(data, max_pixels) as image:
-        further_pages = _further_pages(image, data)
+        further = further_pages(image, data)
         deep = DeepImage(image, data)
         image.load()
         picture: Image.Image = image
@@ -134,7 +136,7 @@ def _read(data: bytes, max_pixels: int, depths: Depths) -> Decoded:
             depth = deep.depth()
             picture = deep.eight_bits(depth.range if depth.fixed else depths.get(depth.kind, depth.range))
         picture = colours.upright(colours.rgb(picture, image.info.get("icc_profile")), image)
-        return Decoded(picture.copy() if picture is image else picture, image.format or "PNG", further_pages, depth)
+        return Decoded(picture.copy() if picture is image else picture, image.format or "PNG", further, depth)
 
 
 def is_grey(image: Image.Image) -> bool:
@@ -204,47 +206,3 @@ def heat_over(pixels: NDArray[np.uint8], heat: NDArray[np.float32]) -> Image.Ima
     at = np.linspace(0, 1, len(_HEAT))
     colours = np.stack([np.interp(spread, at, _HEAT[:, channel]) for channel in range(3)], axis=-1)
     return Image.fromarray(np.rint(pixels * (1 - _HEAT_SHARE) + colours * _HEAT_SHARE).astype(np.uint8))
-
-
-def _further_pages(image: Image.Image, data: bytes) -> int:
-    """Further pages of a TIFF that are pictures of their own; 1 for an animation; else 0, for previews in a JPEG too."""
-    if image.format == "TIFF":
-        return max(0, _tiff_pages(data) - 1)
-    if image.format == "GIF":  # looks at the next frame, which changes this one
-        with Image.open(io.BytesIO(data), formats=["GIF"]) as other:
-            return int(_is_animated(other))
-    return int(image.format != "MPO" and _is_animated(image))
-
-
-def _is_animated(image: Image.Image) -> bool:
-    try:
-        return bool(getattr(image, "is_animated", False))
-    except Exception:  # the second frame is damaged, which does not matter for the first
-        return False
-
-
-def _tiff_pages(data: bytes) -> int:
-    """The directories of a TIFF or BigTIFF that are neither smaller copies nor masks of others."""
-    order = "<" if data[:2] == b"II" else ">"
-    big = 43 in data[2:4]
-    offset, count, entry, value, start = ("Q", "Q", 20, 12, 8) if big else ("I", "H", 12, 8, 4)
-    visited: set[int] = set()
-    pages = 0
-    try:
-        (at,) = struct.unpack_from(order + offset, data, start)
-        while at and at not in visited and len(visited) < _MAX_PAGES:
-            visited.add(at)
-            (entries,) = struct.unpack_from(order + count, data, at)
-            first = at + struct.calcsize(count)
-            kind = 0
-            for number in range(min(entries, 100)):  # they are in order, and this one is the first
-                tag = struct.unpack_from(order + "H", data, first + entry * number)[0]
-                if tag == _SUBFILE:
-                    (kind,) = struct.unpack_from(order + "I", data, first + entry * number + value)
-                if tag >= _SUBFILE:
-                    break
-            pages += not kind & 0b101
-            (at,) = struct.unpack_from(order + offset, data, first + entry * entries)
-    except (struct.error, OverflowError):  # it is cut off or nonsense there
-        pass
-    return pages

@@ -97,8 +97,10 @@ export async function erase(dataset, ids) {
   return true;
 }
 
+const FORMULA = /^'*[=+\-@\t\r\n\uff0b\uff0d\uff1d\uff20]/;  // to a spreadsheet; an apostrophe before it is taken off
+
 /**
- * Rows of a CSV text (RFC 4180).
+ * Rows of a CSV text (RFC 4180), without the apostrophes before what would be formulas.
  * @param {string} text
  */
 export function csv(text) {
@@ -109,7 +111,8 @@ export function csv(text) {
   let row = [];
   while (cell.lastIndex < text.length) {
     const [, value, end] = cell.exec(text) ?? [];
-    row.push(value.startsWith('"') ? value.slice(1, -1).replaceAll('""', '"') : value);
+    const content = value.startsWith('"') ? value.slice(1, -1).replaceAll('""', '"') : value;
+    row.push(content.startsWith("'") && FORMULA.test(content) ? content.slice(1) : content);
     if (end === ",") continue;
     rows.push(row);
     row = [];
@@ -117,5 +120,11 @@ export function csv(text) {
   return rows;
 }
 
-/** @param {string} value */
-export const quoted = (value) => (/[",\r\n]/.test(value) ? `"${value.replaceAll('"', '""')}"` : value);
+/**
+ * A cell of a CSV, which no spreadsheet takes for a formula.
+ * @param {string} value
+ */
+export function quoted(value) {
+  const safe = FORMULA.test(value) ? `'${value}` : value;
+  return /[",\r\n]/.test(safe) ? `"${safe.replaceAll('"', '""')}"` : safe;
+}

@@ -4,6 +4,7 @@ import { h } from "./dom.js";
 
 export const DATASETS = "#/datasets";
 export const JOBS = "#/jobs";
+export const AUDIT = "#/audit";
 
 /** @param {string} id */
 export const toDataset = (id) => `#/dataset/${id}`;

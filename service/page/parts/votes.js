@@ -8,6 +8,7 @@ import { may } from "./session.js";
 
 const [TEMPERATURE, LABELS] = [0.1, 3];  // the API's own
 const RECENT = 50;  // classifications looked through for one that fits
+const CONFUSIONS = 1000;  // asked for: all those of as many classes as a matrix shows
 const SOON = 100;  // milliseconds
 const AT_ONCE = 6;  // questions, where each image is asked for by itself
 /**
@@ -20,7 +21,7 @@ let table = { job: null, lines: [] };  // the one read last
  * `GET …/leave-one-out`; `abstained` says why there are no votes. `k` null: the best of some.
  * @type {(dataset: Dataset, k: number | null, signal: AbortSignal) => Promise<LeaveOneOut>}
  */
-export const judge = (dataset, k, signal) => get(`/datasets/${dataset.id}/leave-one-out`, { k }, signal);
+export const judge = (dataset, k, signal) => get(`/datasets/${dataset.id}/leave-one-out`, { k, limit: CONFUSIONS }, signal);
 
 /**
  * The classes of all images into `map.predicted`: from the newest classification that fits the model, the labels and `k`, or from a

@@ -21,6 +21,7 @@ const REFUSED = {
   truncated: "The file is cut off: a part of the picture is missing.",
   damaged: "The file is damaged.",
   too_many_pixels: "The picture is too large.",
+  too_much_work: "It would take too long to open this picture.",
   too_large: "The file is too large.",
   duplicate: "The same picture is in it already.",
   repeated_path: "Another picture has this name.",
@@ -38,7 +39,7 @@ const REFUSED = {
 
 /**
  * Why a file was refused; what has no words here is said as the service says it.
- * @param {Schemas["RejectionBody"]} file
+ * @param {{ code: string, reason: string }} file
  */
 export const whyRefused = ({ code, reason }) => REFUSED[code] ?? `${sentence(reason)}.`;
 

@@ -123,7 +123,8 @@ function judged({ evaluation }) {
   if (!evaluation || !rows.length) return [];
   /** @param {string[]} texts */
   const row = ([name, ...cells]) => h("tr", {}, h("th", { scope: "row" }, name), cells.map((cell) => h("td", { class: "figure" }, cell)));
-  const of = evaluation.held_out ? "held-out images" : "images of the dataset, each left out of its own vote";
+  const of = evaluation.unseen_classes ? "held-out images of classes that it was not trained on, each left out of its own vote"
+    : evaluation.held_out ? "held-out images" : "images of the dataset, each left out of its own vote";
   const few = /** @type {any} */ (evaluation).trained?.few_label?.length ? " With few labels: the mean of 20 draws, and between what 95 % of them lie." : "";
   return [table("How well it did", heads, rows.map(row)),
     h("p", {}, h("small", {}, `On ${number(Number(evaluation.queries))} ${of}; kNN: a vote of ${evaluation.k}.${few}`))];

@@ -13,6 +13,7 @@ import { ask, judge, predict, votingForm } from "../parts/votes.js";
 import { Wall } from "../graphics/wall.js";
 
 const ORDERS = [["id", "as uploaded"], ["sure", "surest class first"], ["unsure", "least sure class first"], ["class", "by class"]];
+const [MATRIX, LARGEST] = [20, 100];  // classes of a matrix, and confusions told of more
 
 /** @type {(id: string | null, query: URLSearchParams, signal: AbortSignal) => Promise<Node[]>} */
 export const show = (id, query, signal) =>
@@ -194,8 +195,17 @@ class Labelling {
   }
 }
 
-/** @param {LeaveOneOut} one Its accuracy and its confusion matrix. */
-function matrix({ accuracy, judged, k, classes, confusion }) {
+/** @param {LeaveOneOut} one Its accuracy, and its confusion matrix or, of many classes, the largest confusions. */
+function matrix(one) {
+  const shown = one.class_count <= MATRIX ? square(one) : largest(one);
+  return [h("h2", {}, "How well the labels predict each other"),
+    h("p", {}, h("strong", { id: "accuracy" }, percent(one.accuracy)), ` of ${number(one.judged)} labelled images get their own label from the votes of the ${number(one.k)} nearest others.`),
+    h("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": "Confusion matrix" }, shown)];
+}
+
+/** @param {LeaveOneOut} one A cell for each class given and voted. */
+function square({ classes, confusions }) {
+  const wrong = new Map(confusions.map(({ label, voted, count }) => [JSON.stringify([label, voted]), count]));
   /** @type {(count: number, total: number, right: boolean) => HTMLElement} */
   const cell = (count, total, right) => {
     const share = total ? count / total : 0;
@@ -204,14 +214,19 @@ function matrix({ accuracy, judged, k, classes, confusion }) {
     td.style.background = tint;
     return td;
   };
-  /** @param {number[]} row */
-  const total = (row) => row.reduce((sum, count) => sum + count, 0);
-  return [h("h2", {}, "How well the labels predict each other"),
-    h("p", {}, h("strong", { id: "accuracy" }, percent(accuracy)), ` of ${number(judged)} labelled images get their own label from the votes of the ${number(k)} nearest others.`),
-    h("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": "Confusion matrix" },
-      h("table", { class: "confusion" },
-        h("caption", {}, "Rows: the label given. Columns: the label voted."),
-        h("thead", {}, h("tr", {}, h("td", {}), classes.map((name) => h("th", { scope: "col" }, name)))),
-        h("tbody", {}, confusion.map((row, at) => h("tr", {}, h("th", { scope: "row" }, classes[at]),
-          row.map((count, column) => cell(count, total(row), at === column)))))))];
+  return h("table", { class: "confusion" },
+    h("caption", {}, "Rows: the label given. Columns: the label voted."),
+    h("thead", {}, h("tr", {}, h("td", {}), classes.map(({ label }) => h("th", { scope: "col" }, label)))),
+    h("tbody", {}, classes.map(({ label, judged, right }) => h("tr", {}, h("th", { scope: "row" }, label),
+      classes.map(({ label: voted }) => cell(label === voted ? right : wrong.get(JSON.stringify([label, voted])) ?? 0, judged, label === voted))))));
+}
+
+/** @param {LeaveOneOut} one The pairs of classes that are taken for each other most. */
+function largest({ confusions, confusion_count, class_count }) {
+  const shown = confusions.slice(0, LARGEST);
+  const rest = confusion_count - shown.length;
+  return h("table", { class: "confusion" },
+    h("caption", {}, `The largest confusions of ${number(class_count)} classes` + (rest ? `; ${number(rest)} more are smaller or as large.` : ".")),
+    h("thead", {}, h("tr", {}, h("th", { scope: "col" }, "Label given"), h("th", { scope: "col" }, "Label voted"), h("th", { scope: "col" }, "Images"))),
+    h("tbody", {}, shown.map(({ label, voted, count }) => h("tr", {}, h("th", { scope: "row" }, label), h("td", {}, voted), h("td", {}, number(count))))));
 }

@@ -8,9 +8,11 @@ export const PRESETS = [
     + "the one above."],
   ["paper", "Paper", "Hours, with a GPU: as published, ResNet-18, five rounds of 200 epochs, from nothing."],
   ["released", "Released", "Hours, with a GPU: as the authors' code is; the learning rate falls later and nothing is mirrored."],
+  ["large", "Large", "Days, with GPUs: hundreds of thousands of photographs or more, at 224 pixels, from nothing."],
+  ["fine-grained", "Fine-grained", "Hours, with a GPU: as published, at 224 pixels, for kinds that differ in small parts."],
 ];
 export const FROM_NOTHING = ["bigan", "splitbrain", "random"];  // methods that start from random weights
-export const PUBLISHED = ["paper", "released"];
+export const PUBLISHED = ["paper", "released", "large", "fine-grained"];
 
 /**
  * What a choice is called; one without a name here is shown by its code.

@@ -308,7 +308,7 @@ def test_version_help_and_choices(tmp_path: Path) -> None:
     for arguments, choices in (
         (["jobs", "list", "--kind", "x"], "'ingest', 'train', 'embed', 'classify', 'compact', 'attention'"),
         (["jobs", "list", "--status", "x"], "'queued', 'running', 'succeeded', 'failed', 'cancelled'"),
-        (["train", str(tmp_path), "--preset", "x"], "'paper', 'released', 'quick', 'best'"),
+        (["train", str(tmp_path), "--preset", "x"], "'paper', 'released', 'quick', 'best', 'large', 'fine-grained'"),
     ):
         said = run(arguments)
         assert said.code == 2 and choices in said.err.replace("\n", " "), said.err

@@ -19,7 +19,7 @@ def make_embedded(db: Database, settings: Settings) -> list[int]:
     """Images of a dataset ``ds_1`` whose current model ``mdl_1`` has all but the last five in its files."""
     vectors = np.random.default_rng(0).normal(size=(COUNT + 5, DIM)).astype(np.float32)
     _, made = make_model(db, settings, vectors / np.linalg.norm(vectors, axis=1, keepdims=True))
-    (settings.root / "s").write_bytes(b"")
+    (settings.layout.datasets / "s").write_bytes(b"")
     with db.write() as session:
         session.execute(update(Dataset).values(model_id="mdl_1"))
     trained = protocol.claim(db, Queue.TRAINING, "w")

@@ -264,7 +264,7 @@ def make_model(db: Database, settings: Settings, vectors: np.ndarray) -> tuple[O
         row = {
             "dataset_id": "ds_1",
             "job_id": job,
-            "shard": "s",
+            "shard": "datasets/s",
             "offset": 0,
             "length": 1,
             "media_type": "image/png",

@@ -1,17 +1,23 @@
 """Labels given after the upload, on SQLite and PostgreSQL."""
 
+import io
+import tempfile
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
+from typing import BinaryIO
 
 import pytest
 from sqlalchemy import select
 
 from core.collections import deletions, labels
+from core.collections.labels import LabelCounts
 from core.errors import BadLabels, DatasetNotFound
 from core.settings import Settings
 from core.store.db import Database
 from core.store.tables import Dataset, Image, Label
+from core.untrusted.label_requests import RequestedLabels, take_csv, take_json
 from tests.conftest import image_bytes, write_zip
 from tests.service.serving import ready_dataset
 
@@ -23,6 +29,25 @@ def dataset(db: Database, settings: Settings, tmp_path: Path) -> str:
     return ready_dataset(db, settings, write_zip(tmp_path / "pictures.zip", files).read_bytes())
 
 
+Asked = Mapping[str | int, str | None]
+
+
+def set_labels(db: Database, dataset: str, asked: Asked | bytes) -> LabelCounts:
+    with tempfile.TemporaryDirectory() as folder, RequestedLabels(Path(folder)) as requested:
+        if isinstance(asked, bytes):
+            take_csv(requested, io.BytesIO(asked))
+        else:
+            for key, label in asked.items():
+                requested.ask(key, label)
+        return labels.set_labels(db, dataset, requested)
+
+
+def parsed(take: Callable[[RequestedLabels, BinaryIO], None], data: bytes) -> Asked:
+    with tempfile.TemporaryDirectory() as folder, RequestedLabels(Path(folder)) as requested:
+        take(requested, io.BytesIO(data))
+        return {key: label for batch in requested.asked(2) for key, (label, _) in batch.items()}
+
+
 def stored(db: Database, dataset: str) -> dict[str, str]:
     with db.read() as session:
         found = select(Image.path, Label.label).join(Label, Label.image_id == Image.id).where(Image.dataset_id == dataset)
@@ -30,13 +55,13 @@ def stored(db: Database, dataset: str) -> dict[str, str]:
 
 
 def test_labels_are_set_changed_and_removed_and_the_others_stay(db: Database, dataset: str) -> None:
-    counts = labels.set_labels(db, dataset, {f"{i}.png": "even" if i % 2 == 0 else "odd" for i in range(1199)})
+    counts = set_labels(db, dataset, {f"{i}.png": "even" if i % 2 == 0 else "odd" for i in range(1199)})
     assert (counts.set, counts.removed, counts.ignored) == (1199, 0, 0)
     with db.read() as session:
         before = session.get_one(Dataset, dataset)
         first = session.scalars(select(Image.id).where(Image.path == "0.png")).one()
     assert before.classes == 2
-    counts = labels.set_labels(db, dataset, {first: "zero", "1.png": None, "again.png": "zero"})
+    counts = set_labels(db, dataset, {first: "zero", "1.png": None, "again.png": "zero"})
     assert (counts.set, counts.removed, counts.ignored) == (1, 1, 1)
     after = stored(db, dataset)
     assert (after["0.png"], "1.png" in after, after["2.png"], len(after)) == ("zero", False, "even", 1198)
@@ -48,15 +73,15 @@ def test_labels_are_set_changed_and_removed_and_the_others_stay(db: Database, da
 
 def test_an_unknown_name_changes_nothing(db: Database, dataset: str) -> None:
     with pytest.raises(BadLabels, match=r"2 of 3 are not in .*, so nothing was changed: no.png, 987654321"):
-        labels.set_labels(db, dataset, {"0.png": "a", "no.png": "b", 987654321: "c"})
+        set_labels(db, dataset, {"0.png": "a", "no.png": "b", 987654321: "c"})
     assert stored(db, dataset) == {}
     with pytest.raises(DatasetNotFound):
-        labels.set_labels(db, "ds_none", {"0.png": "a"})
+        set_labels(db, "ds_none", {"0.png": "a"})
 
 
 def test_an_unknown_name_of_a_table_is_named_with_its_row(db: Database, dataset: str) -> None:
     with pytest.raises(BadLabels, match=r"1 of 2 are not in .*: no.png \(row 3, column path\)"):
-        labels.set_labels(db, dataset, labels.parse_csv(b"path,label\n0.png,a\nno.png,b\n"))
+        set_labels(db, dataset, b"path,label\n0.png,a\nno.png,b\n")
     assert stored(db, dataset) == {}
 
 
@@ -64,9 +89,9 @@ def test_a_path_and_an_id_of_one_image_must_agree(db: Database, dataset: str) ->
     with db.read() as session:
         first = session.scalars(select(Image.id).where(Image.path == "0.png")).one()
     with pytest.raises(BadLabels, match=r"two labels, so nothing was changed"):
-        labels.set_labels(db, dataset, {"0.png": "a", "1.png": "b", first: "c"})
+        set_labels(db, dataset, {"0.png": "a", "1.png": "b", first: "c"})
     assert stored(db, dataset) == {}
-    assert labels.set_labels(db, dataset, {"0.png": "a", first: "a"}).set == 1
+    assert set_labels(db, dataset, {"0.png": "a", first: "a"}).set == 1
 
 
 def test_readers_are_told_twice_however_many_images_have_labels(db: Database, dataset: str) -> None:
@@ -75,7 +100,7 @@ def test_readers_are_told_twice_however_many_images_have_labels(db: Database, da
             return session.get_one(Dataset, dataset).generation
 
     before = generation()
-    labels.set_labels(db, dataset, {f"{i}.png": "a" for i in range(1199)})
+    set_labels(db, dataset, {f"{i}.png": "a" for i in range(1199)})
     assert generation() == before + 2
 
 
@@ -86,14 +111,14 @@ def test_labels_given_at_once_while_images_are_deleted(db: Database, settings: S
     gone = [f"{i}.png" for i in range(0, 1199, 7)]
 
     def label(number: int) -> None:
-        labels.set_labels(db, dataset, {ids[f"{i}.png"]: f"writer {number}" for i in range(1199) if i % 7})
+        set_labels(db, dataset, {ids[f"{i}.png"]: f"writer {number}" for i in range(1199) if i % 7})
 
     def delete(path: str) -> None:
         deletions.delete_images(db, dataset, [ids[path]])
 
     def label_what_goes(number: int) -> None:
         with suppress(BadLabels):  # it was gone before the look-up
-            labels.set_labels(db, dataset, {ids[gone[number]]: "gone"})
+            set_labels(db, dataset, {ids[gone[number]]: "gone"})
 
     with ThreadPoolExecutor(8) as pool:
         tasks = [pool.submit(label, number) for number in range(4)]
@@ -123,12 +148,12 @@ def test_labels_given_at_once_while_images_are_deleted(db: Database, settings: S
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16-le", "utf-16-be"])
 def test_csv(text: str, expected: dict[str | int, str | None], encoding: str) -> None:
     mark = "\ufeff" if encoding.startswith("utf-16") else ""
-    assert labels.parse_csv((mark + text.removeprefix("\ufeff")).encode(encoding)) == expected
+    assert parsed(take_csv, (mark + text.removeprefix("\ufeff")).encode(encoding)) == expected
 
 
 def test_json() -> None:
-    assert labels.parse_json(b'{"a.png": "cat", "b.png": null}') == {"a.png": "cat", "b.png": None}
-    assert labels.parse_json(b'[{"path": "a.png", "label": "cat"}, {"image_id": 7, "label": ""}]') == {"a.png": "cat", 7: None}
+    assert parsed(take_json, b'{"a.png": "cat", "b.png": null}') == {"a.png": "cat", "b.png": None}
+    assert parsed(take_json, b'[{"path": "a.png", "label": "cat"}, {"image_id": 7, "label": ""}]') == {"a.png": "cat", 7: None}
 
 
 @pytest.mark.parametrize(
@@ -172,7 +197,7 @@ def test_json() -> None:
 )
 def test_a_bad_table_is_named_by_row_and_column(data: bytes, message: str) -> None:
     with pytest.raises(BadLabels, match=message):
-        labels.parse_csv(data)
+        parsed(take_csv, data)
 
 
 @pytest.mark.parametrize(
@@ -202,4 +227,4 @@ def test_a_bad_table_is_named_by_row_and_column(data: bytes, message: str) -> No
 )
 def test_bad_json_is_named_by_its_entry(data: bytes, message: str) -> None:
     with pytest.raises(BadLabels, match=message):
-        labels.parse_json(data)
+        parsed(take_json, data)

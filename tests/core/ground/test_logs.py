@@ -1,11 +1,16 @@
 """Log lines: what they are about, in both formats, and that no secret is in them."""
 
+import base64
 import json
+import random
+import re
 import subprocess
 import sys
+import time
 from contextvars import copy_context
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from urllib.parse import unquote
 
 import pytest
 
@@ -80,10 +85,87 @@ KEY = "ah_7db99b01d09b_r4hWUl3DKIL6Ntks5d5IHvExgJ8HYry91i3V8hIbA0A"
         ("connect(host=h password=hunter2 user=me)", "connect(host=h password=*** user=me)"),
         ("http://127.0.0.1:8000/docs and me@example.org", "http://127.0.0.1:8000/docs and me@example.org"),
         ("the password of nobody", "the password of nobody"),
+        ("a@b redis://:one@h and http://u:two@three@h", "a@b redis://:***@h and http://u:***@h"),
+        ("{'cookie': 'anchorhood=abc'}", "{'cookie': '***'}"),
+        ("Failed\nDETAIL:  Failing row contains (7, shoe).\nat", "Failed\nDETAIL:  ***\nat"),
+        ("str [type=x, input_value='shoe', input_type=str]", "str [type=x, input_value=***, input_type=str]"),
     ],
 )
 def test_no_secret_is_written(text: str, shown: str) -> None:
     assert logs.redacted(text) == shown
+
+
+def spelled(text: str, rng: random.Random) -> str:
+    """As a client, a proxy, JSON or ``repr`` may write it: characters raw, quoted for a URL once or more often, or escaped."""
+    share = rng.choice((0.0, 0.1, 0.5, 1.0))
+    change = rng.choice((str, str.upper, str.lower, str.swapcase))
+    quoted = rng.choice(("%", "%25", "%2525", "\\u00", "\\\\u00", "\\x"))
+    case = rng.choice((str.upper, str.lower))
+    escape = [f"{quoted}{case(f'{ord(char):02x}')}" if rng.random() < share else char for char in change(text)]
+    return "".join(escape)
+
+
+def plain(text: str) -> str:
+    """What a reader can make of a line."""
+    for _ in range(4):
+        text = re.sub(r"\\+(?:u00|x)([0-9a-fA-F]{2})", lambda match: chr(int(match[1], 16)), unquote(text))
+    return text.lower()
+
+
+PLACES = (
+    "{}",
+    "Authorization: Bearer {}",
+    "authorization=bearer {},",
+    "GET /datasets?name={}&after=3 HTTP/1.1",
+    'body {{"key":"{}"}}',
+    "ValueError: b'{}' is no key",
+    "x{}",
+    "%{}",
+    "cookie: anchorhood_key={}; other=1",
+    "ah_{}",
+)
+
+
+@pytest.mark.parametrize("seed", range(300))
+def test_a_key_in_any_spelling_is_not_written(seed: int) -> None:
+    rng = random.Random(seed)
+    key = f"ah_{rng.randbytes(6).hex()}_{base64.urlsafe_b64encode(rng.randbytes(32)).decode().rstrip('=')}"
+    secret = key[16:].lower()
+    before, after = ("".join(rng.choices("ah_%25\\u005f xyz@:/?", k=rng.randrange(30))) for _ in range(2))
+    text = logs.redacted(f"{before} {rng.choice(PLACES).format(spelled(key, rng))} {after}")
+    assert not [start for start in range(36) if secret[start : start + 8] in plain(text)], text
+
+
+def test_a_long_line_keeps_its_ends_and_no_part_of_a_key() -> None:
+    for length in (0, 8000, 8180, 8190, 16_000, 100_000):
+        text = logs.redacted(f"begin {'x' * length} {KEY}{'x' * 16_000} {KEY}\nValueError: the end")
+        assert text.startswith("begin") and text.endswith("the end") and len(text) < 20_000
+        assert KEY[20:30] not in text
+    cut_within = logs.redacted("x" * 100_000 + KEY + "y" * 8_150)  # the second half begins in the middle of the key
+    assert KEY[-8:] not in cut_within
+
+
+@pytest.mark.parametrize(
+    "piece",
+    ["://a:", "a:", "@", "://", "ah_", "%25", "ah%5f0", "authorization ", "bearer ", "\\", "DETAIL:", " \n", "input_value="],
+)
+def test_redaction_takes_linear_time(piece: str) -> None:
+    """Quadratic time would be minutes; the bound is there to be far away."""
+    text = piece * (2_000_000 // len(piece))
+    began = time.process_time()
+    for pattern, replacement in logs._SECRETS:
+        pattern.sub(replacement, text)
+    logs._without_password(text)
+    logs._without_password(text + "@")
+    logs.redacted(text)
+    assert time.process_time() - began < 20
+
+
+def test_no_query_is_in_the_lines_on_requests() -> None:
+    last = (
+        "logging.getLogger('uvicorn.access').info('%s - \"%s %s HTTP/%s\" %d', '1.2.3.4:5', 'GET', '/a?label=shoe', '1.1', 200)"
+    )
+    assert '1.2.3.4:5 - "GET /a HTTP/1.1" 200' in written("text", last)[-1]
 
 
 def test_a_job_remembers_the_request_that_made_it_and_hands_it_on(db: Database) -> None:
@@ -101,3 +183,10 @@ def test_a_job_remembers_the_request_that_made_it_and_hands_it_on(db: Database) 
         assert lifecycle.create(session, JobKind.COMPACT, "ds_1").request_id == "r-9"
     with db.write() as session:
         assert lifecycle.create(session, JobKind.COMPACT, "ds_1").request_id is None
+
+
+def test_passwords_in_urls_are_masked_in_linear_time() -> None:
+    text = "postgresql://me:a:b@host/x?y=redis://:secret@other and http://host:80/path a@b ://u:@h"
+    assert logs.redacted(text) == "postgresql://me:***@other and http://host:80/path a@b ://u:@h"
+    for hostile in ("://a:", "://", "://a:@", "@", "a"):
+        assert logs.redacted(hostile * 100_000)  # a quadratic time would be hours

@@ -24,7 +24,8 @@ def test_cancel_while_queued_is_immediate(db: Database) -> None:
     make_dataset(db)
     job = make_job(db)
     with db.write() as session:
-        assert lifecycle.request_cancel(session, job).status == JobStatus.CANCELLED
+        assert [lifecycle.request_cancel(session, job)[1] for _ in range(2)] == [True, False]
+    assert status_of(db, job) == JobStatus.CANCELLED
     assert protocol.claim(db, Queue.TRAINING, "w") is None
 
 
@@ -34,7 +35,8 @@ def test_cancel_while_running_reaches_the_owner_and_beats_success(db: Database) 
     owner = claimed(db)
     assert not protocol.send_heartbeat(db, owner)
     with db.write() as session:
-        assert lifecycle.request_cancel(session, job).status == JobStatus.RUNNING
+        assert [lifecycle.request_cancel(session, job)[1] for _ in range(2)] == [True, False]
+    assert status_of(db, job) == JobStatus.RUNNING
     assert protocol.send_heartbeat(db, owner)
     with pytest.raises(StaleAttempt), db.write() as session:
         protocol.finish(session, owner, JobStatus.SUCCEEDED)

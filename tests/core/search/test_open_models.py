@@ -11,7 +11,8 @@ import pytest
 from core.files import manifest, texts
 from core.ground.folders import ModelFile
 from core.search import index
-from core.search.open_models import EXACT_ROWS, OpenModel, Recent
+from core.search.open_models import EXACT_ROWS, OpenModel
+from core.search.recent import Recent
 
 COUNT, CLUSTERS = 24_000, 12
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from core.search.ranking import compare
-from core.search.votes import KS, abstention, leave_one_out, predict, vote
+from core.search.votes import KS, Judged, abstention, leave_one_out, predict, vote
 
 
 def unit(count: int, seed: int) -> np.ndarray:
@@ -30,7 +30,7 @@ def test_unlabelled_images_are_voted_on_by_k_and_labelled_ones_by_the_others(k: 
 def test_equal_vectors_vote_on_each_other() -> None:
     voters = np.repeat(unit(2, 2), 3, axis=0)
     judged = leave_one_out(voters, np.array([0, 0, 0, 1, 1, 1]), ["a", "b"], 2, 0.1)
-    assert (judged.accuracy, judged.confusion.tolist()) == (1.0, [[3, 0], [0, 3]])
+    assert (judged.accuracy, judged.classes, judged.confusions) == (1.0, [Judged("a", 3, 3), Judged("b", 3, 3)], [])
 
 
 def with_equal_ones(count: int) -> np.ndarray:
@@ -68,7 +68,7 @@ def test_the_most_accurate_number_of_voters_is_chosen() -> None:
         assert leave_one_out(voters, classes, ["a", "b", "c"], k, 0.1).accuracy == accuracy
     assert judged.k == max(k for k in judged.by_k if judged.by_k[k] == max(judged.by_k.values()))
     assert (judged.accuracy, judged.judged, judged.abstained) == (max(judged.by_k.values()), 120, None)
-    assert np.trace(judged.confusion) == round(120 * max(judged.by_k.values()))
+    assert sum(one.right for one in judged.classes) == round(120 * max(judged.by_k.values()))
 
 
 @pytest.mark.parametrize(
@@ -91,4 +91,20 @@ def test_votes_abstain_before_there_is_evidence(labels: str, min_labels: int, re
     judged = leave_one_out(unit(len(labels), 4), classes, names, None, 0.1, min_labels)
     assert judged.abstained == reason
     assert (judged.k is None, judged.accuracy is None, judged.by_k == {}) == (reason is not None,) * 3
-    assert judged.confusion.shape == (len(names), len(names))
+    assert judged.judged == sum(one.judged for one in judged.classes) == (0 if reason else len(labels))
+
+
+def test_confusions_of_many_classes_come_with_the_largest_first() -> None:
+    """1,200 classes of three images; those of the first 40 are taken for the class after them, of every fifth twice."""
+    names = [f"class {number:04}" for number in range(1200)]
+    classes = np.repeat(np.arange(1200), 3)
+    places = classes.copy()
+    for number in range(0, 40, 2):
+        places[3 * number : 3 * number + (2 if number % 5 == 0 else 1)] = number + 1
+    voters = unit(1200, 64)[places] + 1e-3 * unit(3600, 64)
+    voters /= np.linalg.norm(voters, axis=1, keepdims=True)
+    judged = leave_one_out(voters.astype(np.float32), classes, names, 1, 0.1)
+    wrong = sum(one.count for one in judged.confusions)
+    assert len(judged.confusions) < 100 and wrong == sum(one.judged - one.right for one in judged.classes) > 0
+    assert [one.count for one in judged.confusions] == sorted((one.count for one in judged.confusions), reverse=True)
+    assert judged.accuracy == 1 - wrong / judged.judged

@@ -1,5 +1,7 @@
 """Migrations on a database that is in use: rows in every table at every revision, up and down again."""
 
+import subprocess
+import sys
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
@@ -223,3 +225,15 @@ def test_images_from_before_name_the_upload_that_added_them(db: Database, config
         assert not columns["job_id"]["nullable"]
         command.downgrade(config, "0011")
     command.upgrade(config, "head")
+
+
+@pytest.mark.slow
+def test_of_several_at_once_one_works_and_the_others_wait(db: Database, config: Config) -> None:
+    command.downgrade(config, "base")
+    with db.write() as session:
+        session.execute(text(f"DROP TABLE {VERSIONS}"))
+    url = db.url.render_as_string(hide_password=False)
+    migrating = [sys.executable, "-c", f"from core.store import migrate; migrate.upgrade({url!r})"]
+    running = [subprocess.Popen(migrating, stderr=subprocess.PIPE, text=True) for _ in range(4)]
+    assert [(process.communicate()[1], process.returncode) for process in running] == [("", 0)] * 4
+    command.check(config)

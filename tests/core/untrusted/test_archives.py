@@ -3,9 +3,14 @@
 import gzip
 import io
 import os
+import stat
 import struct
+import subprocess
+import sys
 import tarfile
 import zipfile
+from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -115,6 +120,109 @@ def test_a_tar_that_is_cut_off_in_the_middle(tmp_path: Path) -> None:
     whole = gzip.compress(tarred(("a.bmp", 600_000), packed=False), mtime=0)
     with pytest.raises(BadArchive, match=r"tar\.gz archive is damaged"):
         read(tmp_path, whole[: len(whole) // 2])
+
+
+def of_folders(count: int) -> bytes:
+    with zipfile.ZipFile(file := io.BytesIO(), "w") as archive:
+        for number in range(count):
+            archive.writestr(zipfile.ZipInfo(f"{number:06}/"), b"")
+    return file.getvalue()
+
+
+def of_long_names(count: int) -> bytes:
+    with zipfile.ZipFile(file := io.BytesIO(), "w") as archive:
+        for number in range(count):
+            archive.writestr(zipfile.ZipInfo(f"{number:06}" + "é" * 30_000), b"")
+    return file.getvalue()
+
+
+def of_deep_names(count: int) -> bytes:
+    with tarfile.open(fileobj=(file := io.BytesIO()), mode="w:gz", format=tarfile.GNU_FORMAT, compresslevel=1) as archive:
+        for number in range(count):
+            archive.addfile(tarfile.TarInfo("/".join([f"{number:06}{'d' * 24}", *["d" * 30] * 30, "f"])))
+    return file.getvalue()
+
+
+def of_endless_names(count: int) -> bytes:
+    with tarfile.open(fileobj=(file := io.BytesIO()), mode="w:gz", format=tarfile.PAX_FORMAT, compresslevel=1) as archive:
+        for number in range(count):
+            archive.addfile(tarfile.TarInfo(f"{number:06}/" + "d" * 30_000))
+    return file.getvalue()
+
+
+_READING = r"""
+import re, sys
+from collections import Counter
+from pathlib import Path
+from core.untrusted import archives
+from core.untrusted.entries import Limits
+counts = Counter(entry.code for entry in archives.entries(Path(sys.argv[1]), Limits(5_000_000, 1 << 20, 1 << 38, 10**6)))
+peak = re.search(r"VmHWM:\s+(\d+)", Path("/proc/self/status").read_text())  # rusage counts the parent, too
+print(dict(counts), int(peak[1]) // 1024, sep="|")
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("made", "count", "found"),
+    [
+        (of_folders, 120_000, {"empty_folder": 10_000}),
+        (of_long_names, 1000, {"unsafe_path": 1000}),
+        (of_deep_names, 6000, {"": 6000}),
+        (of_endless_names, 3000, {"unsafe_path": 3000}),
+    ],
+)
+def test_memory_does_not_grow_with_entries_and_names(
+    tmp_path: Path, made: Callable[[int], bytes], count: int, found: dict[str, int]
+) -> None:
+    """The process itself takes about 20 MiB."""
+    (tmp_path / "archive").write_bytes(made(count))
+    said = subprocess.run([sys.executable, "-c", _READING, tmp_path / "archive"], capture_output=True, text=True, check=True)
+    counts, mib = said.stdout.split("|")
+    assert counts == str(found)
+    assert int(mib) < 60
+
+
+def test_folders_without_files_are_told_in_any_order(tmp_path: Path) -> None:
+    names = ["a/1.bmp", "a/", "b/", "b/c/", "d/e/", "d/", "d/e/2.bmp", "f/", "g/h/", "g/"]
+    empty = {"b/c/", "f/", "g/h/"}
+    with zipfile.ZipFile(zipped_file := io.BytesIO(), "w") as archive:
+        for name in names:
+            archive.writestr(name, b"")
+    with tarfile.open(fileobj=(tarred_file := io.BytesIO()), mode="w") as archive:
+        for name in names:
+            info = tarfile.TarInfo(name.rstrip("/"))
+            info.type = tarfile.DIRTYPE if name.endswith("/") else tarfile.REGTYPE
+            archive.addfile(info)
+    for data in (zipped_file.getvalue(), tarred_file.getvalue()):
+        found = read(tmp_path, data)
+        assert {path.rstrip("/") for path, entry in found.items() if entry.code} == {name.rstrip("/") for name in empty}
+        assert Counter(entry.code for entry in found.values()) == {"": 2, "empty_folder": 3}
+
+
+def test_a_zip_of_every_form_is_read(tmp_path: Path) -> None:
+    """Zip64, bytes before the zip, a comment after it, folders of other systems, links and passwords."""
+    with zipfile.ZipFile(file := io.BytesIO(), "w") as archive:
+        with archive.open("wide.bmp", "w", force_zip64=True) as entry:
+            entry.write(b"wide")
+        archive.writestr("back\\slash.bmp", b"back")
+        link = zipfile.ZipInfo("link.bmp")
+        link.external_attr = (stat.S_IFLNK | 0o777) << 16
+        archive.writestr(link, "/etc/passwd")
+        archive.writestr("x" * 2000, b"")
+        archive.comment = b"words"
+    found = {path: (entry.data, entry.code) for path, entry in read(tmp_path, b"PK\3\4 before" + file.getvalue()).items()}
+    expected = {"wide.bmp": (b"wide", ""), "back/slash.bmp": (b"back", ""), "link.bmp": (b"", "link")}
+    assert found == {**expected, "x" * 1024: (b"", "unsafe_path")}
+
+
+def test_global_headers_of_a_tar_are_bounded(tmp_path: Path) -> None:
+    with tarfile.open(fileobj=(file := io.BytesIO()), mode="w", format=tarfile.PAX_FORMAT) as archive:
+        for number in range(60):
+            archive.fileobj.write(tarfile.TarInfo.create_pax_global_header({f"key{number}": "x" * 30_000}))
+            archive.addfile(tarfile.TarInfo(f"{number}.bmp"))
+    with pytest.raises(BadArchive, match="characters of global headers"):
+        read(tmp_path, file.getvalue())
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 import io
 import os
+import random
 import signal
 import subprocess
 import sys
@@ -34,6 +35,17 @@ def slow() -> bytes:
     return file.getvalue()
 
 
+class _Watched(io.BytesIO):
+    """A file that knows the most that was read of it at once."""
+
+    most = 0
+
+    def read(self, size: int | None = -1) -> bytes:
+        data = super().read(size)
+        self.most = max(self.most, len(data))
+        return data
+
+
 @pytest.fixture
 def decoders(settings: Settings) -> Iterator[Decoders]:
     with Decoders(settings) as made:
@@ -62,10 +74,10 @@ def test_what_comes_back_is_what_decoding_here_gives(decoders: Decoders) -> None
     data = image_bytes(3, format="JPEG", size=(40, 30))
     assert decoders.check([data, GOOD, b"text", data[:-200]], BIG)[:2] == [Checked("JPEG", 40, 30), Checked("PNG", 16, 16)]
     assert codes(decoders.check([b"text", data[:-200]], BIG)) == ["not_an_image", "truncated"]
-    assert np.array_equal(decoders.pixels(data, 24, BIG), imaging.evaluation_array(imaging.decode(data), 24))
-    assert decoders.thumbnail(data, 16, BIG) == imaging.thumbnail(data, 16)
+    assert np.array_equal(decoders.pixels(io.BytesIO(data), 24, BIG), imaging.evaluation_array(imaging.decode(data), 24))
+    assert decoders.thumbnail(io.BytesIO(data), 16, BIG) == imaging.thumbnail(data, 16)
     with pytest.raises(BadImage, match="40 x 30 pixels") as caught:
-        decoders.pixels(data, 24, 100)
+        decoders.pixels(io.BytesIO(data), 24, 100)
     assert caught.value.code == "bad_image"
 
 
@@ -73,7 +85,7 @@ def test_a_slow_file_is_refused_and_those_beside_it_are_not(settings: Settings, 
     with Decoders(settings.model_copy(update={"decode_seconds": 0.05})) as decoders:
         assert codes(decoders.check([GOOD, slow, GOOD], BIG)) == ["PNG", "decoding_timeout", "PNG"]
         with pytest.raises(BadImage, match=r"more than 0\.05 s") as caught:
-            decoders.thumbnail(slow, 16, BIG)
+            decoders.thumbnail(io.BytesIO(slow), 16, BIG)
         assert caught.value.code == "decoding_timeout"
 
 
@@ -112,7 +124,7 @@ def test_a_crash_refuses_the_file_and_a_kill_from_outside_does_not(
 def test_many_threads_share_a_few_processes(decoders: Decoders) -> None:
     files = [image_bytes(seed) for seed in range(60)]
     with ThreadPoolExecutor(20) as pool:
-        found = list(pool.map(lambda file: decoders.pixels(file, 16, BIG), files))
+        found = list(pool.map(lambda file: decoders.pixels(io.BytesIO(file), 16, BIG), files))
     for file, pixels in zip(files, found, strict=True):
         assert np.array_equal(pixels, np.asarray(imaging.decode(file)))
     assert len(processes()) <= decoders.max_processes
@@ -154,3 +166,11 @@ def test_it_ends_with_its_parent(slow: bytes) -> None:
         (process,) = processes(parent.pid)
         parent.kill()
     wait_for(lambda: not Path(f"/proc/{process}").exists(), "its end", 30)
+
+
+def test_little_of_a_large_file_is_in_memory(decoders: Decoders) -> None:
+    noise = Image.frombytes("RGB", (1200, 1200), random.Random(0).randbytes(3 * 1200 * 1200))
+    noise.save(file := _Watched(), "PNG")
+    pixels = decoders.pixels(file, 32, BIG)
+    assert np.array_equal(pixels, imaging.evaluation_array(imaging.decode(file.getvalue()), 32))
+    assert 0 < file.most <= 1 << 20 < len(file.getvalue()) / 4

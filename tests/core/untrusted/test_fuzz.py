@@ -55,7 +55,8 @@ def test_mutated_images(settings: Settings, count: int) -> None:
         grown = memory(process) - before
     print(dict(codes), f"grown by {grown / 2**20:.1f} MiB")
     assert codes.total() == count
-    assert set(codes) == {"kept", "not_an_image", "too_many_pixels", "truncated", "damaged"}
+    # A few of many announce more work than they warrant.
+    assert set(codes) - {"too_much_work"} == {"kept", "not_an_image", "too_many_pixels", "truncated", "damaged"}
     assert grown < GROWTH
 
 

@@ -205,6 +205,7 @@ def test_doctor_names_what_is_wrong_and_what_to_do(shell: Shell, published: Publ
     alone.run("migrate")
     assert checked(alone.json("doctor"), "database")["state"] == "ok"
     assert checked(alone.json("doctor"), "pretrained")["found"].endswith("for init=imagenet")
+    assert "behind a filter of system calls" in checked(alone.json("doctor"), "decoders")["found"]
     alone.env["ANCHORHOOD_PORT"] = "none"
     assert "ANCHORHOOD_PORT" in alone.run_out("doctor")
 

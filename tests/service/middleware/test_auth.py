@@ -10,18 +10,17 @@ from urllib.parse import urlsplit
 
 import httpx
 import pytest
-from click.testing import CliRunner
 
-from anchorhood.commands.main import commands
 from core.errors import BadSettings
 from core.settings import Settings
 from core.store import keys, migrate
 from core.store.db import Database
-from core.store.keys import Scope
+from core.store.keys import Held, Scope
 from service.access import AccessRules
 from service.app import create_app
 from service.openapi import document
 from service.operations.supervisor import require_keys
+from tests.service.keys import bearer, command, make
 from tests.service.serving import pictures, serving
 
 SCOPES = list(Scope)
@@ -37,17 +36,6 @@ def needed() -> dict[tuple[str, str], Scope]:
     rules = AccessRules(create_app(Settings()).routes)
     declared = {operation: rules.of(*operation) for operation in operations()}
     return {operation: access.scope for operation, access in declared.items() if access and access.scope}
-
-
-def bearer(text: str) -> dict[str, str]:
-    return {"Authorization": f"Bearer {text}"}
-
-
-def make(db: Database, scope: Scope) -> str:
-    text = keys.generate()
-    with db.write() as session:
-        keys.add(session, f"for {scope}", scope, text)
-    return text
 
 
 @pytest.fixture
@@ -156,20 +144,6 @@ def test_only_a_hash_is_stored(db: Database, held: dict[Scope, str]) -> None:
         assert text.split("_", 2)[2] not in str(stored)
 
 
-def test_a_page_gets_a_cookie_for_its_key(client: httpx.Client, held: dict[Scope, str]) -> None:
-    assert client.get("/session").json() == {"required": True, "scope": None}
-    assert client.post("/session", json={"key": keys.generate()}).status_code == 401
-    answer = client.post("/session", json={"key": held[Scope.WRITE]})
-    assert answer.json() == {"required": True, "scope": "write"}
-    assert {"HttpOnly", "SameSite=strict"} <= set(answer.headers["set-cookie"].split("; "))
-    assert client.get("/datasets").status_code == 200  # the client keeps the cookie
-    assert client.get("/session").json()["scope"] == "write"
-    foreign = client.get("/datasets", headers={"Origin": "https://elsewhere.example"})
-    assert (foreign.status_code, foreign.json()["code"]) == (403, "foreign_origin")
-    assert client.delete("/session").status_code == 204
-    assert client.get("/datasets").status_code == 401
-
-
 def test_every_answer_has_security_headers_and_no_other_site_may_read(client: httpx.Client, held: dict[Scope, str]) -> None:
     for path in ("/datasets", "/healthz", "/nothing", "/docs"):
         answer = client.get(path, headers={**bearer(held[Scope.READ]), "Origin": "https://elsewhere.example"})
@@ -219,32 +193,26 @@ def test_without_a_database_what_needs_it_says_so(settings: Settings, tmp_path: 
 
 def test_the_command_line_makes_lists_and_revokes(settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ANCHORHOOD_DATA_DIR", str(settings.data_dir))
-    runner = CliRunner()
-
-    def run(*arguments: str) -> str:
-        result = runner.invoke(commands, arguments, catch_exceptions=False)
-        assert result.exit_code == 0, result.output
-        return result.output
-
-    text = run("keys", "create", "laptop", "--scope", "write").strip()
+    text = command("keys", "create", "laptop", "--scope", "write").strip()
     assert re.fullmatch(r"ah_[0-9a-f]{12}_[\w-]{43}", text)
     folder = tmp_path / "secrets"
-    run("secrets", str(folder))
+    command("secrets", str(folder))
     first = (folder / "admin-key").read_text()
-    run("secrets", str(folder))
+    command("secrets", str(folder))
     assert (folder / "admin-key").read_text() == first
-    assert (folder / "admin-key").stat().st_mode & 0o777 == 0o600
+    modes = {path.name: f"{path.stat().st_mode & 0o777:o}" for path in (folder, *folder.iterdir())}
+    assert modes == {"secrets": "710", "admin-key": "600", "database-password": "600", "broker-password": "640"}
     for _ in range(2):
-        run("keys", "create", "admin", "--scope", "admin", "--key-file", str(folder / "admin-key"))
-    listed = run("keys", "list")
+        command("keys", "create", "admin", "--scope", "admin", "--key-file", str(folder / "admin-key"))
+    listed = command("keys", "list")
     assert len(listed.splitlines()) == 2
     assert text not in listed and text.split("_")[1] in listed
-    run("keys", "revoke", text.split("_")[1])
-    assert "revoked" in run("keys", "list")
+    command("keys", "revoke", text.split("_")[1])
+    assert "revoked" in command("keys", "list")
     migrate.upgrade(settings.database)
     db = Database(settings.database)
     assert keys.verify(db, text) is None
-    assert keys.verify(db, first.strip()) == (first.split("_")[1], Scope.ADMIN)
+    assert keys.verify(db, first.strip()) == Held(first.split("_")[1], Scope.ADMIN, limited=False)
     db.dispose()
 
 

@@ -16,7 +16,7 @@ from core.store.db import Database
 from core.store.kinds import JobKind, JobStatus, Queue
 from core.store.tables import Job
 from tests.conftest import image_bytes
-from tests.core.jobs.reported import PROGRESS, epoch
+from tests.core.jobs.reported import PROGRESS, STARTED, epoch
 from tests.published import Published
 from tests.service.serving import copy, pictures, ready_dataset, serving
 
@@ -46,7 +46,7 @@ def test_a_well_formed_request_id_is_kept_and_another_one_replaced(client: httpx
     for given in ("a", "A-z.0_9", "x" * 64):
         assert client.get("/healthz", headers={"X-Request-ID": given}).headers["x-request-id"] == given
     made = set()
-    for given in ("", "x" * 65, "a b", "é".encode().decode("latin-1"), 'a"b', "{}"):
+    for given in ("ah_0123456789ab_" + "x" * 43, "x" * 65, "a b", "é".encode().decode("latin-1"), 'a"b', "{}"):
         answer = client.get("/healthz", headers={"X-Request-ID": given.encode("latin-1")})  # type: ignore[dict-item]
         made.add(answer.headers["x-request-id"])
     made.add(client.get("/healthz").headers["x-request-id"])
@@ -97,6 +97,8 @@ def test_jobs_queues_and_training_come_from_the_database(client: httpx.Client, s
     assert of(found, "anchorhood_queue_oldest_seconds", queue="training") > 365 * 24 * 3600
     owner = protocol.claim(db, Queue.TRAINING, "test")
     assert owner is not None
+    reporting.record_events(db, owner, [STARTED], PROGRESS)
+    assert not any(name == "anchorhood_training_loss" for name, _ in figures(client))  # no epoch has ended yet
     progress: JobProgress = {**PROGRESS, "loss": 6.5, "images_per_second": 321.0}
     reporting.record_events(db, owner, [epoch(0, 1, 6.5, 321.0)], progress)
     found = figures(client)

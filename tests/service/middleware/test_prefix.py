@@ -12,9 +12,10 @@ import pytest
 
 from core.errors import BadSettings
 from core.settings import Settings
-from core.store import keys
 from core.store.db import Database
 from core.store.keys import Scope
+from tests.service.answers import problem
+from tests.service.keys import bearer, make
 from tests.service.serving import pictures, serving
 
 BELOW = "/anchorhood"
@@ -72,14 +73,21 @@ def proxy(upstream: httpx.URL, *, tells: bool, takes_off: bool = True, own_host:
 
 
 @pytest.fixture
-def service(settings: Settings, db: Database) -> Iterator[httpx.Client]:
+def key(db: Database) -> dict[str, str]:
+    """As a header: without any key the requests of a proxy that says what it is are refused."""
+    return bearer(make(db, Scope.WRITE))
+
+
+@pytest.fixture
+def service(settings: Settings, db: Database, key: dict[str, str]) -> Iterator[httpx.Client]:
     with serving(settings, db) as client:
+        client.headers.update(key)
         yield client
 
 
-def used(url: str, located: bool) -> None:
+def used(url: str, key: dict[str, str], located: bool) -> None:
     """What a client does there: documents, an upload and where it is, a slash too many."""
-    with httpx.Client(timeout=60) as client:
+    with httpx.Client(timeout=60, headers=key) as client:
         page = client.get(url)
         assert page.headers["content-type"] == "text/html; charset=utf-8"
         assert client.get(f"{url}docs").status_code == client.get(f"{url}page/docs.js").status_code == 200
@@ -98,21 +106,21 @@ def used(url: str, located: bool) -> None:
                 assert client.get(place).json()["id"] == answer.json()["id"]
 
 
-def test_below_a_proxy_that_says_so(service: httpx.Client) -> None:
+def test_below_a_proxy_that_says_so(service: httpx.Client, key: dict[str, str]) -> None:
     with proxy(service.base_url, tells=True) as url:
-        used(url, located=True)
+        used(url, key, located=True)
 
 
-def test_below_a_proxy_that_says_nothing(service: httpx.Client) -> None:
+def test_below_a_proxy_that_says_nothing(service: httpx.Client, key: dict[str, str]) -> None:
     with proxy(service.base_url, tells=False) as url:
-        used(url, located=False)
+        used(url, key, located=False)
 
 
 @pytest.mark.parametrize("takes_off", [True, False])
-def test_below_the_path_of_the_settings(settings: Settings, db: Database, takes_off: bool) -> None:
+def test_below_the_path_of_the_settings(settings: Settings, db: Database, key: dict[str, str], takes_off: bool) -> None:
     with serving(settings.model_copy(update={"root_path": BELOW}), db) as service:
         with proxy(service.base_url, tells=False, takes_off=takes_off) as url:
-            used(url, located=True)
+            used(url, key, located=True)
             if not takes_off:
                 assert httpx.get(url.removesuffix("/"), follow_redirects=True).url == url
         assert service.get("/healthz").status_code == 200
@@ -126,9 +134,7 @@ def test_a_path_in_the_settings_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_the_cookie_is_for_the_path(service: httpx.Client, db: Database) -> None:
-    text = keys.generate()
-    with db.write() as session:
-        keys.add(session, "page", Scope.READ, text)
+    text = make(db, Scope.READ)
     with proxy(service.base_url, tells=True) as url, httpx.Client() as browser:
         answer = browser.post(f"{url}session", json={"key": text})
         assert f"Path={BELOW};" in answer.headers["set-cookie"]
@@ -167,17 +173,42 @@ def test_a_path_of_the_service_may_be_the_prefix(service: httpx.Client) -> None:
     assert service.get("/datasets/ds_1", headers=given).json()["code"] == "dataset_not_found"
 
 
-def test_the_pages_requests_pass_where_a_proxy_names_the_host_itself(service: httpx.Client) -> None:
+def test_the_pages_requests_pass_where_a_proxy_names_the_host_itself(service: httpx.Client, db: Database) -> None:
     """nginx sends ``Host: 127.0.0.1:8000`` unless told otherwise, and the page's ``Origin`` is another then."""
-    with proxy(service.base_url, tells=True, own_host=True) as url:
+    with proxy(service.base_url, tells=True, own_host=True) as url, httpx.Client(timeout=60) as browser:
         origin = url.removesuffix(f"{BELOW}/")
+        assert browser.post(f"{url}session", json={"key": make(db, Scope.WRITE)}).status_code == 200
         file = {"file": ("a.zip", pictures(2))}
-        assert httpx.post(f"{url}datasets", files=file, headers={"Origin": origin}).json()["code"] == "foreign_origin"
+        assert browser.post(f"{url}datasets", files=file, headers={"Origin": origin}).json()["code"] == "foreign_origin"
         for more in ({"Sec-Fetch-Site": "same-origin"}, {"X-Forwarded-Host": origin.removeprefix("http://")}):
-            answer = httpx.post(f"{url}datasets", files=file, headers={"Origin": origin, **more})
+            answer = browser.post(f"{url}datasets", files=file, headers={"Origin": origin, **more})
             assert answer.status_code == 202, more
         for site in ("cross-site", "same-site", "none", ""):
             foreign = {"Origin": "http://evil.example", "Sec-Fetch-Site": site}
-            assert httpx.post(f"{url}datasets", files=file, headers=foreign).json()["code"] == "foreign_origin"
-        outside = {"X-Forwarded-Host": "photos.example", "Origin": "http://photos.example"}
-        assert httpx.get(f"{url}datasets", headers=outside).json()["code"] == "foreign_host", "without keys this machine alone"
+            assert browser.post(f"{url}datasets", files=file, headers=foreign).json()["code"] == "foreign_origin"
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        "Forwarded",
+        "X-Forwarded-For",
+        "X-Forwarded-Proto",
+        "X-Forwarded-Host",
+        "X-Forwarded-Prefix",
+        "X-Real-IP",
+        "Via",
+        "x-forwarded",
+    ],
+)
+def test_without_keys_nothing_comes_through_a_proxy(settings: Settings, db: Database, header: str) -> None:
+    """One on this machine would make an administrator of everybody; trusted or not."""
+    with serving(settings.model_copy(update={"trusted_proxies": "127.0.0.1"}), db) as local:
+        for path in ("/datasets", "/", "/healthz"):
+            assert local.get(path).status_code == 200
+            detail = problem(local.get(path, headers={header: "for=127.0.0.1"}), 403, "forwarded")
+            assert header.lower() in detail and "anchorhood keys create" in detail
+        problem(local.delete("/datasets/ds_1", headers={header: "x"}), 403, "forwarded")
+    key = bearer(make(db, Scope.READ))
+    with serving(settings, db) as guarded:
+        assert guarded.get("/datasets", headers={**key, header: "for=127.0.0.1"}).status_code == 200

@@ -218,7 +218,8 @@ def test_a_body_that_stops_coming_is_given_up() -> None:
     async def send(message: Message) -> None:
         sent.append(message)
 
-    scope = {"type": "http", "method": "POST", "path": "/datasets", "raw_path": b"/datasets", "query_string": b"", "headers": []}
+    scope = {"type": "http", "method": "POST", "path": "/datasets", "raw_path": b"/datasets", "query_string": b""}
+    scope["headers"] = [(b"transfer-encoding", b"chunked")]
     with ThreadPoolExecutor(1) as thread:  # Playwright leaves a loop running in that of the tests
         thread.submit(asyncio.run, Limits(app, Settings(), idle_seconds=0.05)(scope, never, send)).result()
     assert sent[0]["status"] == 408

@@ -3,19 +3,24 @@
 import json
 import os
 import shutil
+import sqlite3
+from contextlib import closing
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
-from sqlalchemy import insert, select
+from sqlalchemy import delete, insert, select
 
 from anchorhood.commands.main import commands
 from core.collections import datasets, deletions, images
 from core.errors import BadRequest, BadSettings, DataDirInUse
+from core.files import manifest
 from core.files.layout import DataFolder
 from core.jobs import lifecycle, protocol
 from core.settings import Settings
-from core.store import keys, migrate
+from core.store import audit, keys, migrate, sessions
+from core.store.audit import Audit
 from core.store.columns import new_id
 from core.store.db import Database
 from core.store.keys import Scope
@@ -68,13 +73,31 @@ def test_rows_and_files_come_back(db: Database, ours: Settings, other: Settings,
     with again.read() as session:
         found = session.scalars(select(Image).where(Image.dataset_id == dataset)).all()
     for image in found:
-        assert images.read(again, other, image) == images.read(db, ours, image)
+        with images.open_file(again, other, image) as one, images.open_file(db, ours, image) as two:
+            assert one.read() == two.read()
     owner = protocol.claim(again, Queue.TASKS, "test")
     assert owner is not None and owner.kind is JobKind.INGEST
     with again.read() as session:
         job = lifecycle.get(session, owner.job_id)
     assert datasets.upload_path(other, job.params["upload"]).read_bytes() == pictures(25)
     again.dispose()
+
+
+def test_the_audit_trail_comes_back_beside_what_is_there(db: Database, ours: Settings, other: Settings, tmp_path: Path) -> None:
+    with db.write() as session:
+        for number in range(3):
+            audit.add(session, "delete_dataset", f"ds_{number}", address="somewhere")
+        session.flush()
+        session.execute(delete(Audit).where(Audit.object == "ds_2"))
+    backup(ours, tmp_path / "saved")
+    migrate.upgrade(other.database)
+    with Database(other.database) as again:
+        with again.write() as session:
+            audit.add(session, "keys create", "0123456789ab", address="here")
+        restore(other, tmp_path / "saved")
+        with again.read() as session:
+            lines = session.execute(select(Audit.id, Audit.object).order_by(Audit.id)).all()
+    assert list(map(tuple, lines)) == [(1, "ds_0"), (2, "ds_1"), (4, "0123456789ab")]
 
 
 def test_ids_are_not_given_again_after_a_restore(db: Database, ours: Settings, other: Settings, tmp_path: Path) -> None:
@@ -178,3 +201,70 @@ def test_a_dataset_that_is_deleted_meanwhile_is_not_missed(
     with saved.read() as session:
         assert session.scalars(select(Dataset.id)).all() == [kept]
     saved.dispose()
+
+
+@pytest.mark.parametrize(
+    ("change", "value"),
+    [
+        ("images SET shard", "../../secret"),
+        ("images SET shard", "/etc/passwd"),
+        ("images SET shard", "datasets/../../secret"),
+        ("images SET shard", "anchorhood.sqlite3"),
+        ("images SET shard", "datasets//secret"),
+        ("jobs SET params", '{"upload": "../../secret"}'),
+        ("jobs SET params", '{"upload": "..", "adds": true}'),
+        ("jobs SET continues", "../.."),
+        ("jobs SET seq = seq, id", "../../.."),
+        ("datasets SET id", ".."),
+    ],
+)
+def test_a_backup_names_nothing_outside_of_its_folder(
+    settings: Settings, other: Settings, tmp_path: Path, change: str, value: str
+) -> None:
+    migrate.upgrade(settings.database)
+    with Database(settings.database) as db:
+        fill(db, settings)
+    saved = tmp_path / "saved"
+    backup(settings, saved)
+    with closing(sqlite3.connect(DataFolder(saved).rows)) as connection:
+        table = change.partition(" ")[0]
+        connection.execute(f"UPDATE {change} = ? WHERE rowid = (SELECT max(rowid) FROM {table})", [value])
+        connection.commit()
+    with pytest.raises(BadRequest, match="outside of the data folder"):
+        restore(other, saved)
+    assert not any(other.layout.datasets.iterdir()), "refused before anything was written"
+
+
+def test_a_backup_has_no_links(settings: Settings, other: Settings, tmp_path: Path) -> None:
+    migrate.upgrade(settings.database)
+    with Database(settings.database) as db:
+        fill(db, settings)
+    saved = tmp_path / "saved"
+    backup(settings, saved)
+    (tmp_path / "secret").write_text("secret")
+    (saved / "uploads" / "up_1").symlink_to(tmp_path / "secret")
+    with pytest.raises(BadRequest, match="is a link"):
+        restore(other, saved)
+
+
+def test_sessions_do_not_come_back(db: Database, ours: Settings, other: Settings, tmp_path: Path) -> None:
+    """One that was ended after the backup must not go on by it; a key's own revocation is the operator's to repeat."""
+    fill(db, ours)
+    with db.read() as session:
+        (key,) = keys.list_all(session)
+    text = sessions.start(db, key.id, timedelta(hours=1))
+    assert sessions.verify(db, text, timedelta(hours=1)) is not None
+    backup(ours, tmp_path / "saved")
+    restore(other, tmp_path / "saved")
+    with Database(other.database) as again:
+        assert sessions.verify(again, text, timedelta(hours=1)) is None
+
+
+def test_a_manifest_names_files_of_its_folder(tmp_path: Path) -> None:
+    (tmp_path / "secret").write_text("secret")
+    folder = tmp_path / "model"
+    folder.mkdir()
+    for name in ("../secret", str(tmp_path / "secret"), "..", ""):
+        (folder / "manifest.json").write_text(json.dumps({"files": {name: {"bytes": 6, "sha256": ""}}}))
+        with pytest.raises(manifest.DamagedModel, match="no file of the folder"):
+            manifest.read(folder)

@@ -1,6 +1,7 @@
 """Metrics of an API of several processes, which are killed one after another."""
 
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -100,3 +101,21 @@ def test_what_a_killed_api_leaves_goes_at_the_next_start(settings: Settings) -> 
         ask(url, 2)
         assert counted(url) == 2
     assert not folder.exists()
+
+
+@pytest.mark.skipif(shutil.which("strace") is None, reason="strace, which .ci/run installs, shows how connections are set up")
+def test_no_answer_waits_for_an_acknowledgement(settings: Settings, tmp_path: Path) -> None:
+    """An answer is sent in two parts; with Nagle's algorithm the second would wait for the first to be acknowledged, 40 ms."""
+    with api(settings) as (url, process):
+        calls = tmp_path / "calls"
+        about = ["strace", "-f", "-qq", "-e", "trace=setsockopt", "-o", str(calls)]
+        tracer = subprocess.Popen([*about, *(argument for pid in children(process.pid) for argument in ("-p", str(pid)))])
+        wait_for(lambda: all(traced(pid) for pid in children(process.pid)), "strace", 60)
+        ask(url, 12)
+        tracer.terminate()
+        tracer.wait(60)
+    assert calls.read_text().count("TCP_NODELAY, [1]") >= 12
+
+
+def traced(pid: int) -> bool:
+    return "TracerPid:\t0\n" not in Path(f"/proc/{pid}/status").read_text()

@@ -30,7 +30,7 @@ from trainer.presets import PRESETS
         ({"epocs": 3}, "params.epocs: is not a parameter; did you mean epochs?"),
         ({"learningrate": 3}, "params.learningrate: is not a parameter; did you mean learning_rate?"),
         ({"xyz": 3}, "params.xyz: is not a parameter; there are preset, method, backbone"),
-        ({"preset": "quik"}, "params.preset: Input should be 'paper', 'released', 'quick' or 'best'"),
+        ({"preset": "quik"}, "params.preset: Input should be 'paper', 'released', 'quick', 'best', 'large' or 'fine-grained'"),
         ({"backbone": "vgg"}, "params.backbone: Input should be 'resnet10', 'resnet18'"),
         ({"method": "frosen"}, "params.method: Input should be 'and'"),
         ({"method": "simclr", "neighbours": 5}, "params: neighbours: method simclr does not have it, only and, instance"),

@@ -8,12 +8,13 @@ import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlencode
 
 import httpx
 import numpy as np
 import pytest
 import schemathesis
-from hypothesis import HealthCheck
+from hypothesis import HealthCheck, assume
 from hypothesis import settings as examples
 from schemathesis.checks import not_a_server_error
 from schemathesis.specs.openapi.checks import content_type_conformance, response_schema_conformance, status_code_conformance
@@ -70,4 +71,6 @@ def name_real_things(case: schemathesis.Case) -> None:
 @examples(max_examples=15, deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck))
 def test_every_answer_is_documented(case: schemathesis.Case, system: httpx.Client) -> None:
     name_real_things(case)
+    # A head beyond 64 KiB is cut without an answer (tests/service/middleware/test_bounds.py); one beyond 8 KiB is answered.
+    assume(len(urlencode(case.query or {}, doseq=True)) < 60_000)
     case.call_and_validate(base_url=str(system.base_url), checks=CHECKS, timeout=60)

@@ -2,6 +2,9 @@
 
 import io
 import re
+import stat
+import zipfile
+from collections import Counter
 from pathlib import Path
 from urllib.parse import quote
 
@@ -10,6 +13,9 @@ import numpy as np
 import pytest
 from PIL import Image as PilImage
 
+from anchorhood import Client
+from anchorhood.commands.console import refused_lines
+from core.collections.admission import LISTED
 from core.collections.intake import end_failed, ingest
 from core.errors import BadArchive
 from core.jobs import lifecycle, protocol
@@ -173,4 +179,46 @@ def test_filters_by_a_label_that_looks_the_same(db: Database, settings: Settings
 def _saved(format: str, **options: object) -> bytes:
     file = io.BytesIO()
     PilImage.open(io.BytesIO(image_bytes(7, side=24))).save(file, format, **options)
+    return file.getvalue()
+
+
+def test_of_many_refused_files_the_first_are_listed_and_all_are_counted(db: Database, settings: Settings, tmp_path: Path) -> None:
+    links, more = {f"{number:05}.png": b"" for number in range(LISTED + 70)}, {"../a.png": b"", "../b.png": b""}
+    with serving(settings, db) as client:
+        good = {"good.png": image_bytes(1)}
+        archive = tmp_path / "many.zip"
+        write_zip(archive, {**good, **more})
+        with zipfile.ZipFile(archive, "a") as opened:
+            for name in links:
+                info = zipfile.ZipInfo(name)
+                info.external_attr = (stat.S_IFLNK | 0o777) << 16
+                opened.writestr(info, b"")
+        for data, status in ((archive.read_bytes(), "succeeded"), (_without(archive, "good.png"), "failed")):
+            dataset = upload(client, data)
+            assert validated(db, settings) == status
+            rejections = f"/datasets/{dataset}/rejections"
+            page = client.get(rejections, params={"limit": 1000}).json()
+            (job,) = (row["id"] for row in client.get("/jobs", params={"dataset_id": dataset, "kind": "ingest"}).json()["data"])
+            assert page["more"] == [{"job_id": job, "code": "link", "count": 70}]
+            with Client(str(client.base_url)) as python:
+                unlisted = python.datasets.unlisted_rejections(dataset, job=job)
+            assert refused_lines([], unlisted) == ["  and 70 more of this reason (link)"]
+            codes = Counter(row["code"] for row in page["data"])
+            while page["next"]:
+                page = client.get(rejections, params={"limit": 1000, "after": page["next"]}).json()
+                codes.update(row["code"] for row in page["data"])
+            assert codes == {"link": LISTED, "unsafe_path": 2}
+            assert client.get(f"/datasets/{dataset}").json()["rejected"] == LISTED + 72
+            if status == "succeeded":  # a table may name any file of the upload, those that are only counted, too
+                table = "path,label\ngood.png,cat\n00000.png,cat\n10069.png,cat\n"
+                counts = client.put(f"/datasets/{dataset}/labels", content=table, headers={"Content-Type": "text/csv"}).json()
+                assert counts == {"set": 1, "removed": 0, "ignored": 2}
+
+
+def _without(archive: Path, name: str) -> bytes:
+    file = io.BytesIO()
+    with zipfile.ZipFile(archive) as source, zipfile.ZipFile(file, "w") as target:
+        for info in source.infolist():
+            if info.filename != name:
+                target.writestr(info, source.read(info))
     return file.getvalue()

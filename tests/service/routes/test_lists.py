@@ -200,3 +200,16 @@ def test_datasets_of_before_have_no_notes(settings: Settings) -> None:
         command.upgrade(config, "head")
         with serving(settings, db) as client:
             assert [(row["id"], row["metadata"]) for row in listed(client, "/datasets", 1)] == [("ds_a", {}), ("ds_b", {})]
+
+
+def test_a_page_is_short_where_much_is_noted_with_its_rows(client: httpx.Client, db: Database) -> None:
+    ids = made(db, 12)
+    note = {"notes": ["x" * 100] * 4000}
+    with db.write() as session:
+        session.execute(update(Dataset).values(dataset_metadata=note))
+        session.execute(update(Job).values(job_metadata=note))
+    for path in ("/datasets", "/jobs"):
+        first = client.get(path, params={"limit": 1000})
+        assert len(first.content) < 2 << 20 and 1 <= len(first.json()["data"]) < 6
+        rows = listed(client, path, 1000)
+        assert [row.get("dataset_id", row["id"]) for row in rows] == ids

@@ -2,6 +2,7 @@
 
 import csv
 import io
+from collections import Counter
 from typing import Any
 
 import numpy as np
@@ -21,13 +22,20 @@ def truth(published: Published) -> Truth:
 def test_leave_one_out_is_what_single_classifications_say(published: Published, truth: Truth) -> None:
     live = published.live
     found = live.get(f"/datasets/{published.dataset}/leave-one-out?k=7&temperature=0.2")
-    confusion = {name: dict.fromkeys(found["classes"], 0) for name in found["classes"]}
+    confusion = Counter[tuple[str, str]]()
     for id_ in truth.ids:
         label = live.get(f"/classify?image_id={id_}&k=7&temperature=0.2")["label"]
-        confusion[truth.images[id_]["label"]][label] += 1
-    assert (found["k"], found["judged"], found["classes"]) == (7, 32, ["class-0", "class-1"])
-    assert found["confusion"] == [list(row.values()) for row in confusion.values()]
-    assert found["accuracy"] == pytest.approx((found["confusion"][0][0] + found["confusion"][1][1]) / 32)
+        confusion[truth.images[id_]["label"], label] += 1
+    assert (found["k"], found["judged"], found["class_count"]) == (7, 32, 2)
+    names = ["class-0", "class-1"]
+    right = {name: confusion.pop((name, name), 0) for name in names}
+    assert found["classes"] == [{"label": name, "judged": 16, "right": right[name]} for name in names]
+    largest = [{"label": label, "voted": voted, "count": count} for (label, voted), count in confusion.most_common()]
+    assert sorted(found["confusions"], key=str) == sorted(largest, key=str)
+    assert found["confusion_count"] == len(largest)
+    assert found["accuracy"] == pytest.approx(sum(right.values()) / 32)
+    part = live.get(f"/datasets/{published.dataset}/leave-one-out?k=7&temperature=0.2&offset=1&limit=1")
+    assert part == {**found, "classes": found["classes"][1:2], "confusions": found["confusions"][1:2]}
 
 
 def test_the_number_of_voters_is_chosen_by_leave_one_out(published: Published) -> None:

@@ -82,7 +82,7 @@ def test_the_command_line_says_what_each_parameter_may_be(capsys: pytest.Capture
         main(["run", "--help"])
     help_ = " ".join(capsys.readouterr().out.split())
     assert "PARAM_" not in help_ and "CHECKPOINT_SECONDS" not in help_
-    assert "--preset {paper,released,quick,best}" in help_
+    assert "--preset {paper,released,quick,best,large,fine-grained}" in help_
     assert "--crop-scale LEAST MOST" in help_
     for name, parameter in PARAMETERS.items():
         assert f"--{name.replace('_', '-')} " in help_

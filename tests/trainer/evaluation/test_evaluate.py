@@ -122,3 +122,21 @@ def test_what_is_trained_from_nothing_is_compared_with_pretrained_weights(
     with caplog.at_level("INFO", "trainer"):
         assert anew.pretrained(listed.median_side) is None
     assert "60 images would take too long here" in caplog.text
+
+
+def test_images_of_classes_that_nobody_trained_on_vote_on_one_another(listed: ImageList, weights: str, tmp_path: Path) -> None:
+    _, run = train(TrainConfig.make({**SHAPE, "rounds": 2, "epochs_first": 0, "epochs": 1, "init": weights}), listed, tmp_path)
+    other = open_source(picture_zip(tmp_path / "other.zip", 60, first=1000))
+    unseen = Labelled(other, [f"new {label}" for label in labels_of(other)])
+    judged = evaluate(tmp_path, Labelled(listed, labels_of(listed)), unseen, k=5)
+    assert (judged["held_out"], judged["unseen_classes"], judged["queries"]) == (True, True, len(other.images))
+    assert judged["chosen_by"] == "neighbours"  # the labels are of other classes than those that are judged
+    # As with no labels of what was trained on, and as the same images judged as a collection of their own.
+    without = evaluate(tmp_path, Labelled(listed, [None] * len(listed.images)), unseen, k=5)
+    assert without == judged | {"rounds": without["rounds"], "consistency": None}
+    by_hand = judge.Judge.of(unseen, None, 5, torch.device("cpu"))
+    assert by_hand is not None
+    last = by_hand.encoder(run.encoder)[0]
+    same(judged["adapted"] or judged["trained"], last)
+    known = evaluate(tmp_path, Labelled(listed, labels_of(listed)), Labelled(other, labels_of(other)), k=5)
+    assert known["unseen_classes"] is False and known["knn_accuracy"] != judged["knn_accuracy"]

@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from sklearn.metrics import average_precision_score
 
 from core.search import votes
+from trainer.evaluation import metrics
 from trainer.evaluation.diagnostics import (
     ENTROPY_BINS,
     alignment,
@@ -48,6 +49,13 @@ def test_knn_accuracy_against_a_loop() -> None:
             votes[label] += float(np.exp(sim / 0.1))
         right += int(np.argmax(votes)) == int(labels[i])
     assert knn_accuracy(bank, labels, bank, labels, 7, leave_one_out=True) == pytest.approx(right / 60)
+
+
+def test_large_banks_are_asked_in_smaller_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+    bank, labels = clusters(60, 4, 2.0)
+    at_once = knn_votes(bank, labels, bank, 7, leave_one_out=True)
+    monkeypatch.setattr(metrics, "_HELD", 7 * len(bank))
+    torch.testing.assert_close(knn_votes(bank, labels, bank, 7, leave_one_out=True), at_once)
 
 
 @pytest.mark.parametrize("alone", [False, True])
@@ -118,6 +126,15 @@ def test_the_linear_classifier_learns_what_is_linear() -> None:
     assert linear_accuracy(features, labels, queries, targets) == 1.0
     noise = torch.randn(300, 8, generator=torch.Generator().manual_seed(5))
     assert linear_accuracy(noise, labels, noise[:60].roll(7, 0), targets) < 0.6
+
+
+def test_of_many_images_a_part_teaches_the_linear_classifier(monkeypatch: pytest.MonkeyPatch) -> None:
+    features, labels = clusters(300, 3, 2.0)
+    queries, targets = clusters(60, 3, 2.0, seed=1)
+    part = linear_accuracy(features[::7], labels[::7], queries, targets)
+    assert part != linear_accuracy(features, labels, queries, targets)
+    monkeypatch.setattr(metrics, "_WEIGHED", 8 * 3 * 43)
+    assert linear_accuracy(features, labels, queries, targets) == part
 
 
 def test_consistency_counts_pairs_of_known_labels() -> None:
