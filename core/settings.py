@@ -57,7 +57,7 @@ class Settings(BaseSettings):
     max_requests_per_second: float = Field(2000, gt=0, description="Most requests of one client that an API process answers.")
     max_streams: int = Field(16, ge=1, description="Most event streams and uploads of one client that are open at one time.")
     device: str = Field("auto", description="Training device: auto, cpu, cuda or cuda:N.")
-    threads: int = Field(0, ge=0, le=1024, description="CPU threads of a training process; 0: torch's choice.")
+    threads: int = Field(0, ge=0, le=1024, description="CPU threads of a training process; 0: measured again and again.")
     heartbeat_seconds: float = Field(5.0, gt=0, description="Time between a worker's signs of life.")
     lost_after_seconds: float = Field(30.0, gt=0, description="Silence after which a worker's job is given to another.")
     checkpoint_seconds: float = Field(15.0, ge=0, description="Time between checkpoints within a round.")

@@ -7,8 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from trainer.machine.ranks import Ranks
 from trainer.randomness import generator
-from trainer.ranks import Ranks
 
 # Rows and columns of the (N, N) similarities that exist at one time: what a CPU's cache holds, and what keeps a GPU busy.
 TILES = {"cpu": (384, 6144), "cuda": (4096, 65_536)}

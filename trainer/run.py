@@ -14,10 +14,10 @@ from core.ground.reports import Past
 from trainer.backbones.encoder import Encoder
 from trainer.backbones.resnet import build_encoder
 from trainer.config import ConfigError, InputError, TrainConfig
+from trainer.machine.ranks import Ranks
 from trainer.methods import registry
 from trainer.methods.method import Method
 from trainer.neighbourhoods import MemoryBank
-from trainer.ranks import Ranks
 
 # What a checkpoint's tensors depend on, beside the class of the method.
 _SHAPES = ("backbone", "image_size", "dim", "trained_blocks", "backbone_rate", "clusters", "sobel", "split_loss")

@@ -9,8 +9,8 @@ from trainer.backbones.encoder import BLOCK, Encoder, encode_features, scatter_a
 from trainer.config import ConfigError, TrainConfig
 from trainer.data.decoded import evaluation_batches
 from trainer.data.images import ImageList
+from trainer.machine.ranks import Ranks
 from trainer.progress import Progress
-from trainer.ranks import Ranks
 from trainer.run import Run
 
 _NOT_LEARNED = ("head.", "centre", "pixel_")  # made anew, or known

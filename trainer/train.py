@@ -3,7 +3,7 @@
 import json
 import math
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
@@ -17,16 +17,18 @@ from core.ground.reports import Epoch, Event, Plan, Round, Speed, Warned
 from trainer import checkpoints
 from trainer.anchors import choose_anchors, embed_anew, features_of_all, find_neighbours
 from trainer.backbones.resnet import load_initial_weights
-from trainer.config import ConfigError, TrainConfig
+from trainer.config import TrainConfig
 from trainer.data.augment import Augmentation
 from trainer.data.images import ImageList
 from trainer.data.pixels import PixelStore, open_store
 from trainer.evaluation.diagnostics import collapse_warning, diagnose, entropy_histogram
+from trainer.machine.ranks import Ranks
+from trainer.machine.threads import Threads
 from trainer.methods.method import Batch
 from trainer.methods.splitbrain import require_colour
+from trainer.methods.supervised import class_numbers, labels_read
 from trainer.progress import Progress
 from trainer.randomness import generator
-from trainer.ranks import Ranks
 from trainer.resolve import continued, resolve
 from trainer.run import Run, require_same_run, set_rate
 from trainer.start import begin_as_loaded
@@ -41,13 +43,14 @@ def train(
     images: ImageList,
     out_dir: Path,
     *,
-    resume_from: Iterable[Path] = (),
+    resume_from: Sequence[Path] = (),
     extend: bool = False,
     on_event: Callable[[Event], None] = lambda event: None,
     should_stop: Callable[[], bool] = lambda: False,
     checkpoint_seconds: float = 15.0,
     progress: Progress | None = None,
     labels: Sequence[str | None] | None = None,
+    fixed_threads: bool = False,
 ) -> tuple[TrainConfig, Run]:
     """Learn an encoder from unlabelled images; on several ranks, every one of them calls this.
 
@@ -64,6 +67,7 @@ def train(
         checkpoint_seconds: time between checkpoints within a round.
         progress: told how far preparing and training are, on the first rank.
         labels: one for each image, ``None`` for none; only the method ``supervised`` reads them.
+        fixed_threads: keep torch's number of threads; else a process on its own chooses again and again (``Threads``).
 
     Returns:
         The resolved configuration and the finished run.
@@ -94,7 +98,7 @@ def train(
     progress = (progress if ranks.leads else None) or Progress()
     epochs_in_all = config.epochs_first + (config.rounds - 1) * config.epochs
     progress.at("starting", 1.0, plan=_sizes(config, images, epochs_in_all))
-    targets = _class_numbers(labels) if METHODS[config.method].reads_labels else None
+    targets = class_numbers(labels) if METHODS[config.method].reads_labels else None
     run = Run.start(config, images.fingerprint, count, device, ranks, targets)
     if METHODS[config.method].needs_colour and not saved:
         ranks.once(lambda: require_colour(images))
@@ -103,12 +107,13 @@ def train(
         run.restore(saved, config)
     else:
         if targets is not None:
-            run.history.append(Warned(type="warning", round=0, message=_labels_read(config.method, targets)))
+            run.history.append(Warned(type="warning", round=0, message=labels_read(config.method, targets)))
         run.encoder.set_moments(*store.moments())
         loaded = [] if config.init == "random" else load_initial_weights(run.encoder, config.init, config.backbone)
         if config.epochs_first == 0:
             begin_as_loaded(run, config, images, loaded, progress)
     forward = ranks.parallel(run.method)
+    threads = Threads.of_run(out_dir, resume_from, device, fixed_threads or ranks.size > 1)
     resumed_at = asdict(run.position) if saved else None
     tell({"type": "started", "images": count, "config": config.to_json(), "data": store.choice, "resumed_at": resumed_at})
     for event in run.history:
@@ -118,6 +123,7 @@ def train(
         state = run.state(config)
         if ranks.leads:
             checkpoints.save(folders[0], run.position, state)
+        threads.do_not_time()
 
     batches = math.ceil(count / config.batch_size)
     saved_at = time.monotonic()
@@ -142,6 +148,7 @@ def train(
                     saved_at = time.monotonic()
                 if stop:
                     raise Stopped
+                threads.before_step(run.position)
                 progress.at("epochs", (before + epoch + step / batches) / epochs_in_all)
                 set_rate(run.method.optimisers, config, round_, epoch, epochs, step / batches)
                 rows = rows.to(device)
@@ -149,6 +156,8 @@ def train(
                 batch = Batch(rows, omega, round_, epoch, step, (epoch + step / batches) / epochs)
                 run.epoch_loss += run.method.step(forward, x, batch) * len(rows)
                 run.position = Position(round_, epoch, step + 1)
+                threads.after_step(len(rows))
+            threads.after_epoch(Position(round_, epoch + 1))
             seconds = time.monotonic() - started
             speed = Speed(images_per_second=sum(map(len, steps)) / seconds, data_wait=(store.waited - waited) / seconds)
             _finish_epoch(run, config, round_, epoch, epochs, speed, tell)
@@ -156,20 +165,6 @@ def train(
         save()
         saved_at = time.monotonic()
     return config, run
-
-
-def _class_numbers(labels: Sequence[str | None] | None) -> Tensor:
-    """int64 (N,): the place of each image's label among all labels in order, -1 for none."""
-    names = sorted({label for label in labels or [] if label is not None})
-    if labels is None or len(names) < 2:
-        raise ConfigError(f"method: supervised learns from labels of two classes or more, and there are {len(names)}")
-    number = {name: place for place, name in enumerate(names)}
-    return torch.tensor([-1 if label is None else number[label] for label in labels])
-
-
-def _labels_read(method: str, targets: Tensor) -> str:
-    read = int((targets >= 0).sum())
-    return f"method {method} READS THE LABELS of {read:,} images: its figures are a ceiling, and on these images worth nothing"
 
 
 def _sizes(config: TrainConfig, images: ImageList, epochs: int) -> Plan:

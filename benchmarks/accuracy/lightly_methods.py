@@ -28,9 +28,9 @@ from trainer.data.augment import Augmentation
 from trainer.data.decoded import evaluation_batches
 from trainer.data.images import ImageList
 from trainer.data.pixels import PixelStore, open_store
+from trainer.machine.ranks import Ranks
 from trainer.methods.method import precision
 from trainer.randomness import generator
-from trainer.ranks import Ranks
 from trainer.resolve import resolve
 
 _CPU = torch.device("cpu")

@@ -20,13 +20,14 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from benchmarks import shared_data
+from benchmarks.trainer import sharing
 from benchmarks.trainer.steps import BATCH, DEVICE, DIM, TAU, Training, in_turns, random_images, seconds, unit
 from benchmarks.trainer.textbook import TextbookLoop
 from trainer.data.pixels import open_store
 from trainer.data.sources import open_source
 from trainer.loss import neighbourhood_loss
+from trainer.machine.ranks import Ranks
 from trainer.neighbourhoods import TILES, MemoryBank, discover
-from trainer.ranks import Ranks
 
 
 @dataclass(frozen=True)
@@ -153,15 +154,19 @@ def data_wait_fraction(source: Path) -> tuple[float, str]:
     return (store.waited - before) / spent, f"{8 * 64 / spent:.0f} images/s; {store.choice}"
 
 
-def measure(size: Size) -> dict[str, float | None]:
-    """Every figure, printed as soon as it is there."""
+def measure(size: Size, only: str | None) -> dict[str, float | None]:
+    """Every figure, or those of one part, printed as soon as it is there."""
     figures: dict[str, float | None] = {}
 
     def report(name: str, wanted: str, found: tuple[float, str]) -> None:
         figures[name] = round(found[0], 4)
-        print(f"{name:<26} {found[0]:10.3f}   wanted {wanted:<8} {found[1]}", flush=True)
+        print(f"{name:<28} {found[0]:10.3f}   wanted {wanted:<8} {found[1]}", flush=True)
 
     print(f"{os.cpu_count()} CPUs, {torch.get_num_threads()} threads, {DEVICE}, torch {torch.__version__}")
+    if only != "steps":
+        sharing.measure(size == TINY, report)
+    if only == "threads":
+        return figures
     report("step_ratio_resnet18", ">= 0.85", step_ratio("resnet18", size.usual, size.batch, 7 * size.turns))
     report("step_ratio_small_10k", ">= 0.7", step_ratio("resnet10", size.small, size.batch, 60 * size.turns))
     report("step_ratio_small_50k", ">= 0.5", step_ratio("resnet10", size.usual, size.batch, 60 * size.turns))
@@ -185,6 +190,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.trainer", description=__doc__)
     parser.add_argument("--tiny", action="store_true", help="only whether it runs: few images, one turn, no photographs")
+    parser.add_argument(
+        "--only", choices=("steps", "threads"), help="one part: a process's steps, or trainings that share a machine"
+    )
     parser.add_argument("part", nargs="?", choices=PARTS, help=argparse.SUPPRESS)  # in a process of its own
     arguments = parser.parse_args(argv)
     torch.set_flush_denormal(True)
@@ -192,7 +200,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     if arguments.part:
         PARTS[arguments.part](size)
     else:
-        print(json.dumps(measure(size)))
+        print(json.dumps(measure(size, arguments.only)))
 
 
 if __name__ == "__main__":

@@ -12,8 +12,8 @@ from torch import Tensor
 from trainer.config import TrainConfig
 from trainer.data.decoded import DecodedImages
 from trainer.data.pixels import PixelStore
+from trainer.machine.ranks import Ranks
 from trainer.methods.method import Batch, precision
-from trainer.ranks import Ranks
 from trainer.resolve import resolve
 from trainer.run import Run
 from trainer.train import _plan

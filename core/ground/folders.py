@@ -65,6 +65,11 @@ class RunFolder:
         return self.path / "progress.jsonl"
 
     @property
+    def threads(self) -> Path:
+        """How many threads the steps of training took (``trainer/machine/threads.py``)."""
+        return self.path / "threads.jsonl"
+
+    @property
     def log(self) -> Path:
         return self.path / "trainer.log"
 

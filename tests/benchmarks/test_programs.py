@@ -34,7 +34,10 @@ def run(*arguments: str, code: int = 0) -> str:
 def test_trainer() -> None:
     figures = json.loads(run("benchmarks.trainer", "--tiny").splitlines()[-1])
     assert figures.pop("data_wait_fraction") is None  # it needs photographs
-    assert len(figures) == 8 and all(value >= 0 for value in figures.values())
+    assert {name for name in figures if name.startswith("threads")} == {
+        *("threads_digits_alone", "threads_digits_beside_busy", "threads_digits_two_at_once")
+    }
+    assert len(figures) == 11 and all(value >= 0 for value in figures.values())
 
 
 @pytest.mark.parametrize("part", SERVICE)

@@ -6,8 +6,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from trainer.machine.ranks import Ranks
 from trainer.neighbourhoods import MemoryBank, discover, neighbourhoods, select_anchors
-from trainer.ranks import Ranks
 
 TAU = 0.1
 

@@ -9,8 +9,8 @@ from core.ground.folders import RunFolder
 from trainer import checkpoints
 from trainer.commands.inputs import open_and_report, read_json
 from trainer.config import InputError, TrainConfig
+from trainer.machine.ranks import Ranks
 from trainer.progress import Progress
-from trainer.ranks import Ranks
 from trainer.resolve import resolve_device
 from trainer.run import Run
 

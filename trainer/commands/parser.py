@@ -92,7 +92,13 @@ def parser() -> argparse.ArgumentParser:
     sets.add_argument("folder", type=Path)
     sets.set_defaults(command=fetch_command, threads=0, parent_pipe=None, log_context=None)
     for command in (run, judge, look, result):
-        command.add_argument("--threads", type=int, default=0, metavar="N", help="CPU threads (0: torch's own choice)")
+        command.add_argument(
+            "--threads",
+            type=int,
+            default=0,
+            metavar="N",
+            help="CPU threads (0: run measures what is fastest, others take what torch does)",
+        )
         command.add_argument(
             "--log-context", type=json.loads, metavar="JSON", help="say everything as JSON lines with these fields"
         )

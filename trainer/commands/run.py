@@ -22,8 +22,8 @@ from trainer import checkpoints
 from trainer.commands.inputs import labels_of, open_and_report, read_json
 from trainer.config import InputError, TrainConfig
 from trainer.data.sources import SourceError
+from trainer.machine.ranks import Ranks, join, leave
 from trainer.progress import Progress
-from trainer.ranks import Ranks, join, leave
 from trainer.train import train
 
 log = logging.getLogger("trainer")
@@ -78,6 +78,7 @@ def _train_and_export(arguments: argparse.Namespace, given: dict[str, Any], conf
             checkpoint_seconds=arguments.checkpoint_seconds,
             progress=progress,
             labels=labels,
+            fixed_threads=arguments.threads > 0,
         )
         bar.close()
         # From here on there is nothing to save: the last checkpoint is written.

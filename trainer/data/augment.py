@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from trainer.config import TrainConfig
-from trainer.ranks import Ranks
+from trainer.machine.ranks import Ranks
 
 _CONTRAST, _SATURATION, _HUE = 1, 2, 3  # positions in ColorJitter's parameters; brightness is 0
 _CROP_TRIES = 10  # torchvision's; then the central crop

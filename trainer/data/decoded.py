@@ -11,7 +11,8 @@ from torch import Tensor
 
 from core.ground.pictures import imaging
 from trainer.data.augment import Augmentation, crop_and_resize
-from trainer.data.images import ImageList, ImageRef, cpus
+from trainer.data.images import ImageList, ImageRef
+from trainer.machine.threads import cpus
 from trainer.progress import Progress
 
 _ROWS_A_TASK = 64

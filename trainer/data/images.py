@@ -1,7 +1,6 @@
 """A collection as training sees it: distinct images in a fixed order, and where the bytes of each are."""
 
 import hashlib
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
@@ -101,8 +100,3 @@ class ImageList:
     def median_side(self) -> int:
         """Median over the images of the shorter side in pixels."""
         return int(np.median([min(image.width, image.height) for image in self.images]))
-
-
-def cpus() -> int:
-    """Processors that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

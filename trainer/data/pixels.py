@@ -17,10 +17,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from trainer.data.decoded import DecodedImages, Plan, fill
-from trainer.data.images import ImageList, cpus
+from trainer.data.images import ImageList
 from trainer.data.streamed import StreamedImages
+from trainer.machine.ranks import Ranks
+from trainer.machine.threads import cpus
 from trainer.progress import Progress
-from trainer.ranks import Ranks
 
 MEMORY_BUDGET = 4 << 30  # bytes of decoded pixels kept in memory
 SMALL_CROP = 64  # pixels

@@ -23,7 +23,8 @@ from core.ground.pictures import imaging
 from core.ground.pictures.depths import Depths
 from core.ground.pictures.formats import is_ignored
 from trainer.config import InputError
-from trainer.data.images import FileRange, ImageList, ImageRef, Location, ZipEntry, cpus, open_zip
+from trainer.data.images import FileRange, ImageList, ImageRef, Location, ZipEntry, open_zip
+from trainer.machine.threads import cpus
 
 _UNREADABLE = (OSError, RuntimeError, zipfile.BadZipFile, tarfile.TarError, EOFError, zlib.error, lzma.LZMAError)
 _unpacked: list[IO[bytes]] = []  # temporary copies of compressed tar archives; they go with the process

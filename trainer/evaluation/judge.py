@@ -17,7 +17,7 @@ from trainer.data.decoded import evaluation_batches
 from trainer.data.images import ImageList
 from trainer.data.pixels import MEMORY_BUDGET
 from trainer.evaluation.metrics import few_label_accuracy, knn_accuracy, linear_accuracy, retrieval
-from trainer.ranks import Ranks
+from trainer.machine.ranks import Ranks
 from trainer.resolve import resolve
 from trainer.start import set_principal_head
 

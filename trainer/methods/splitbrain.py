@@ -13,7 +13,8 @@ from trainer.backbones.encoder import Encoder
 from trainer.backbones.halves import lab, normalised
 from trainer.backbones.resnet import Halves
 from trainer.config import ConfigError, TrainConfig
-from trainer.data.images import ImageList, cpus
+from trainer.data.images import ImageList
+from trainer.machine.threads import cpus
 from trainer.methods.method import Batch, Method
 from trainer.neighbourhoods import MemoryBank
 

@@ -1,5 +1,6 @@
 """Supervised classification. IT READS THE LABELS: it is the ceiling that the other methods are compared with."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -7,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from trainer.backbones.encoder import Encoder
-from trainer.config import InputError, TrainConfig
+from trainer.config import ConfigError, InputError, TrainConfig
 from trainer.methods.method import Batch, Method
 from trainer.neighbourhoods import MemoryBank
 
@@ -49,3 +50,22 @@ class Supervised(Method):
 
 
 METHOD = Supervised
+
+
+def class_numbers(labels: Sequence[str | None] | None) -> Tensor:
+    """int64 (N,): the place of each image's label among all labels in order, -1 for none.
+
+    Raises:
+        ConfigError: there are fewer than two classes.
+    """
+    names = sorted({label for label in labels or [] if label is not None})
+    if labels is None or len(names) < 2:
+        raise ConfigError(f"method: supervised learns from labels of two classes or more, and there are {len(names)}")
+    number = {name: place for place, name in enumerate(names)}
+    return torch.tensor([-1 if label is None else number[label] for label in labels])
+
+
+def labels_read(method: str, targets: Tensor) -> str:
+    """The warning that such a run begins with; ``targets`` as of ``class_numbers``."""
+    read = int((targets >= 0).sum())
+    return f"method {method} READS THE LABELS of {read:,} images: its figures are a ceiling, and on these images worth nothing"

@@ -15,8 +15,8 @@ from trainer.data.images import ImageList
 from trainer.data.pixels import open_store
 from trainer.data.sources import open_source
 from trainer.data.streamed import StreamedImages
+from trainer.machine.ranks import Ranks
 from trainer.randomness import generator
-from trainer.ranks import Ranks
 from trainer.resolve import resolve
 
 CPU = torch.device("cpu")

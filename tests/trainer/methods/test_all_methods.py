@@ -17,8 +17,8 @@ from trainer.config import ConfigError, InputError, TrainConfig
 from trainer.data.sources import open_source
 from trainer.evaluation.evaluate import Labelled, evaluate
 from trainer.export import export
+from trainer.machine.ranks import Ranks
 from trainer.methods import registry
-from trainer.ranks import Ranks
 from trainer.resolve import resolve
 from trainer.run import Run
 from trainer.train import Stopped, train

@@ -17,9 +17,9 @@ from trainer.backbones.generator import Discriminator, Generator
 from trainer.config import TrainConfig
 from trainer.data.sources import open_source
 from trainer.export import export, write_grid
+from trainer.machine.ranks import Ranks
 from trainer.methods.bigan import BiGAN
 from trainer.methods.method import Batch
-from trainer.ranks import Ranks
 from trainer.run import Run, set_rate
 from trainer.train import train
 

@@ -17,11 +17,11 @@ from trainer.config import TrainConfig
 from trainer.data.decoded import evaluation_batches
 from trainer.data.sources import open_source
 from trainer.export import export_onnx
+from trainer.machine.ranks import Ranks
 from trainer.methods.deepcluster import DeepCluster, filled, k_means, whitened
 from trainer.methods.method import Batch
 from trainer.methods.registry import make
 from trainer.neighbourhoods import MemoryBank
-from trainer.ranks import Ranks
 from trainer.run import Run
 from trainer.train import Stopped, train
 

@@ -11,10 +11,10 @@ from torch import Tensor
 from tests.trainer.test_ranks import on_ranks
 from trainer.backbones.resnet import build_encoder
 from trainer.config import TrainConfig
+from trainer.machine.ranks import Ranks
 from trainer.methods import registry
 from trainer.methods.method import Batch
 from trainer.neighbourhoods import MemoryBank
-from trainer.ranks import Ranks
 
 pytestmark = pytest.mark.slow
 COUNT, BATCH = 30, 10  # not divisible by 3

@@ -19,9 +19,9 @@ from trainer.backbones.resnet import Halves, ResNet, build_encoder
 from trainer.config import ConfigError, TrainConfig
 from trainer.data.sources import open_source
 from trainer.evaluation.attention import similarity_maps
+from trainer.machine.ranks import Ranks
 from trainer.methods.method import Batch
 from trainer.methods.splitbrain import SplitBrain, colour_classes
-from trainer.ranks import Ranks
 from trainer.run import Run
 from trainer.train import train
 

@@ -9,9 +9,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from tests.trainer.test_ranks import on_ranks
+from trainer.machine.ranks import Ranks
 from trainer.methods.superand import augmentation_loss, unification_entropy, unification_weight
 from trainer.neighbourhoods import MemoryBank
-from trainer.ranks import Ranks
 
 ROWS = torch.tensor([4, 0, 22, 9, 10])
 

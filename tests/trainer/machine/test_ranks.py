@@ -21,8 +21,8 @@ from trainer import checkpoints
 from trainer.backbones.resnet import build_encoder
 from trainer.config import TrainConfig
 from trainer.loss import neighbourhood_loss
+from trainer.machine.ranks import Ranks
 from trainer.neighbourhoods import MemoryBank, discover
-from trainer.ranks import Ranks
 
 pytestmark = pytest.mark.slow
 COUNT, DIM, BATCH, TAU = 50, 16, 10, 0.1  # 50 and 10 are not divisible by 3
