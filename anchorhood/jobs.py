@@ -216,6 +216,8 @@ def show(shown: Progress, job: Job) -> None:
     """Say how far a job is: its phase, round and epoch, speed and what is left."""
     now = job.progress or {}
     words = [now.get("phase") or job.status]
+    if job.model_id and not job.over:
+        words.append("its model answers already")
     if now.get("epoch") is not None:
         words.append(f"round {now['round'] + 1} of {now['rounds']}, epoch {now['epoch'] + 1} of {now['epochs']}")
         words += [f"loss {now['loss']:.2f}"] if now.get("loss") is not None else []

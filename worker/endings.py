@@ -10,7 +10,7 @@ from core.collections import continuation
 from core.collections.intake import end_failed
 from core.errors import StaleAttempt
 from core.ground.folders import RunFolder
-from core.jobs import protocol
+from core.jobs import lifecycle, protocol
 from core.jobs.context import JobContext
 from core.store.db import AWAY
 from core.store.kinds import JobKind, JobStatus
@@ -85,8 +85,11 @@ def _delete_all_but_checkpoints(context: JobContext) -> None:
 def _delete_work(context: JobContext) -> None:
     """The files of a job that is about to fail, but for its logs: nobody else reads them, and no row that others see names them.
 
-    A compaction's shards are named by rows at once, and stay.
+    A compaction's shards are named by rows at once, and stay; so does a training whose model is published.
     """
+    with context.db.read() as session:
+        if context.claim.kind is JobKind.TRAIN and lifecycle.get(session, context.job_id).model_id:
+            return
     for folder in context.layout.job(context.job_id).glob("*"):
         for path in folder.glob("*") if folder.is_dir() else [folder]:
             if path.is_dir():

@@ -53,6 +53,8 @@ def _percent(fraction: float | None) -> str:
 def evaluation_lines(judged: dict[str, Any] | None, verdict: dict[str, Any] | None) -> list[str]:
     """What a training's evaluation found and the verdict of its job on it, or why there is none."""
     sentences = [verdict["sentence"]] if verdict else []
-    if not judged or judged.get("knn_accuracy") is None:
+    if not judged:
+        return ["not judged: the evaluation was cancelled or failed", *sentences]
+    if judged.get("knn_accuracy") is None:
         return ["no labels, so no accuracy: upload with --labels folders, or label some images", *sentences]
     return [*accuracy_lines(judged), *sentences, *(f"warning: {warning}" for warning in judged["warnings"])]

@@ -1,12 +1,14 @@
 """``manifest.json``: what a model is, and the size and SHA-256 of every file in it."""
 
 import hashlib
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from core.files.layout import is_plain
-from core.ground import finite
+from core.ground import durable, finite
 from core.ground.folders import ModelFile
+from core.ground.reports import Evaluation
 
 SCHEMA_VERSION = 1
 
@@ -25,6 +27,14 @@ def write(folder: Path, content: dict[str, Any]) -> dict[str, Any]:
     manifest = {"schema_version": SCHEMA_VERSION, **content, "files": files}
     (folder / ModelFile.MANIFEST).write_text(finite.dumps(manifest, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     return manifest
+
+
+def add_evaluation(folder: Path, evaluation: Evaluation) -> None:
+    """What was found of a model after it was published. A folder that was deleted meanwhile stays so."""
+    path = folder / ModelFile.MANIFEST
+    with suppress(FileNotFoundError):
+        content = finite.loads(path.read_text(encoding="utf-8"))
+        durable.write_text(path, finite.dumps({**content, "evaluation": evaluation}, indent=2, ensure_ascii=False) + "\n")
 
 
 def read(folder: Path, *, hashes: bool = False) -> dict[str, Any]:

@@ -78,6 +78,17 @@ class JobContext:
             yield session
 
     @contextmanager
+    def publish(self, model_id: str) -> Iterator[Session]:
+        """A write transaction in which the model of a training that goes on appears.
+
+        Raises:
+            StaleAttempt: the attempt is over, or the job is to be cancelled.
+        """
+        with self.db.write() as session:
+            protocol.publish(session, self.claim, model_id)
+            yield session
+
+    @contextmanager
     def succeed(self, **values: object) -> Iterator[Session]:
         """A write transaction that ends the job with success.
 

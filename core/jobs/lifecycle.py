@@ -69,6 +69,12 @@ def makes_dataset(job: Job) -> bool:
     return job.kind == JobKind.INGEST and not job.params.get("adds")
 
 
+def ended(job: Job, status: JobStatus) -> JobStatus:
+    """What a job that ends with a status is called: a training whose model is published has succeeded, whatever became of judging
+    it."""
+    return JobStatus.SUCCEEDED if job.kind == JobKind.TRAIN and job.model_id else status
+
+
 def request_cancel(session: Session, job_id: str) -> tuple[Job, bool]:
     """Cancel a queued job at once, ask the owner of a running one to stop; cancelling twice is fine.
 
@@ -84,11 +90,14 @@ def request_cancel(session: Session, job_id: str) -> tuple[Job, bool]:
     new = changes_one(session, unasked.values(cancel_requested=True))
     if not new:  # lock the row all the same, so that its status cannot change
         changes_one(session, unfinished.values(cancel_requested=True))
-    queued = update(Job).where(Job.id == job_id, Job.status == JobStatus.QUEUED)
-    if changes_one(session, queued.values(status=JobStatus.CANCELLED, finished_at=now())):
-        events.append(session, job_id, [Event("cancelled")])
-        end_unowned(session, get(session, job_id), CANCELLED_UPLOAD)
     job = get(session, job_id)
+    status = ended(job, JobStatus.CANCELLED)
+    queued = update(Job).where(Job.id == job_id, Job.status == JobStatus.QUEUED)
+    if changes_one(session, queued.values(status=status, finished_at=now())):
+        events.append(session, job_id, [Event(status)])
+        session.refresh(job)
+        end_unowned(session, job, CANCELLED_UPLOAD)
+        return job, new
     if job.status in (JobStatus.SUCCEEDED, JobStatus.FAILED):
         raise JobOver(f"{job_id} already {job.status}")
     return job, new
@@ -104,9 +113,10 @@ def fail_dataset(session: Session, dataset_id: str, error: JobError) -> None:
 
 def fail_queued(session: Session, job_id: str, error: JobError) -> None:
     """End a job without success while it waits; one that was claimed meanwhile goes on."""
+    status = ended(get(session, job_id), JobStatus.FAILED)
     queued = update(Job).where(Job.id == job_id, Job.status == JobStatus.QUEUED)
-    if changes_one(session, queued.values(status=JobStatus.FAILED, error=error, finished_at=now())):
-        events.append(session, job_id, [Event("failed", error)])
+    if changes_one(session, queued.values(status=status, error=error, finished_at=now())):
+        events.append(session, job_id, [Event(status, error)])
 
 
 def end_unowned(session: Session, job: Job, error: JobError) -> None:

@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 from core.errors import StaleAttempt
 from core.jobs import events
 from core.jobs.events import Event, JobError
-from core.jobs.lifecycle import CANCELLED_UPLOAD, end_unowned, get
+from core.jobs.lifecycle import CANCELLED_UPLOAD, end_unowned, ended, get
 from core.jobs.scheduling import WRITERS, claimable_jobs, has_no_other_writer
 from core.store.columns import now
 from core.store.db import Database, changes_one
@@ -97,11 +97,21 @@ def send_heartbeat(db: Database, owner: Claim, mark: str | None = None) -> bool:
         return bool(session.scalar(select(Job.cancel_requested).where(Job.id == owner.job_id)))
 
 
+def publish(session: Session, owner: Claim, model_id: str) -> None:
+    """The model of a training is there; the job goes on, and has succeeded however it ends (``lifecycle.ended``). Refused, as
+    ``StaleAttempt``, once a cancel was asked for."""
+    if not changes_one(session, _owned(owner).where(Job.cancel_requested.is_(False)).values(model_id=model_id)):
+        raise StaleAttempt(f"attempt {owner.attempt} cannot publish a model of {owner.job_id}")
+    events.append(session, owner.job_id, [Event("published", {"model_id": model_id})])
+
+
 def finish(session: Session, owner: Claim, status: JobStatus, *, error: JobError | None = None, **values: object) -> None:
     """End the owned job. Success is refused, as ``StaleAttempt``, once a cancel was asked for."""
     owned = _owned(owner)
     if status is JobStatus.SUCCEEDED:
         owned = owned.where(Job.cancel_requested.is_(False))
+    else:
+        status = ended(get(session, owner.job_id), status)
     if not changes_one(session, owned.values(status=status, error=error, finished_at=now(), **values)):
         raise StaleAttempt(f"attempt {owner.attempt} cannot end {owner.job_id}")
     events.append(session, owner.job_id, [Event(status, error or {})])
@@ -134,12 +144,14 @@ def requeue(session: Session, job_id: str, condition: ColumnElement[bool], reaso
     event = Event("queued", {"reason": reason})
     values: dict[str, object] = {"status": JobStatus.QUEUED, "worker": None, "fruitless": fruitless}
     if job.cancel_requested:
-        values |= {"status": JobStatus.CANCELLED, "finished_at": now()}
-        event = Event("cancelled")
+        status = ended(job, JobStatus.CANCELLED)
+        values |= {"status": status, "finished_at": now()}
+        event = Event(status)
     elif fruitless >= FRUITLESS_LIMIT:
         error = {"code": WORKER_LOST, "message": f"given up after {fruitless} attempts without progress: {reason}"}
-        values |= {"status": JobStatus.FAILED, "finished_at": now(), "error": error}
-        event = Event("failed", error)
+        status = ended(job, JobStatus.FAILED)
+        values |= {"status": status, "finished_at": now(), "error": error}
+        event = Event(status, error)
     running = update(Job).where(Job.id == job_id, Job.status == JobStatus.RUNNING, condition)
     if not changes_one(session, running.values(values)):
         return False

@@ -120,7 +120,9 @@ def delete_old_audit(db: Database, days: int) -> int:
 
 def _jobs(session: Session) -> list[_Job]:
     columns = select(Job.id, Job.kind, Job.status, Job.finished_at)
-    rows = session.execute(columns.add_columns(Job.dataset_id, Job.evaluation_dataset_id, Job.params, Job.continues))
+    rows = session.execute(
+        columns.add_columns(Job.dataset_id, Job.evaluation_dataset_id, Job.params, Job.continues, Job.model_id)
+    )
     return [_Job(id_, kind, JobStatus(status), end, uses_of_columns(*needs)) for id_, kind, status, end, *needs in rows]
 
 

@@ -19,7 +19,7 @@ class Uses:
 
     datasets: frozenset[str]  # whose images it works on
     starts_from: str | None  # the model whose weights training starts from
-    works_with: str | None  # the model that it asks
+    works_with: str | None  # the model that it asks, or judges
     checkpoints_of: str | None  # the job whose checkpoints it goes on from
     upload: str | None  # the file that it validates, below ``uploads``
 
@@ -29,16 +29,18 @@ class Uses:
 
 def uses(job: Job) -> Uses:
     """What a job needs."""
-    return uses_of_columns(job.dataset_id, job.evaluation_dataset_id, job.params, job.continues)
+    return uses_of_columns(job.dataset_id, job.evaluation_dataset_id, job.params, job.continues, job.model_id)
 
 
-def uses_of_columns(dataset_id: str, evaluation_dataset_id: str | None, params: dict[str, Any], continues: str | None) -> Uses:
+def uses_of_columns(
+    dataset_id: str, evaluation_dataset_id: str | None, params: dict[str, Any], continues: str | None, model_id: str | None
+) -> Uses:
     """What a job needs, from the columns of its row that say so."""
     init = params.get("init")
     return Uses(
         datasets=frozenset(id_ for id_ in (dataset_id, evaluation_dataset_id) if id_),
         starts_from=init if init and init.startswith("mdl_") else None,
-        works_with=params.get("model_id"),
+        works_with=params.get("model_id") or model_id,
         checkpoints_of=continues,
         upload=params.get("upload"),
     )
@@ -46,8 +48,8 @@ def uses_of_columns(dataset_id: str, evaluation_dataset_id: str | None, params: 
 
 def uses_of_unfinished(session: Session) -> dict[str, Uses]:
     """By id, of every job that is queued or running."""
-    jobs = select(Job.id, Job.dataset_id, Job.evaluation_dataset_id, Job.params, Job.continues).where(Job.status.in_(UNFINISHED))
-    everybodys = session.execute(jobs, execution_options={EVERYTHING: True})
+    columns = (Job.dataset_id, Job.evaluation_dataset_id, Job.params, Job.continues, Job.model_id)
+    everybodys = session.execute(select(Job.id, *columns).where(Job.status.in_(UNFINISHED)), execution_options={EVERYTHING: True})
     return {id_: uses_of_columns(*columns) for id_, *columns in everybodys}
 
 

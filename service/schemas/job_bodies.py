@@ -95,7 +95,7 @@ def _finish(row: Job) -> datetime | None:
 
 class EventBody(FromRow):
     seq: int
-    type: str = Field(examples=["queued", "running", "started", "epoch", "round", "evaluating", "succeeded"])
+    type: str = Field(examples=["queued", "running", "started", "epoch", "round", "published", "evaluating", "succeeded"])
     data: dict[str, Any]
     created_at: datetime
 

@@ -56,7 +56,7 @@ def judge(system: Running, client: Client) -> tuple[dict[str, Any], list[str]]:
         try:
             content = manifest.read(settings.root / "models" / model.directory, hashes=True)
             job = jobs[model.job_id]
-            expected = (model.id, job.id, job.attempt, model.dataset_id, IMAGES)
+            expected = (model.id, job.id, model.attempt, model.dataset_id, IMAGES)
             found = tuple(content[name] for name in ("model_id", "job_id", "attempt", "dataset_id", "images"))
             if found != expected or job.status != JobStatus.SUCCEEDED or job.model_id != model.id:
                 raise DamagedModel(f"its manifest says {found}, its rows {expected} and {job.status}")

@@ -128,8 +128,9 @@ def test_during_training(live: Live, disk: Disk, dataset: str) -> None:
 
 
 def test_during_publishing(live: Live, disk: Disk, dataset: str) -> None:
+    start = live.finished(live.train(dataset, dim=1024))["model_id"]
     models = live.get("/models")
-    job = live.train(dataset, dim=1024)
+    job = live.train(dataset, init=start, epochs_first=0, rounds=2)  # judged before it is published
     wait_for(lambda: any(event["type"] == "evaluating" for event in live.events(job)), "the evaluation", 120)
     # Enough for the figures of the evaluation and for what SQLite logs during it, however slow it is; an index of 300 x 1,024
     # numbers takes 1,228,800.

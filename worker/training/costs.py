@@ -43,6 +43,11 @@ class Work:
     pretrained: bool = False
     crop_size: int | None = None
 
+    @property
+    def judged_first(self) -> bool:
+        """Whether the evaluation chooses what is published: what the run started from, or what came of it."""
+        return self.as_loaded and self.rounds > 1
+
     def costs(self) -> dict[Step, Parts]:
         """Seconds of each step by what sets their speed: ``epochs``, ``decoding`` or ``starting``."""
         train, encode = (_pass(self.backbone, side) for side in (self.crop_size or self.image_size, self.image_size))

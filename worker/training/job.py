@@ -17,11 +17,11 @@ from core.ground.reports import Evaluation, JobProgress, Plan
 from core.jobs import lifecycle, reporting
 from core.jobs.context import JobContext
 from core.store.kinds import JobKind, JobStatus
-from core.store.tables import Image, Job, Label
+from core.store.tables import Image, Job, Label, Model
 from worker.training.costs import Work
 from worker.training.inputs import bring_checkpoints, listed_depths, trainer_params, write_images, write_labels
 from worker.training.progress import Estimate, typical
-from worker.training.publish import discard_unpublished, publish
+from worker.training.publish import add_evaluation, publish
 from worker.training.relay import Relay
 from worker.training.supervision import supervise
 
@@ -29,9 +29,10 @@ _REMEMBERED = 5  # earlier jobs whose speed tells what to expect
 
 
 def run_training(context: JobContext) -> None:
-    """Train, evaluate, index, publish.
+    """Train, index, publish, and judge what was published; judge first where that chooses what is published.
 
-    An attempt writes only ``runs/<job>/<attempt>`` and starts from the newest intact checkpoint of earlier attempts.
+    An attempt writes only ``runs/<job>/<attempt>`` and starts from the newest intact checkpoint of earlier attempts. Where one of
+    them has published the model, it is only judged.
 
     Raises:
         BadParameters: the trainer refused the parameters.
@@ -41,12 +42,30 @@ def run_training(context: JobContext) -> None:
     """
     with context.db.read() as session:
         job = lifecycle.get(session, context.job_id)
-    home = context.layout.job(job.id)
     run = context.layout.run(job.id, context.attempt)
     relay = _relay(context, job, run)
+    artifacts.fresh_folder(run.path)
+    if job.model_id is None:
+        _train(context, job, run, relay)
+        if not _chooses(run):
+            publish(context, run, None, relay)
+    model = _published(context)
+    trained = context.layout.run(job.id, model.attempt) if model else run
+    reporting.record_events(context.db, context.claim, [{"type": "evaluating"}], None)
+    evaluation = _evaluate(context, trained, run, job, relay)
+    if model:
+        add_evaluation(context, model, evaluation, relay)
+    else:
+        if evaluation["published_round"] < evaluation["rounds"][-1]["round"]:
+            _export(context, run, evaluation["published_round"], relay)
+        publish(context, run, evaluation, relay)
+    _tidy(context.layout.job(job.id), keep=trained)
+
+
+def _train(context: JobContext, job: Job, run: RunFolder, relay: Relay) -> None:
+    home = context.layout.job(job.id)
     if job.continues:
         bring_checkpoints(context, job, home)
-    artifacts.fresh_folder(run.path)
     context.signals.newest_checkpoint = lambda: continuation.newest_position(home)
     earlier = sorted((path for path in home.iterdir() if path != run.path and path.is_dir()), key=lambda path: path.name)
     listed = next((RunFolder(path).images for path in earlier if RunFolder(path).images.exists()), None)
@@ -73,13 +92,18 @@ def run_training(context: JobContext) -> None:
     command = ["run", "--config", str(run.command("run")), "--out", str(run.path)]
     command += ["--checkpoint-seconds", str(context.settings.checkpoint_seconds)]
     supervise(context, run, command, relay)
-    reporting.record_events(context.db, context.claim, [{"type": "evaluating"}], None)
-    evaluation = _evaluate(context, run, job, relay)
-    if evaluation["published_round"] < evaluation["rounds"][-1]["round"]:
-        _export(context, run, evaluation["published_round"], relay)
-    discard_unpublished(context)
-    publish(context, run, evaluation, relay)
-    _tidy(home, keep=run)
+
+
+def _chooses(run: RunFolder) -> bool:
+    """Whether the evaluation chooses what is published (``Work.judged_first``)."""
+    config = json.loads(run.config.read_text(encoding="utf-8"))
+    return bool(config["init"] != "random" and config["epochs_first"] == 0 and config["rounds"] > 1)
+
+
+def _published(context: JobContext) -> Model | None:
+    """The job's model, where it has one by now."""
+    with context.db.read() as session:
+        return session.scalar(select(Model).where(Model.job_id == context.job_id))
 
 
 def _relay(context: JobContext, job: Job, run: RunFolder) -> Relay:
@@ -113,13 +137,14 @@ def _require_fit(context: JobContext, job: Job) -> None:
             training.require_new_images(session, job.dataset_id, job.evaluation_dataset_id)
 
 
-def _evaluate(context: JobContext, run: RunFolder, job: Job, relay: Relay) -> Evaluation:
+def _evaluate(context: JobContext, trained: RunFolder, run: RunFolder, job: Job, relay: Relay) -> Evaluation:
+    """Judge what an attempt has trained, perhaps an earlier one than this one, whose folder is ``run``."""
     relay.follow(run.evaluation_progress)
     relay.enter("loading")
-    config = {"run": str(run.path), "data": str(run.images)}
+    config = {"run": str(trained.path), "data": str(trained.images)}
     config["labels"] = write_labels(context, job.dataset_id, run.labels)
     if job.evaluation_dataset_id:
-        depths = listed_depths(run.images)  # the black and white that the encoder was trained with
+        depths = listed_depths(trained.images)  # the black and white that the encoder was trained with
         write_images(context, job.evaluation_dataset_id, run.held_out, depths=depths)
         config["held_out"] = str(run.held_out)
         config["held_out_labels"] = write_labels(context, job.evaluation_dataset_id, run.held_out_labels)

@@ -28,7 +28,10 @@ PHASE_OF: dict[Step, Phase] = {
     "indexing": "indexing",
     "publishing": "publishing",
 }
-STEPS = tuple(PHASE_OF)
+# What is published needs no judging, but where that chooses between a start from weights and what was adapted.
+_JUDGING = tuple(step for step, phase in PHASE_OF.items() if phase == "evaluating")
+PUBLISHED_FIRST: tuple[Step, ...] = (*(step for step in PHASE_OF if step not in _JUDGING), *_JUDGING)
+JUDGED_FIRST: tuple[Step, ...] = tuple(PHASE_OF)
 _EPOCH = EpochProgress.__annotations__.keys()  # kept of an epoch's event
 _MEASURED, _TRUSTED = 1.0, 2.0  # seconds after which a speed counts at all, and as much as what was expected
 _LEAST_SHARE = 0.2  # of a step, for its pace to be remembered
@@ -39,7 +42,7 @@ _UNKNOWN = 0.02  # fraction shown at most while no speed is known
 def typical(earlier: Iterable[Mapping[str, float]]) -> dict[str, float]:
     """The median pace of each step over earlier jobs."""
     jobs = list(earlier)
-    return {step: median(paces) for step in STEPS if (paces := [job[step] for job in jobs if step in job])}
+    return {step: median(paces) for step in PHASE_OF if (paces := [job[step] for job in jobs if step in job])}
 
 
 class Estimate:
@@ -58,19 +61,21 @@ class Estimate:
         self._fraction = float(before["fraction"] or 0.0) if before and "fraction" in before else 0.0
         self._epoch = cast("EpochProgress", {name: value for name, value in (before or {}).items() if name in _EPOCH})
         self._costs: dict[Step, Parts] | None = None
-        self._step, self._phase_fraction = STEPS[0], 0.0
+        self._steps = PUBLISHED_FIRST
+        self._step, self._phase_fraction = self._steps[0], 0.0
         self._begun = self._last = (clock(), 0.0)  # moment and share done
         self._took: dict[Step, tuple[float, float]] = {}  # seconds, for which share of a step
 
     def plan(self, work: Work) -> None:
         """Set the sizes of the job, once they are known."""
         self._costs = work.costs()
+        self._steps = JUDGED_FIRST if work.judged_first else PUBLISHED_FIRST
 
     def advance(self, step: Step, done: float = 0.0, moment: float | None = None) -> None:
         """Note that a share of a step is done, and all steps before it."""
         moment = self._clock() if moment is None else moment
         if step != self._step:
-            if STEPS.index(step) < STEPS.index(self._step):
+            if self._steps.index(step) < self._steps.index(self._step):
                 return
             self._took[self._step] = (moment - self._begun[0], 1 - self._begun[1])
             if PHASE_OF[step] != PHASE_OF[self._step]:
@@ -86,17 +91,17 @@ class Estimate:
         """The job's progress as its row holds it."""
         left, fraction, of_phase = None, self._fraction, self._phase_fraction
         if self._costs is not None:
-            total = {step: self._expected(step) for step in STEPS}
+            total = {step: self._expected(step) for step in self._steps}
             rest = self._remaining()
-            later = sum(total[step] for step in STEPS[STEPS.index(self._step) + 1 :])
+            later = sum(total[step] for step in self._steps[self._steps.index(self._step) + 1 :])
             # What trains nothing is encoded while it is decoded.
             speeds: tuple[Step, ...] = ("epochs",) if self._cost("epochs") else ("epochs", "decoding")
             measured = any(step in self._learned or self._measured(step) is not None for step in speeds)
-            known = measured or self._step not in STEPS[:3]
+            known = measured or self._step not in self._steps[:3]
             left = rest + later if known else None
             fraction = 1 - (rest + later) / max(sum(total.values()), rest + later, 1e-9)
             fraction = fraction if known else min(fraction, _UNKNOWN)
-            steps = [step for step in STEPS if PHASE_OF[step] == PHASE_OF[self._step]]
+            steps = [step for step in self._steps if PHASE_OF[step] == PHASE_OF[self._step]]
             rest += sum(total[step] for step in steps[steps.index(self._step) + 1 :])
             of_phase = 1 - rest / max(sum(total[step] for step in steps), rest, 1e-9)
         elif self._step == "starting":
@@ -121,7 +126,7 @@ class Estimate:
 
     def paces(self) -> dict[str, float]:
         """How long each step took, as a multiple of its cost, for jobs to come."""
-        self.advance(STEPS[-1], 1.0)
+        self.advance(self._steps[-1], 1.0)
         took = {**self._took, self._step: (self._last[0] - self._begun[0], 1.0)}
         measured = {step: seconds / share for step, (seconds, share) in took.items() if share >= _LEAST_SHARE}
         costs = self._costs or {}

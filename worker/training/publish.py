@@ -21,7 +21,7 @@ from worker.training.inputs import listed_depths
 from worker.training.relay import Relay
 
 
-def discard_unpublished(context: JobContext) -> None:
+def _discard_unpublished(context: JobContext) -> None:
     """Delete folders of a job's earlier attempts that were renamed into place but never got their row.
 
     Raises:
@@ -34,14 +34,16 @@ def discard_unpublished(context: JobContext) -> None:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def publish(context: JobContext, run: RunFolder, evaluation: Evaluation, relay: Relay) -> None:
+def publish(context: JobContext, run: RunFolder, evaluation: Evaluation | None, relay: Relay) -> None:
     """Publish ``run.model`` as ``models/<job>-<attempt>`` and point the dataset's alias at it.
 
-    Readers see the model only through its row, which appears together with the job's success.
+    Readers see the model only through its row. With an evaluation the job ends with success; without one it goes on, to judge
+    the model (``add_evaluation``).
 
     Raises:
         StaleAttempt: the job has another owner or was cancelled; nothing is published.
     """
+    _discard_unpublished(context)
     staged = run.model
     embeddings = np.load(staged / ModelFile.EMBEDDINGS)
     relay.enter("indexing")
@@ -64,7 +66,7 @@ def publish(context: JobContext, run: RunFolder, evaluation: Evaluation, relay: 
             "dataset_id": job.dataset_id,
             "method": config["method"],
             "config": config,
-            "round": evaluation["published_round"],
+            "round": evaluation["published_round"] if evaluation else config["rounds"] - 1,
             "images": len(embeddings),
             "dim": int(embeddings.shape[1]),
             "preprocessing": {
@@ -84,8 +86,9 @@ def publish(context: JobContext, run: RunFolder, evaluation: Evaluation, relay: 
     final = context.layout.model(directory)
     artifacts.publish(staged, final)
     artifacts.sync_tree(run.path)  # what the model's attention and further rounds are made from
+    whole = {"model_id": model_id, "evaluation": evaluation}
     try:
-        with context.succeed(model_id=model_id, evaluation=evaluation, **relay.ending()) as session:
+        with context.succeed(**whole, **relay.ending()) if evaluation else context.publish(model_id) as session:
             session.add(
                 Model(
                     id=model_id,
@@ -104,3 +107,14 @@ def publish(context: JobContext, run: RunFolder, evaluation: Evaluation, relay: 
     except StaleAttempt:
         shutil.rmtree(final, ignore_errors=True)
         raise
+
+
+def add_evaluation(context: JobContext, model: Model, evaluation: Evaluation, relay: Relay) -> None:
+    """End the job, whose model is published, with success and what was found of the model.
+
+    Raises:
+        StaleAttempt: as ``publish``.
+    """
+    manifest.add_evaluation(context.layout.model(model.directory), evaluation)
+    with context.succeed(evaluation=evaluation, **relay.ending()):
+        pass

@@ -8,12 +8,17 @@ export const KINDS = {
   compact: "tidying up after deletions", attention: "where encoders look",
 };
 
-/** The parts of a training, in their order: `[code, title, what happens in it]`. */
+/**
+ * The parts of a training: `[code, title, what happens in it]`. In this order where judging chooses what is published; else it
+ * comes last.
+ */
 export const PHASES = [
   ["preparing", "Preparing", "the images are read"], ["training", "Training", "the encoder learns"],
   ["exporting", "Exporting", "the encoder is written down"], ["evaluating", "Evaluating", "the result is judged"],
   ["indexing", "Indexing", "the images are made searchable"], ["publishing", "Publishing", "the result is put in its place"],
 ];
+const [EVALUATING] = PHASES.filter(([code]) => code === "evaluating");
+export const PUBLISHED_FIRST = [...PHASES.filter((phase) => phase !== EVALUATING), EVALUATING];
 
 /** @type {{ [code: string]: string }} */
 const REFUSED = {
@@ -49,6 +54,6 @@ export const whyRefused = ({ code, reason }) => REFUSED[code] ?? `${sentence(rea
  */
 export const EVENTS = {
   queued: "waits", running: "begins", started: "has its images", epoch: "epoch", round: "round", warning: "warning",
-  evaluating: "is judged", exporting: "is exported", finished: "has learned", publishing: "is published", succeeded: "succeeded",
+  evaluating: "is judged", exporting: "is exported", finished: "has learned", publishing: "is published", published: "can be searched", succeeded: "succeeded",
   failed: "failed", cancelled: "cancelled",
 };

@@ -8,11 +8,11 @@ import { details, figures, scores, told } from "../parts/job-words.js";
 import { button, go, toDataset, toJob, toTraining, viewButtons } from "../parts/links.js";
 import { repeat } from "../parts/live.js";
 import { may } from "../parts/session.js";
-import { EVENTS, KINDS, PHASES } from "../parts/words.js";
+import { EVENTS, KINDS, PHASES, PUBLISHED_FIRST } from "../parts/words.js";
 
 /**
  * @typedef {{
- *   job: Job, dataset: Dataset, metrics: Schemas["MetricBody"][], rounds: any[], evaluation: Job["evaluation"], images: number, last: number,
+ *   job: Job, dataset: Dataset, metrics: Schemas["MetricBody"][], rounds: any[], evaluation: Job["evaluation"], images: number, judgedFirst: boolean, last: number,
  * }} State
  * @typedef {{ elements: Node[], connected: (open: boolean) => void, happened: (event: JobEvent) => void, update: () => void }} Page
  */
@@ -26,7 +26,7 @@ export async function show(id, _query, signal) {
   const [job, metrics, events] = await Promise.all([
     get(`/jobs/${id}`, {}, signal), get(`/jobs/${id}/metrics`, {}, signal), all(`/jobs/${id}/events`, {}, signal)]);
   const dataset = await get(`/datasets/${job.dataset_id}`, {}, signal);
-  const state = { job, dataset, metrics: metrics.data, rounds: [], evaluation: job.evaluation, images: 0, last: 0 };
+  const state = { job, dataset, metrics: metrics.data, rounds: [], evaluation: job.evaluation, images: 0, judgedFirst: false, last: 0 };
   const page = layout(state, signal);
   for (const event of events) page.happened(event);
   page.update();
@@ -81,7 +81,10 @@ function layout(state, signal) {
     happened({ type, data, created_at: at, seq }) {
       if (seq <= state.last) return;
       state.last = seq;
-      if (type === "started") state.images = data.images;
+      if (type === "started") {
+        const { init, epochs_first: first, rounds } = data.config;
+        Object.assign(state, { images: data.images, judgedFirst: init !== "random" && first === 0 && rounds > 1 });
+      }
       if (type === "round") state.rounds = [...state.rounds.filter(({ round }) => round !== data.round), data];
       const what = h("strong", {}, EVENTS[type] ?? type);
       log.prepend(h("li", { class: type }, h("time", {}, clock(at)), " ", what, " ", told(type, data)));
@@ -97,7 +100,7 @@ function layout(state, signal) {
       if (part === null && !over) bar.removeAttribute("value");  // something happens, and how much of it is not known
       else bar.value = part ?? 0;
       bar.hidden = over && now.status !== "succeeded";
-      phases.replaceChildren(...steps(now));
+      phases.replaceChildren(...steps(now, state.judgedFirst ? PHASES : PUBLISHED_FIRST));
       phases.hidden = !training || over;
       short.replaceChildren(facts(figures(now)));
       long.replaceChildren(facts(details(now), { class: "figures" }));
@@ -142,11 +145,12 @@ function generated({ params, model_id: model }) {
 /**
  * The parts of a training, which of them is being done, and how much of that.
  * @param {Job} job
+ * @param {string[][]} phases in their order
  */
-function steps({ progress }) {
-  const at = PHASES.findIndex(([code]) => code === progress?.phase);
+function steps({ progress }, phases) {
+  const at = phases.findIndex(([code]) => code === progress?.phase);
   const part = progress?.phase_fraction;
-  return PHASES.map(([, title, about], step) => h("li", {
+  return phases.map(([, title, about], step) => h("li", {
     class: step < at ? "done" : step === at ? "now" : "", "aria-current": step === at ? "step" : null, title: about,
   }, title, step < at ? " ✓" : "", step === at && typeof part === "number" ? ` ${Math.floor(100 * part)} %` : ""));
 }
@@ -167,7 +171,8 @@ function actions(state, signal, changed) {
   };
   const cancel = press("cancel", "danger", "Cancel", async () => {
     const text = state.job.kind === "train" && state.job.status === "running"
-      ? "It stops within seconds. What it has learned until its last checkpoint is kept, and it can go on from there."
+      ? state.job.model_id ? "Its model stays; it is not judged to the end."
+        : "It stops within seconds. What it has learned until its last checkpoint is kept, and it can go on from there."
       : "It stops within seconds.";
     const question = { title: "Cancel this job?", text, yes: "Cancel the job", no: "Let it run", danger: true, signal };
     if (!(await confirmed(question))) return;

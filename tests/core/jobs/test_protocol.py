@@ -9,7 +9,7 @@ from core.errors import StaleAttempt
 from core.jobs import lifecycle, protocol, reporting
 from core.store.db import Database
 from core.store.kinds import JobStatus, Queue
-from core.store.tables import Job, Metric
+from core.store.tables import Job, JobEvent, Metric
 from tests.core.jobs.made import claimed, make_dataset, make_job, status_of
 from tests.core.jobs.reported import epoch
 
@@ -87,3 +87,46 @@ def test_a_lost_job_that_was_to_be_cancelled_is_cancelled(db: Database) -> None:
         lifecycle.request_cancel(session, job)
     protocol.abandon(db, owner, "killed")
     assert status_of(db, job) == JobStatus.CANCELLED
+
+
+@pytest.mark.parametrize("end", ["fails", "is lost", "is cancelled while it waits", "is lost when it was to be cancelled"])
+def test_a_training_whose_model_is_published_has_succeeded_however_it_ends(db: Database, end: str) -> None:
+    make_dataset(db)
+    job = make_job(db)
+    owner = claimed(db)
+    with db.write() as session:
+        protocol.publish(session, owner, "mdl_1")
+    if end == "fails":
+        with db.write() as session:
+            protocol.finish(session, owner, JobStatus.FAILED, error={"code": "internal_error", "message": "m"})
+    elif end == "is lost":
+        protocol.abandon(db, owner, "killed")
+        for _ in range(2):
+            assert status_of(db, job) == JobStatus.QUEUED
+            protocol.abandon(db, claimed(db), "killed")
+    elif end == "is cancelled while it waits":
+        protocol.release(db, owner)
+        with db.write() as session:
+            assert lifecycle.request_cancel(session, job)[0].status == JobStatus.SUCCEEDED
+    else:
+        with db.write() as session:
+            lifecycle.request_cancel(session, job)
+        protocol.abandon(db, owner, "killed")
+    with db.read() as session:
+        now = lifecycle.get(session, job)
+        types = session.scalars(select(JobEvent.type).where(JobEvent.job_id == job).order_by(JobEvent.seq)).all()
+    assert (now.status, now.model_id, now.finished_at is not None) == (JobStatus.SUCCEEDED, "mdl_1", True)
+    assert types[-1] == "succeeded" and not {"failed", "cancelled"} & set(types)
+    assert (now.error is not None) == (end in ("fails", "is lost"))
+
+
+def test_nothing_is_published_of_what_is_to_be_cancelled(db: Database) -> None:
+    make_dataset(db)
+    job = make_job(db)
+    owner = claimed(db)
+    with db.write() as session:
+        lifecycle.request_cancel(session, job)
+    with pytest.raises(StaleAttempt), db.write() as session:
+        protocol.publish(session, owner, "mdl_1")
+    with db.read() as session:
+        assert lifecycle.get(session, job).model_id is None

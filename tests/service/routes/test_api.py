@@ -35,7 +35,7 @@ def test_the_job_tells_how_it_went(published: Published) -> None:
         *("round", "rounds", "epoch", "epochs", "loss", "images_per_second", "anchors", "eta_seconds"),
         *("phase", "phase_fraction", "fraction", "told_at"),
     }
-    assert [job["progress"][name] for name in ("phase", "phase_fraction", "fraction", "eta_seconds")] == ["publishing", 1, 1, 0]
+    assert [job["progress"][name] for name in ("phase", "phase_fraction", "fraction", "eta_seconds")] == ["evaluating", 1, 1, 0]
     assert "on 8 judged images" in job["verdict"]["sentence"]
     assert job["continuation"] == "more_rounds"
     judged = job["evaluation"]
@@ -50,7 +50,7 @@ def test_events_as_pages_and_as_a_stream_are_the_same(published: Published) -> N
     types = [event["type"] for event in events]
     assert [kind for kind in types if kind != "warning"] == [
         *("queued", "running", "started", "epoch", "round", "epoch", "round"),
-        *("exporting", "finished", "evaluating", "succeeded"),
+        *("exporting", "finished", "published", "evaluating", "succeeded"),
     ]
     assert [event["seq"] for event in events] == list(range(1, len(events) + 1))
     first = live.get(f"/jobs/{job}/events?limit=4")

@@ -8,9 +8,10 @@ from typing import Any
 import pytest
 
 from worker.training.costs import Work
-from worker.training.progress import PHASE_OF, STEPS, Estimate, typical
+from worker.training.progress import JUDGED_FIRST, PHASE_OF, PUBLISHED_FIRST, Estimate, typical
 
 WORK = Work(2000, 32, 32, "resnet10", 128, rounds=4, epochs=30, voters=2000, classes=10, pretrained=True)
+ADAPTED = replace(WORK, epochs=20, as_loaded=True)
 FROZEN = Work(3000, 224, 224, "efficientnet_lite0", 128, rounds=1, epochs=0, voters=3000, classes=10, as_loaded=True)
 
 
@@ -24,8 +25,9 @@ class Run:
         self.work = work
         self.estimate = Estimate(before, learned, lambda: self.time)
         self.told: list[tuple[float, dict[str, Any]]] = []
-        for step, parts in work.costs().items():
-            self._through(step, sum(parts.values()) * paces.get(step, 1.0))
+        costs = work.costs()
+        for step in JUDGED_FIRST if work.judged_first else PUBLISHED_FIRST:
+            self._through(step, sum(costs[step].values()) * paces.get(step, 1.0))
         self.errors = [
             abs(told["eta_seconds"] - (self.time - at)) / (self.time - at)
             for at, told in self.told
@@ -49,12 +51,19 @@ class Run:
             self.estimate.plan(self.work)
 
 
+@pytest.mark.parametrize("work", [WORK, ADAPTED], ids=["published first", "judged first"])
 @pytest.mark.parametrize("pace", [0.3, 1.0, 4.0])
-def test_the_first_job_of_a_machine_is_estimated_by_its_own_speed(pace: float) -> None:
-    run = Run(dict.fromkeys(STEPS, pace), {})
+def test_the_first_job_of_a_machine_is_estimated_by_its_own_speed(pace: float, work: Work) -> None:
+    run = Run(dict.fromkeys(JUDGED_FIRST, pace), {}, work=work)
     assert median(run.errors) < 1 / 3
-    phases = [told["phase"] for _, told in run.told]
-    assert list(dict.fromkeys(phases)) == list(dict.fromkeys(PHASE_OF.values()))
+    phases = list(dict.fromkeys(told["phase"] for _, told in run.told))
+    assert phases[:3] == ["preparing", "training", "exporting"]
+    assert phases[3:] == [
+        *(["evaluating"] if work.judged_first else []),
+        "indexing",
+        "publishing",
+        *([] if work.judged_first else ["evaluating"]),
+    ]
     fractions = [told["fraction"] for _, told in run.told]
     assert fractions == sorted(fractions)
     assert 0.9 < fractions[-1] < 1
@@ -65,7 +74,7 @@ def test_the_first_job_of_a_machine_is_estimated_by_its_own_speed(pace: float) -
 
 
 def test_later_jobs_learn_what_each_step_takes_here() -> None:
-    paces = dict(zip(STEPS, [0.5, 3, 2, 4, 0.4, 3, 0.3, 5, 6, 0.2, 0.5, 7, 2, 2], strict=True))
+    paces = dict(zip(JUDGED_FIRST, [0.5, 3, 2, 4, 0.4, 3, 0.3, 5, 6, 0.2, 0.5, 7, 2, 2], strict=True))
     first = Run(paces, {})
     learned = typical([first.estimate.paces()])
     again = Run(paces, learned)
@@ -89,10 +98,10 @@ def test_a_step_that_hangs_is_not_promised_to_end_now() -> None:
 
 
 def test_what_trains_nothing_is_estimated_by_what_it_encodes() -> None:
-    run = Run(dict.fromkeys(STEPS, 3.0), {}, work=FROZEN)
+    run = Run(dict.fromkeys(JUDGED_FIRST, 3.0), {}, work=FROZEN)
     assert median(run.errors) < 1 / 3
     assert any(told["eta_seconds"] is not None for _, told in run.told if told["phase"] == "preparing")
-    again = Run(dict.fromkeys(STEPS, 3.0), typical([run.estimate.paces()]), work=FROZEN)
+    again = Run(dict.fromkeys(JUDGED_FIRST, 3.0), typical([run.estimate.paces()]), work=FROZEN)
     assert "epochs" not in run.estimate.paces() and max(again.errors) < 0.15
 
 
