@@ -10,6 +10,7 @@ setup: .venv/installed node_modules/installed
 
 .venv/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
+	$(BIN)/python .ci/torch_here.py
 	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[server,cpu,train,pretrained,dev]'
 	touch $@
 
