@@ -13,6 +13,7 @@ from pathlib import Path
 from benchmarks.results import Result
 from benchmarks.server import Embedded
 from benchmarks.service.fashion import fashion
+from benchmarks.service.first_answer import first_answer
 from benchmarks.service.growth import grown, growth
 from benchmarks.service.ingest import ingest
 from benchmarks.service.queries import processes, queries, trained
@@ -23,7 +24,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.service", description=__doc__)
     parser.add_argument("--work", type=Path, default=Path("runs/bench-service"), help="folder for data and environments")
-    parser.add_argument("--only", choices=("ingest", "queries", "processes", "fashion", "growth"), help="one part")
+    parser.add_argument("--only", choices=("ingest", "first", "queries", "processes", "fashion", "growth"), help="one part")
     parser.add_argument("--no-peers", action="store_true", help="leave out Chroma and hnswlib, which have to be installed")
     parser.add_argument("--port", type=int, default=8140, help="this and the next one are used")
     parser.add_argument("--tiny", action="store_true", help="only whether it runs: digits, few vectors, short turns")
@@ -37,6 +38,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     system, result = Embedded(work, arguments.port), Result()
     parts: dict[str, Callable[[], Result]] = {
         "ingest": lambda: ingest(system, work, size),
+        "first": lambda: first_answer(system, work, size),
         "queries": lambda: queries(system, trained(system, work, size), work, size, not arguments.no_peers),
         "processes": lambda: processes(system, trained(system, work, size), work, size),
         "fashion": lambda: fashion(work, system.port, size, not arguments.no_peers),

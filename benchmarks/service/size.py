@@ -25,6 +25,9 @@ class Size:
     recall_queries: int
     growth: tuple[int, ...]  # vectors
     pixels: Callable[[Path], NDArray[np.float32]]  # unit vectors of 784 numbers
+    photographs: Callable[[Path], Path]  # of which as many as ``uploaded`` are uploaded, and trained on with ``first_params``
+    uploaded: int
+    first_params: Result
 
 
 FULL = Size(
@@ -36,6 +39,9 @@ FULL = Size(
     recall_queries=300,
     growth=(10_000, 100_000, 1_000_000),
     pixels=lambda work: fashion_pixels(work)[:60_000],
+    photographs=lambda work: shared("clothing-small-train.zip"),
+    uploaded=1000,
+    first_params={"preset": "quick"},
 )
 TINY = Size(
     images=some_digits,
@@ -46,4 +52,7 @@ TINY = Size(
     recall_queries=20,
     growth=(500, 1_000),
     pixels=lambda work: clustered(1_000, 784),
+    photographs=some_digits,
+    uploaded=60,
+    first_params={"preset": "quick", "rounds": 1, "epochs_first": 1, "dim": 8, "image_size": 8},
 )

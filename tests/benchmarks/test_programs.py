@@ -15,6 +15,7 @@ ROOT = Path(__file__).parents[2]
 # A measure of what is fast or small says nothing at this size; only that it is there.
 SERVICE = {
     "ingest": {"ingest_images_per_s", "ingest_peak_mib", "ingest_peak_mib_small_archive"},
+    "first": {"first_answer_seconds"},
     "queries": {"vectors", "candidates", "recall_at_10", "p99_over_p50", "vs_empty_route", "vs_bare_route"},
     "processes": {f"{name}_of_two_processes" for name in ("per_second", "p50", "p99")},
     "fashion": {"fashion_mnist"},
@@ -51,6 +52,8 @@ def test_service(part: str, tmp_path: Path) -> None:
         assert figures["recall_at_10"] == 1
     if part == "fashion":
         assert all(set(one["per_second"]) == {"faiss", "in_process", "http"} for one in figures["fashion_mnist"].values())
+    if part == "first":
+        assert {"validating", "training", "exporting", "first search", "all", "judged"} <= set(figures["first_answer_seconds"])
     if part == "growth":
         assert [row["recall_at_10"] for row in figures["growth"]] == [1, 1]
 
