@@ -4,7 +4,7 @@ BIN := .venv/bin
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 SOURCES := anchorhood core service trainer worker migrations benchmarks tests .ci
 
-.PHONY: setup demo serve test test-slow test-compose test-browser check lock pin sbom openapi migrate bench-trainer bench-method bench-accuracy bench-compare bench-augment bench-service bench-hostile bench-page bench-progress screenshots chaos
+.PHONY: setup demo serve test test-slow test-compose test-browser check lock pin sbom openapi migrate bench-trainer bench-gpu bench-method bench-accuracy bench-compare bench-augment bench-service bench-hostile bench-page bench-progress screenshots chaos
 
 setup: .venv/installed node_modules/installed
 
@@ -64,6 +64,9 @@ chaos: setup
 
 bench-trainer: setup
 	$(BIN)/python -m benchmarks.trainer
+
+bench-gpu: setup
+	$(BIN)/python -m benchmarks.gpu
 
 bench-method: setup
 	$(BIN)/python -m benchmarks.method $${ONLY:+--only "$$ONLY"}

@@ -41,6 +41,20 @@ def test_trainer() -> None:
     assert len(figures) == 11 and all(value >= 0 for value in figures.values())
 
 
+def test_gpu(tmp_path: Path) -> None:
+    """Without a GPU every part that says nothing of one runs on the processor, and the others say why they do not."""
+    path = tmp_path / "gpu.json"
+    printed = json.loads(run("benchmarks.gpu", "--tiny", "--out", str(path)).splitlines()[-1])
+    assert printed == json.loads(path.read_text())
+    parts = printed["parts"]
+    assert not [part for part in parts.values() if "failed" in part]
+    if printed["cuda"] is None or printed["memory_gib"] is None:
+        run_here = {"steps": "step_ratio", "discovery": "ratio", "ranks": "run_seconds"}
+        assert all(parts[name][figure] > 0 for name, figure in run_here.items())
+        assert all(parts[name]["not_run"] for name in parts if name not in run_here)
+    assert list(parts) == ["tests", "steps", "compile", "memory", "discovery", "faiss", "ranks", "cifar10"]
+
+
 @pytest.mark.parametrize("part", SERVICE)
 def test_service(part: str, tmp_path: Path) -> None:
     if part in ("queries", "processes", "fashion") and shutil.which("wrk") is None:

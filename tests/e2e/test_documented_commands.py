@@ -103,7 +103,9 @@ TARGETS = {
     "openapi": "tests/test_drift.py compares what it writes",
     "screenshots": "needs half an hour of two cores; tests/browser looks at the same pages",
     "test-compose": "needs a container engine",
-    **dict.fromkeys(("bench-trainer", "bench-method", "bench-accuracy", "bench-compare", "bench-service"), "tests/benchmarks"),
+    **dict.fromkeys(
+        ("bench-trainer", "bench-gpu", "bench-method", "bench-accuracy", "bench-compare", "bench-service"), "tests/benchmarks"
+    ),
     **dict.fromkeys(("bench-augment", "bench-hostile", "bench-page", "bench-progress"), "tests/benchmarks"),
 }
 REPRODUCTION = [each for each in commands("docs/reproduction.md") if not each.startswith(tuple(REASONS))]

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from tests.trainer.test_ranks import on_ranks
+from tests.trainer.machine.test_ranks import on_ranks
 from trainer.backbones.resnet import build_encoder
 from trainer.config import TrainConfig
 from trainer.machine.ranks import Ranks

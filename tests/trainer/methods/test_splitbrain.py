@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from core.ground.parameters import conflict
 from tests.conftest import image_bytes, write_zip
-from tests.trainer.test_ranks import on_ranks
+from tests.trainer.machine.test_ranks import on_ranks
 from trainer.backbones.halves import lab, normalised
 from trainer.backbones.resnet import Halves, ResNet, build_encoder
 from trainer.config import ConfigError, TrainConfig

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from tests.trainer.test_ranks import on_ranks
+from tests.trainer.machine.test_ranks import on_ranks
 from trainer.machine.ranks import Ranks
 from trainer.methods.superand import augmentation_loss, unification_entropy, unification_weight
 from trainer.neighbourhoods import MemoryBank

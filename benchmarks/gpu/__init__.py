@@ -1,0 +1,1 @@
+"""What one NVIDIA GPU does with the trainer."""
