@@ -63,7 +63,7 @@ chaos: setup
 	$(BIN)/python -m tests.chaos --minutes $(or $(MINUTES),10)
 
 bench-trainer: setup
-	$(BIN)/python -m benchmarks.trainer
+	$(BIN)/python -m benchmarks.trainer $${ONLY:+--only "$$ONLY"}
 
 bench-gpu: setup
 	$(BIN)/python -m benchmarks.gpu

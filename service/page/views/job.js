@@ -12,7 +12,8 @@ import { EVENTS, KINDS, PHASES, PUBLISHED_FIRST } from "../parts/words.js";
 
 /**
  * @typedef {{
- *   job: Job, dataset: Dataset, metrics: Schemas["MetricBody"][], rounds: any[], evaluation: Job["evaluation"], images: number, judgedFirst: boolean, last: number,
+ *   job: Job, dataset: Dataset, metrics: Schemas["MetricBody"][], rounds: any[], evaluation: Job["evaluation"], images: number,
+ *   judgedFirst: boolean, last: number,
  * }} State
  * @typedef {{ elements: Node[], connected: (open: boolean) => void, happened: (event: JobEvent) => void, update: () => void }} Page
  */
