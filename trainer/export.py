@@ -2,7 +2,6 @@
 
 import itertools
 import math
-import os
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +18,7 @@ from trainer.backbones.encoder import Encoder, as_input, encode
 from trainer.config import TrainConfig
 from trainer.data.decoded import evaluation_batches
 from trainer.data.images import ImageList
+from trainer.machine.threads import free_cpus
 from trainer.progress import Progress
 from trainer.run import Run
 
@@ -26,6 +26,7 @@ PARITY = 1e-4  # largest difference allowed between an ONNX Runtime and a torch 
 MAP_LIMIT = 200_000  # above this the map is a linear projection: t-SNE would take hours
 _STEPS, _EXAGGERATED = 750, 250  # of t-SNE, and those of them with which it begins
 _TOLD_EVERY = 50
+_SHARED_FROM = 3_000  # points, from which on threads of t-SNE gain more than they wait for each other
 _SAMPLES = 64  # pictures in a grid, a square number
 
 
@@ -160,7 +161,7 @@ def project(embeddings: NDArray[np.float32], progress: Progress | None = None) -
         metric="cosine",
         initialization=principal * scale,
         random_state=0,
-        n_jobs=os.cpu_count(),
+        n_jobs=1 if len(embeddings) < _SHARED_FROM else free_cpus(),
         early_exaggeration_iter=_EXAGGERATED,
         n_iter=_STEPS - _EXAGGERATED,
         callbacks=tell,

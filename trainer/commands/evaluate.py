@@ -4,6 +4,8 @@ import argparse
 import logging
 from pathlib import Path
 
+import torch
+
 from core.ground import finite
 from core.ground.pictures.depths import Depths
 from core.ground.reports import EvaluationStep
@@ -11,13 +13,17 @@ from core.ground.verdict import verdict
 from trainer.commands.inputs import labels_of, open_and_report, read_json
 from trainer.data.sources import SourceError
 from trainer.evaluation.evaluate import Labelled, evaluate
+from trainer.machine.threads import free_cpus
 from trainer.progress import Progress
 
 log = logging.getLogger("trainer")
 
 
 def evaluate_command(arguments: argparse.Namespace) -> int:
-    """Judge a run; without ``--log-context`` the figures go to standard output, too."""
+    """Judge a run; without ``--log-context`` the figures go to standard output, too. Where ``--threads`` leaves it open, only
+    processors are used that nobody else uses: threads that share one wait for each other."""
+    if not arguments.threads:
+        torch.set_num_threads(min(torch.get_num_threads(), free_cpus()))
     given = read_json(arguments.config) if arguments.config else {}
     run, data = arguments.run or given.get("run"), arguments.data or given.get("data")
     if not run or not data:

@@ -202,13 +202,14 @@ def linear_accuracy(features: Tensor, labels: Tensor, queries: Tensor, targets: 
         targets: int64 (Q,).
     """
     from sklearn.linear_model import LogisticRegression
+    from threadpoolctl import threadpool_limits
 
     affordable = _WEIGHED // (features.shape[1] * len(torch.unique(labels)))
     part = slice(None, None, max(1, -(-len(features) // affordable)))
     features, labels = features[part], labels[part]
     mean, std = features.mean(dim=0), features.std(dim=0).clamp(min=1e-6)
     model = LogisticRegression(C=1.0, max_iter=200)
-    with warnings.catch_warnings():
+    with threadpool_limits(torch.get_num_threads()), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # ConvergenceWarning: 200 iterations are what is asked for
         model.fit(((features - mean) / std).numpy(), labels.numpy())
     return float((model.predict(((queries - mean) / std).numpy()) == targets.numpy()).mean())

@@ -23,6 +23,7 @@ from core.ground.folders import Position, RunFolder
 log = logging.getLogger("trainer")
 
 CGROUP_LIMIT = Path("/sys/fs/cgroup/cpu.max")
+_LOOKED_SECONDS = 0.25  # for what is idle
 _TRIED_SECONDS, _TRIED_STEPS = 0.4, 2  # of steps that are timed with a number of threads, at least both; one more goes before
 _HOPELESS = 0.8  # of the best speed: fewer threads are not tried, and nothing is tried twice
 _WATCHED_SECONDS = 4.0  # over which a speed is taken
@@ -40,6 +41,24 @@ def cpus() -> int:
         return max(1, min(bound, int(quota) // int(period)))
     except (OSError, ValueError):  # no such limit, which reads "max"
         return bound
+
+
+def free_cpus() -> int:
+    """Processors of this process that nobody uses at the moment, at least one; it looks for a quarter of a second. Where the
+    system does not say, those of ``cpus``."""
+    try:
+        before, began = _idle_seconds(), time.monotonic()
+        time.sleep(_LOOKED_SECONDS)
+        idle = (_idle_seconds() - before) / (time.monotonic() - began)
+    except OSError:
+        return cpus()
+    return min(cpus(), max(1, round(idle)))
+
+
+def _idle_seconds() -> float:
+    """How long processors have had nothing to do since the system started, added up (proc(5))."""
+    fields = Path("/proc/stat").read_text(encoding="ascii").splitlines()[0].split()
+    return (int(fields[4]) + int(fields[5])) / os.sysconf("SC_CLK_TCK")
 
 
 def numbers_to_try(most: int) -> list[int]:

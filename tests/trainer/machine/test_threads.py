@@ -1,6 +1,10 @@
 """The number of threads follows the machine, and a resumed run takes again what the interrupted one took."""
 
+import os
 import shutil
+import subprocess
+import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,7 +17,7 @@ from tests.trainer.runs import SMALL, embeddings
 from trainer.config import TrainConfig
 from trainer.data.sources import open_source
 from trainer.machine import threads
-from trainer.machine.threads import Threads, choose, cpus, numbers_to_try
+from trainer.machine.threads import Threads, choose, cpus, free_cpus, numbers_to_try
 from trainer.progress import Progress
 from trainer.run import Run
 from trainer.train import Stopped, train
@@ -84,6 +88,18 @@ def test_a_containers_share_of_the_processors_is_the_most(tmp_path: Path, monkey
     for text, expected in (("max 100000", bound), ("100000 100000", 1), ("50000 100000", 1), (f"{64 * 10**5} 100000", bound)):
         limit.write_text(text + "\n")
         assert cpus() == expected, text
+
+
+def test_what_others_use_is_not_free() -> None:
+    assert 1 <= free_cpus() <= cpus()
+    busy = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(2 * (os.cpu_count() or 1))]
+    try:
+        time.sleep(1)  # until all of them run
+        assert free_cpus() == 1
+    finally:
+        for child in busy:
+            child.kill()
+            child.wait()
 
 
 class Seen(Progress):
