@@ -46,14 +46,19 @@ def speeds(images: Path, count: int, threads: int, seconds: float, trainings: in
             beside.enter_context(running(_BUSY))
         folders = [Path(work) / str(number) for number in range(trainings)]
         children = [beside.enter_context(running(training(images, folder, threads))) for folder in folders]
-        while not all(_steps(folder) for folder in folders):
+        started = None
+        while True:
             time.sleep(0.2)
             if any(child.poll() is not None for child in children):
                 raise RuntimeError(f"a training of {images} ended before it was measured")
-        time.sleep(seconds)
-        told = [_steps(folder) for folder in folders]
-    begin, end = max(lines[0][0] for lines in told), min(lines[-1][0] for lines in told)
-    within = [[line for line in lines if begin <= line[0] <= end] for lines in told]
+            told = [_steps(folder) for folder in folders]
+            if not all(told):
+                continue
+            started = started or time.monotonic()
+            begin, end = max(lines[0][0] for lines in told), min(lines[-1][0] for lines in told)
+            within = [[line for line in lines if begin <= line[0] <= end] for lines in told]
+            if time.monotonic() - started >= seconds and all(len(lines) > 1 for lines in within):
+                break
     return sum((lines[-1][1] - lines[0][1]) * _EPOCHS * count / (lines[-1][0] - lines[0][0]) for lines in within)
 
 
@@ -73,13 +78,20 @@ def measure(tiny: bool, report: Callable[[str, str, tuple[float, str]], None]) -
         if photographs.exists() and not tiny:
             sets["cifar10"] = (photographs, 10_000)
         for name, (images, count) in sets.items():
-            _of_one_set(name, images, count, 3.0 if tiny else 25.0, 1 if tiny else 2, report)
+            numbers = numbers_to_try(cpus())[-1:] if tiny else numbers_to_try(cpus())
+            _of_one_set(name, images, count, numbers, 1.0 if tiny else 25.0, 1 if tiny else 2, report)
 
 
 def _of_one_set(
-    name: str, images: Path, count: int, seconds: float, turns: int, report: Callable[[str, str, tuple[float, str]], None]
+    name: str,
+    images: Path,
+    count: int,
+    numbers: list[int],
+    seconds: float,
+    turns: int,
+    report: Callable[[str, str, tuple[float, str]], None],
 ) -> None:
-    numbers, alone = numbers_to_try(cpus()), 0.0
+    alone = 0.0
     for busy, where, wanted in ((False, "alone", ">= 0.97"), (True, "beside_busy", ">= 0.9")):
         found: dict[int, list[float]] = {number: [] for number in (CHOSEN, *numbers)}
         for _ in range(turns):
