@@ -38,7 +38,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     system, result = Embedded(work, arguments.port), Result()
     parts: dict[str, Callable[[], Result]] = {
         "ingest": lambda: ingest(system, work, size),
-        "first": lambda: first_answer(system, work, size),
+        "first": lambda: first_answer(Embedded(work / "first", arguments.port), work, size),
         "queries": lambda: queries(system, trained(system, work, size), work, size, not arguments.no_peers),
         "processes": lambda: processes(system, trained(system, work, size), work, size),
         "fashion": lambda: fashion(work, system.port, size, not arguments.no_peers),

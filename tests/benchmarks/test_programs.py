@@ -55,11 +55,17 @@ def test_gpu(tmp_path: Path) -> None:
     assert list(parts) == ["tests", "steps", "compile", "memory", "discovery", "faiss", "ranks", "cifar10"]
 
 
+@pytest.fixture(scope="module")
+def work(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the parts of one benchmark keep what they prepare."""
+    return tmp_path_factory.mktemp("bench-service")
+
+
 @pytest.mark.parametrize("part", SERVICE)
-def test_service(part: str, tmp_path: Path) -> None:
+def test_service(part: str, work: Path) -> None:
     if part in ("queries", "processes", "fashion") and shutil.which("wrk") is None:
         pytest.skip("wrk makes the load of this part; .ci/run installs it")
-    arguments = ("--tiny", "--only", part, "--no-peers", "--work", str(tmp_path), "--port", str(free_port()))
+    arguments = ("--tiny", "--only", part, "--no-peers", "--work", str(work), "--port", str(free_port()))
     figures = json.loads(run("benchmarks.service", *arguments).splitlines()[-1])
     assert set(figures) == SERVICE[part]
     if part == "queries":
