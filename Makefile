@@ -31,7 +31,7 @@ test: setup
 	$(PYTEST) --numprocesses 3  # the tests of the live system wait for it
 
 test-slow: setup
-	$(PYTEST) -m 'slow or postgres or redis'
+	$(PYTEST) --numprocesses 3 --durations 30 -m 'slow or postgres or redis'
 
 test-browser: setup
 	command -v chromium >/dev/null || { apt-get update --quiet && apt-get install --yes --quiet chromium; }
