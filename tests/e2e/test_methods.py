@@ -1,4 +1,4 @@
-"""A job of every method, from the upload to the first answer, its training process killed once, on both databases."""
+"""A job of every method, from the upload to the first answer, its training process killed once; some on both databases."""
 
 import io
 import os
@@ -15,11 +15,15 @@ from tests.live import Live, Running, wait_for
 from tests.servers import Postgres, Production, Redis
 
 LEARNING = [name for name, facts in METHODS.items() if facts.trains]
+# A training process knows nothing of databases: one method of each kind is enough on the second.
+ON_POSTGRES = ("and", "deepcluster", "bigan", "supervised")
+PRODUCTION = (pytest.mark.postgres, pytest.mark.redis)
+SYSTEMS = [("sqlite", name) for name in LEARNING] + [pytest.param("postgres", name, marks=PRODUCTION) for name in ON_POSTGRES]
 # Long enough to be killed within.
 PARAMS = {"rounds": 1, "epochs_first": 20, "image_size": 16, "batch_size": 16, "dim": 16}
 
 
-@pytest.fixture(scope="module", params=["sqlite", pytest.param("postgres", marks=[pytest.mark.postgres, pytest.mark.redis])])
+@pytest.fixture(scope="module")
 def system(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     folder = tmp_path_factory.mktemp(request.param) / "data"
     with ExitStack() as stack:
@@ -38,7 +42,7 @@ def dataset(system: Running, tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("method", LEARNING)
+@pytest.mark.parametrize(("system", "method"), SYSTEMS, indirect=["system"])
 def test_from_the_upload_to_the_first_answer(system: Running, dataset: str, method: str) -> None:
     job = system.train(dataset, method=method, **PARAMS)
     checkpoints = system.data_dir / "runs" / job / "1" / "checkpoints"
