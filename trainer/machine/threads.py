@@ -200,7 +200,8 @@ def _set(number: int) -> None:
 
 
 def _line(position: Position, number: int) -> str:
-    return json.dumps({"round": position.round, "epoch": position.epoch, "step": position.step, "threads": number}) + "\n"
+    line = {"round": position.round, "epoch": position.epoch, "step": position.step, "threads": number}
+    return json.dumps(line, allow_nan=False) + "\n"
 
 
 def _read(path: Path) -> dict[Position, int]:
