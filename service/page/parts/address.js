@@ -68,6 +68,7 @@ export class Address {
     if (!this.timer) return;
     clearTimeout(this.timer);
     this.timer = 0;
+    if (location.hash.split("?")[0] !== this.path) return;  // another view is on its way, and the address is that one's
     if (this.href() !== location.hash) history.replaceState(null, "", this.href());
   }
 
