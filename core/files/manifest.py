@@ -25,7 +25,7 @@ def write(folder: Path, content: dict[str, Any]) -> dict[str, Any]:
         if path.name != ModelFile.MANIFEST
     }
     manifest = {"schema_version": SCHEMA_VERSION, **content, "files": files}
-    (folder / ModelFile.MANIFEST).write_text(finite.dumps(manifest, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    (folder / ModelFile.MANIFEST).write_text(_text(manifest), encoding="utf-8")
     return manifest
 
 
@@ -34,7 +34,7 @@ def add_evaluation(folder: Path, evaluation: Evaluation) -> None:
     path = folder / ModelFile.MANIFEST
     with suppress(FileNotFoundError):
         content = finite.loads(path.read_text(encoding="utf-8"))
-        durable.write_text(path, finite.dumps({**content, "evaluation": evaluation}, indent=2, ensure_ascii=False) + "\n")
+        durable.write_text(path, _text({**content, "evaluation": evaluation}))
 
 
 def read(folder: Path, *, hashes: bool = False) -> dict[str, Any]:
@@ -54,6 +54,10 @@ def read(folder: Path, *, hashes: bool = False) -> dict[str, Any]:
     except (OSError, ValueError, KeyError) as error:
         raise DamagedModel(f"{folder}: {error}") from error
     return manifest
+
+
+def _text(content: dict[str, Any]) -> str:
+    return finite.dumps(content, indent=2, ensure_ascii=False) + "\n"
 
 
 def sha256_of(path: Path) -> str:

@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 
 from core.files.layout import attempt_of, first_folder
 from core.jobs.protocol import requeue
-from core.jobs.uses import Uses, uses_of_columns
+from core.jobs.uses import COLUMNS, Uses, uses_of_columns
 from core.settings import Settings
 from core.store.audit import Audit
 from core.store.columns import now
@@ -119,10 +119,7 @@ def delete_old_audit(db: Database, days: int) -> int:
 
 
 def _jobs(session: Session) -> list[_Job]:
-    columns = select(Job.id, Job.kind, Job.status, Job.finished_at)
-    rows = session.execute(
-        columns.add_columns(Job.dataset_id, Job.evaluation_dataset_id, Job.params, Job.continues, Job.model_id)
-    )
+    rows = session.execute(select(Job.id, Job.kind, Job.status, Job.finished_at).add_columns(*COLUMNS))
     return [_Job(id_, kind, JobStatus(status), end, uses_of_columns(*needs)) for id_, kind, status, end, *needs in rows]
 
 

@@ -10,6 +10,7 @@ from core.store.kinds import UNFINISHED, JobKind
 from core.store.tables import Job
 from core.store.visible import EVERYTHING
 
+COLUMNS = (Job.dataset_id, Job.evaluation_dataset_id, Job.params, Job.continues, Job.model_id)  # of ``uses_of_columns``
 SHARD_READERS = (JobKind.TRAIN, JobKind.ATTENTION)  # run a child process that has torch and reads shards by their names
 
 
@@ -48,8 +49,7 @@ def uses_of_columns(
 
 def uses_of_unfinished(session: Session) -> dict[str, Uses]:
     """By id, of every job that is queued or running."""
-    columns = (Job.dataset_id, Job.evaluation_dataset_id, Job.params, Job.continues, Job.model_id)
-    everybodys = session.execute(select(Job.id, *columns).where(Job.status.in_(UNFINISHED)), execution_options={EVERYTHING: True})
+    everybodys = session.execute(select(Job.id, *COLUMNS).where(Job.status.in_(UNFINISHED)), execution_options={EVERYTHING: True})
     return {id_: uses_of_columns(*columns) for id_, *columns in everybodys}
 
 
